@@ -1,0 +1,44 @@
+# `make demo` and `make test` need git, make and Python 3.11 or newer; they bring uv and the environment themselves.
+PYTHON ?= python3
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+unexport PYTHONDONTWRITEBYTECODE
+RUN := $(UV) run --quiet
+
+.PHONY: demo test lab check lock paper clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo   rerun SAM-Deblur's ablation on real photographs; the page is results/demo/report.html"
+	@echo "make test   run the tests"
+	@echo "make lab    open the notebooks in JupyterLab"
+	@echo "make check  lint, types, locks"
+	@echo "make lock   renew requirements*.txt and environment.yml"
+
+.uv/bin/uv:
+	@echo "bringing uv into .uv/"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
+	@$(PYTHON) -m venv .uv && .uv/bin/pip install --quiet --disable-pip-version-check uv
+
+demo: | $(UV)
+	@$(RUN) dvc repro
+	@echo "the report: $(CURDIR)/results/demo/report.html"
+
+test: | $(UV)
+	@$(RUN) --extra dev pytest
+
+lab: | $(UV)
+	@$(RUN) --extra lab jupyter lab notebooks
+
+check: | $(UV)
+	@$(RUN) --extra dev ruff check .
+	@$(RUN) --extra dev ruff format --check .
+	@$(RUN) --extra dev mypy
+
+LOCK := pip compile --universal --python-version 3.11 --no-annotate --no-header --quiet
+lock: | $(UV)
+	@$(UV) $(LOCK) requirements.in -o requirements.txt
+	@$(UV) $(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
+	@$(UV) $(LOCK) requirements-lab.in -c requirements.txt -o requirements-lab.txt
+
+clean:
+	rm -rf work results/*/notebooks

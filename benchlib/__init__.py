@@ -1,0 +1,6 @@
+"""benchlib: do priors from large pre-trained models really help image restoration, which, by how much, at what cost?
+
+Importing the package imports nothing else; every room is loaded when it is named.
+"""
+
+__version__ = "0.1.0"

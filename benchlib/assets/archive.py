@@ -1,0 +1,127 @@
+"""Unpack zip and tar files that somebody else made: plain files and folders only, and none outside the target."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from benchlib.contracts import BenchError
+from benchlib.files import new_file, new_folder, progress
+
+# RuntimeError: an encrypted zip; NotImplementedError: a compression that this Python lacks
+DAMAGED = (
+    *(zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError),
+    *(gzip.BadGzipFile, ValueError, RuntimeError, NotImplementedError),
+)
+
+
+class Member(NamedTuple):
+    name: str
+    kind: str  # "file", "folder", or what it is instead
+    size: int
+    open: Callable[[], IO[bytes]]
+
+
+def extract(archive: Path, folder: Path, limit: int | None = None) -> None:
+    """Unpack ``archive`` into a new ``folder``, all of it or nothing.
+
+    limit: bytes it may unpack to (default: a hundred times the archive, at least 1 GiB).
+    Raises BenchError for a member with an absolute path, ``..``, a drive or a backslash, for links and devices,
+    for a name that stands twice, for too much data, and for a damaged archive.
+    """
+    left = limit if limit is not None else max(1 << 30, 100 * archive.stat().st_size)
+    with new_folder(folder) as temporary, _members(archive) as members:
+        for member in progress(members, f"unpacking {archive.name}"):
+            target = temporary / _checked(archive, member)
+            left -= member.size
+            if left < 0:
+                raise BenchError(f"{archive}: unpacks to more than it may (at '{member.name}'); is it the right file?")
+            _write(archive, member, target)
+
+
+def extract_member(archive: Path, name: str, target: Path) -> None:
+    """Write one file of the archive to ``target``. Raises BenchError if it is absent or no plain file."""
+    with _members(archive) as members:
+        for member in members:
+            if member.name == name:
+                _checked(archive, member)
+                with new_file(target) as temporary, member.open() as source, open(temporary, "wb") as file:
+                    shutil.copyfileobj(source, file)
+                return
+    raise BenchError(f"{archive}: no file '{name}' in it")
+
+
+def _checked(archive: Path, member: Member) -> Path:
+    name = member.name
+    if member.kind not in ("file", "folder"):
+        raise BenchError(f"{archive}: '{name}' is a {member.kind}, neither file nor folder; nothing was kept")
+    parts = name.split("/")
+    if not name or not name.isprintable() or name.startswith("/") or ".." in parts or "\\" in name or ":" in name:
+        raise BenchError(f"{archive}: {name!r} could land outside the target folder; nothing was kept")
+    return Path(*(part for part in parts if part not in ("", ".")))
+
+
+def _write(archive: Path, member: Member, target: Path) -> None:
+    try:
+        if member.kind == "folder":
+            target.mkdir(parents=True, exist_ok=True)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with member.open() as source, open(target, "xb") as file:
+            shutil.copyfileobj(source, file)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError):
+        raise BenchError(f"{archive}: '{member.name}' stands there twice; nothing was kept") from None
+
+
+@contextmanager
+def _members(archive: Path) -> Iterator[Iterator[Member]]:
+    """The members of a zip or tar file; damage met while they are read becomes a BenchError."""
+    try:
+        if tarfile.is_tarfile(archive):  # asked first: a tar that ends with a zip passes for a zip
+            with tarfile.open(archive) as tar:
+                yield _of_tar(tar)
+        else:
+            with zipfile.ZipFile(archive) as file:
+                yield _of_zip(file)
+    except DAMAGED as error:
+        raise BenchError(
+            f"{archive}: not a whole zip or tar file ({type(error).__name__}: {error}); delete it and fetch it again"
+        ) from None
+    except OSError as error:  # a full disk, or offsets that point nowhere
+        raise BenchError(
+            f"{archive}: cannot be unpacked ({error}); make room, or delete it and fetch it again"
+        ) from None
+
+
+def _of_zip(file: zipfile.ZipFile) -> Iterator[Member]:
+    for info in file.infolist():
+        mode = stat.S_IFMT(info.external_attr >> 16)  # zero where the maker was no Unix
+        kind = "folder" if info.filename.endswith("/") else "file"
+        if mode and mode not in (stat.S_IFREG, stat.S_IFDIR):
+            kind = "link" if mode == stat.S_IFLNK else "device"
+        yield Member(info.filename, kind, info.file_size, partial(file.open, info))
+
+
+def _of_tar(tar: tarfile.TarFile) -> Iterator[Member]:
+    for info in tar:
+        kind = "file" if info.isreg() else "folder" if info.isdir() else "device"
+        if info.issym() or info.islnk():
+            kind = "link"
+        yield Member(info.name, kind, info.size, partial(_open_tar, tar, info))
+
+
+def _open_tar(tar: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    file = tar.extractfile(info)
+    if file is None:
+        raise tarfile.ReadError(f"{info.name} has no contents")
+    return file

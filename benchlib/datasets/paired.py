@@ -1,0 +1,61 @@
+"""Pairs as their authors publish them, used where they lie: GoPro, RealBlur-J, REDS, ReLoBlur.
+
+The layouts and the published counts stand in the catalogue (``benchlib/assets/catalogue.yaml``). Where they come from:
+
+gopro: ``train|test/<sequence>/blur|blur_gamma|sharp/*.png``. Deblurring papers since MPRNet, NAFNet among them, use
+    ``blur`` (frames averaged without inverse gamma; megvii-model/HINet issue 28), not ``blur_gamma``.
+realblur-j: one line "sharp blurred" a pair in ``RealBlur_J_test_list.txt`` (seen in rimchang/RSBlur, ``datalist/``).
+reds: ``val/val_blur|val_sharp/<clip>/<frame>.png``, 30 clips of 100 frames. SAM-Deblur tests on 3,000 images: all of
+    val; NAFNet's own REDS result is on 300 of the JPEG variant. Not verified: that SAM-Deblur took ``val_blur`` and
+    not ``val_blur_jpeg`` (its prepared copy is renamed, and the paper does not say).
+reloblur: ``test/<scene>/<take>/<n>_blur.png`` beside ``<n>_sharp.png`` (LeiaLi/ReLoBlur, ``dataset.py``).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchlib import assets
+from benchlib.contracts import BenchError
+
+
+@dataclass(frozen=True)
+class Config:
+    asset: str  # catalogue name
+    split: str  # "train", "test" or "val", as the catalogue's layout has it
+
+
+def images(config: Config) -> list[tuple[str, Path]]:
+    """(image, sharp file) of the split, sorted by path."""
+    return [(image, hq) for image, _, hq in _found(config)]
+
+
+def pairs(config: Config) -> list[dict[str, Any]]:
+    """One record a pair: image, lq and hq (relative to the folder of ``asset``), asset; nothing is copied.
+
+    Raises BenchError if the data is absent, incomplete or not as many as published (it says what to do).
+    """
+    found = _found(config)
+    folder = assets.fetch(config.asset)
+    return [
+        {
+            "image": image,
+            "lq": lq.relative_to(folder).as_posix(),
+            "hq": hq.relative_to(folder).as_posix(),
+            "asset": config.asset,
+        }
+        for image, lq, hq in found
+    ]
+
+
+def _found(config: Config) -> list[tuple[str, Path, Path]]:
+    """(image, lq, hq); image: the blurred file's path below what all share (``GOPR0384_11_00-blur-000001``)."""
+    files = assets.pairs(config.asset, config.split)
+    shared = Path(os.path.commonpath([lq.parent for lq, _ in files]))
+    named = [("-".join(lq.relative_to(shared).with_suffix("").parts), lq, hq) for lq, hq in files]
+    if len({image for image, _, _ in named}) < len(named):
+        raise BenchError(f"{config.asset}: two images of {config.split} get one name; rename a folder")
+    return named

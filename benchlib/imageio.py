@@ -1,0 +1,73 @@
+"""The only place that knows image files, 8-bit values, colour order and rounding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from benchlib.contracts import BenchError
+from benchlib.files import new_file
+
+if TYPE_CHECKING:
+    import torch
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+
+def image_files(folder: str | Path) -> list[Path]:
+    """Image files of a folder (not below it), by name. Raises BenchError if the folder is absent."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise BenchError(f"{folder}: no such folder; expected one with image files ({', '.join(SUFFIXES)})")
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read a file as ``(H,W,3)`` uint8 RGB.
+
+    Upright by its EXIF rotation; grey and palette images become RGB; 16-bit images keep their high byte, rounded;
+    a transparent image is laid on white. Raises BenchError, naming the file, for one that is empty, truncated,
+    no image, or not 8 or 16 bits.
+    """
+    try:
+        with Image.open(path) as file:
+            file.load()
+            image = ImageOps.exif_transpose(file)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise BenchError(
+            f"{path}: not a readable image ({type(error).__name__}: {error}); replace or remove it"
+        ) from None
+    if image.mode.startswith("I"):  # PIL's modes for 16-bit grey
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise BenchError(f"{path}: values {values.min()}..{values.max()}; expected 8 or 16 bits a channel")
+        return np.repeat(np.rint(values / 257).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode == "F":
+        raise BenchError(f"{path}: floating-point pixels; expected 8 or 16 bits a channel")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return np.array(image.convert("RGB"))
+
+
+def write_png(path: str | Path, image: np.ndarray) -> None:
+    """Write ``(H,W,3)`` or ``(H,W)`` uint8 as PNG, whole or not at all."""
+    if image.dtype != np.uint8:
+        raise BenchError(f"{path}: expected uint8 pixels, got {image.dtype}; quantise first")
+    with new_file(path) as temporary:
+        Image.fromarray(image).save(temporary, format="PNG")
+
+
+def to_tensor(image: np.ndarray) -> torch.Tensor:
+    """``(H,W,3)`` uint8 -> ``(3,H,W)`` float32 in [0,1]."""
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float().div(255)
+
+
+def quantise(image: torch.Tensor) -> np.ndarray:
+    """``(3,H,W)`` float in about [0,1] -> ``(H,W,3)`` uint8: clip, times 255, round half to even (as BasicSR does)."""
+    return image.detach().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()

@@ -1,0 +1,33 @@
+"""The backbone alone, without a prior: every method's baseline ("w/o SAM" in SAM-Deblur's Table 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from benchlib.contracts import Info, adopt
+
+INFO = Info(paper="", source="the backbone as published", needs=(), label="no prior")
+
+
+@dataclass(frozen=True)
+class Config:
+    """No settings."""
+
+
+class NoPrior(nn.Module):
+    network: nn.Module
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        adopt(self, network)
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return self.network(batch["lq"])
+
+
+def build(backbone: Callable[..., nn.Module], config: Config) -> nn.Module:
+    return NoPrior(backbone())

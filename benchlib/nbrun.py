@@ -1,0 +1,450 @@
+"""The strict notebook launcher, the only thing dvc.yaml calls:
+
+    python -m benchlib.nbrun 30_train --params params.yaml --out work/demo/notebooks/30_train-map.ipynb key=map
+
+Papermill runs the notebook. Around it: an unknown parameter, a wrong type or a bad params.yaml stops before any work;
+what the notebook prints appears live as plain lines; an error in the notebook is one line and exit code 1; the executed
+copy appears whole, after a failure too; and no kernel outlives this process or the DVC that called it.
+
+How the end comes: SIGTERM, SIGINT, SIGHUP and the death of DVC interrupt the kernel (the training loop writes its
+checkpoint) and kill it if it has not stopped after a few seconds. If this very process is killed, a guardian (a
+sleeping ``sh`` that reads a pipe of ours) sees the pipe close and kills the kernel's process group.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from benchlib.contracts import BenchError, nearest
+from benchlib.files import new_file
+
+if TYPE_CHECKING:
+    from jupyter_client.manager import AsyncKernelManager
+    from papermill.exceptions import PapermillExecutionError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+GRACE_SIGNAL = 5.0  # seconds an interrupted kernel has for its checkpoint
+GRACE_ORPHAN = 2.0  # the same when DVC is gone: everything ends within about three seconds
+LONGEST_ERROR = 600  # characters of a notebook's error that are printed
+
+# ipykernel_launcher without debugpy, which nobody attaches to here and which takes 0.3 s to import.
+KERNEL = (
+    "import sys; sys.modules['debugpy'] = None; import ipykernel.debugger; del sys.modules['debugpy']; "
+    "from ipykernel import kernelapp; kernelapp.launch_new_instance()"
+)
+# $1 is the kernel's process group, $2 its folder of sockets.
+GUARDIAN = 'read _; kill -9 "-$1"; rm -rf "$2"'
+
+
+# ---------------------------------------------------------------- before any work
+
+
+def find_notebook(name: str) -> Path:
+    """The notebook called ``name``: a path, or a stem in the repository's ``notebooks`` folder. Raises BenchError."""
+    if name.endswith(".ipynb"):
+        if Path(name).is_file():
+            return Path(name)
+        raise BenchError(f"notebook {name}: no such file")
+    folder = REPOSITORY / "notebooks"
+    path = folder / f"{name}.ipynb"
+    if not path.is_file():
+        raise BenchError(f"notebook '{name}': {nearest(name, (p.stem for p in folder.glob('*.ipynb')))}")
+    return path
+
+
+def read_defaults(path: Path) -> dict[str, Any]:
+    """Name and default of each parameter of a notebook, from its one cell tagged ``parameters``.
+
+    The cell is read as Python, not with papermill's line patterns: those do not see ``a: int | None = None`` nor
+    ``a = "x=y"``. Raises BenchError without exactly one such cell, or for a default that is not a literal.
+    """
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BenchError(f"{path.name}: not a notebook of format 4 ({type(error).__name__}: {error})") from error
+    tagged = [c for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
+    if len(tagged) != 1:
+        raise BenchError(f"{path.name}: expected exactly one cell tagged 'parameters', found {len(tagged)}")
+    try:
+        statements = ast.parse("".join(tagged[0]["source"])).body
+    except SyntaxError as error:
+        raise BenchError(f"{path.name}: the parameters cell is not Python ({error})") from error
+    return dict(_literal(statement, path) for statement in statements)
+
+
+def _literal(statement: ast.stmt, path: Path) -> tuple[str, Any]:
+    """Name and value of a statement ``name = literal`` or ``name: type = literal``."""
+    try:
+        (target,) = statement.targets if isinstance(statement, ast.Assign) else [statement.target]  # type: ignore
+        return target.id, ast.literal_eval(statement.value)  # type: ignore
+    except (AttributeError, TypeError, ValueError):
+        raise BenchError(
+            f"{path.name}: the parameters cell may only hold name = literal, found: {ast.unparse(statement)}"
+        ) from None
+
+
+def parse_value(text: str, default: Any) -> Any:
+    """``text`` as a value of the type of ``default``; raises ValueError.
+
+    A str is taken as it stands; a bool is true or false; a list or a dict is JSON; where the default is None, anything
+    that is JSON is that, and the rest a str.
+
+    >>> parse_value("1e-4", 0.5), parse_value("true", False), parse_value("1", "x"), parse_value("null", None)
+    (0.0001, True, '1', None)
+    """
+    if isinstance(default, str):
+        return text
+    if isinstance(default, int | float) and not isinstance(default, bool):
+        return type(default)(text)
+    try:
+        value = json.loads(text.lower() if isinstance(default, bool) else text)
+    except ValueError:
+        if default is None:
+            return text
+        raise
+    if default is not None and type(value) is not type(default):
+        raise ValueError(text)
+    return value
+
+
+def read_parameters(path: Path, given: list[str], params: str | None) -> dict[str, Any]:
+    """What to hand to the notebook: ``name=value`` words, and its ``params`` file after that has been validated.
+
+    params: the file named by ``--params``; None stands for params.yaml here, if the notebook has a ``params``.
+    Raises BenchError for a word that is not name=value, an unknown name, a value of another type than the default,
+    a bad params file.
+    """
+    defaults = read_defaults(path)
+    names = [name for name in defaults if name != "params"]
+    values: dict[str, Any] = {}
+    for word in given:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise BenchError(f"{path.name}: '{word}' is not name=value; {nearest(word, names or ['nothing'])}")
+        if name == "params":
+            raise BenchError(f"{path.name}: give the parameter 'params' as --params FILE")
+        if name not in names:
+            raise BenchError(f"{path.name}: unknown parameter '{name}'; {nearest(name, names or ['nothing'])}")
+        if name in values:
+            raise BenchError(f"{path.name}: parameter '{name}' is given twice")
+        try:
+            values[name] = parse_value(text, defaults[name])
+        except ValueError:
+            kind = type(defaults[name]).__name__
+            raise BenchError(
+                f"{path.name}: parameter '{name}' expects {kind} (default {defaults[name]!r}), got '{text}'"
+            ) from None
+    if "params" in defaults:
+        file = Path(params or "params.yaml").resolve()
+        if not file.is_file():
+            raise BenchError(f"{path.name}: no params file {file}; name it with --params")
+        from benchlib.params import load_params
+
+        load_params(file)
+        values["params"] = str(file)
+    elif params:
+        raise BenchError(f"{path.name}: --params {params} is given but the notebook has no parameter 'params'")
+    return values
+
+
+# ---------------------------------------------------------------- output
+
+
+class PlainLines:
+    """Passes a notebook's stream on as it comes; a progress bar's carriage return becomes a line.
+
+    A reader that has gone away (``| head``, a killed DVC) does not stop the notebook; what it misses is dropped.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.after_bar = False  # the newline that a closing bar prints has been written already
+
+    def write(self, text: str) -> None:
+        text = text.replace("\r\n", "\n")
+        if self.after_bar:
+            text = text.removeprefix("\n")
+            self.after_bar = not text
+        if "\r" in text:
+            self.after_bar = not text.endswith("\n")
+            text = re.sub(r" *\r+ *", "\n", text).strip("\n") + "\n"
+            text = "" if text.isspace() else text
+        self._reach(lambda: self.stream.write(text))
+
+    def flush(self) -> None:
+        self._reach(self.stream.flush)
+
+    def _reach(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+
+
+class Copy:
+    """Papermill's output handler: keeps the notebook in memory, so that only a finished copy reaches the disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.text = ""
+
+    def write(self, text: str, _path: str) -> None:
+        self.text = text
+
+    def pretty_path(self, path: str) -> str:
+        return path
+
+    def save(self) -> None:
+        if self.text:
+            with new_file(self.path) as temporary:
+                temporary.write_text(self.text, encoding="utf-8")
+
+
+def one_line(error: PapermillExecutionError, notebook: str, out: Path) -> str:
+    """A notebook's error as one line; a BenchError says it all itself."""
+    text = " ".join(error.evalue.split())
+    text = text if len(text) <= LONGEST_ERROR else text[:LONGEST_ERROR] + " ..."
+    if error.ename == "BenchError":
+        return text
+    return f"{error.ename}: {text} (cell {error.exec_count} of {notebook}; the traceback is in {out})"
+
+
+# ---------------------------------------------------------------- the end
+
+
+@dataclass
+class Running:
+    """What has to end when this process is told to end."""
+
+    copy: Copy
+    starting: bool = False
+    kernel: int = 0
+    in_cells: bool = False  # the kernel is up and has been given its first cell
+    guardian: subprocess.Popen[bytes] | None = None
+    signum: int = 0
+    finished: threading.Event = field(default_factory=threading.Event)
+
+
+def kill_kernel(running: Running) -> None:
+    """Kill the kernel and all it started, now."""
+    if running.guardian and running.guardian.stdin:
+        running.guardian.stdin.close()
+        running.guardian.wait()
+    elif running.kernel:
+        import psutil
+
+        process = psutil.Process(running.kernel)
+        for each in [*process.children(recursive=True), process]:
+            each.kill()
+
+
+def leave(running: Running) -> None:
+    """End this process from any thread: no kernel, the copy as far as it got, the signal's exit code."""
+    kill_kernel(running)
+    try:
+        running.copy.save()
+        print(f"nbrun: {stopped_by(running)}; it was killed", file=sys.stderr, flush=True)
+    finally:
+        os._exit(128 + running.signum)
+
+
+def stopped_by(running: Running) -> str:
+    return f"{running.copy.path.name} stopped by {signal.Signals(running.signum).name}"
+
+
+def stop(running: Running, signum: int, grace: float) -> None:
+    """Interrupt the notebook and kill it if it has not ended after ``grace`` seconds; a second call kills at once."""
+    again, running.signum = running.signum, signum
+    while running.starting and not running.kernel:
+        time.sleep(0.01)
+    if running.in_cells and not again and os.name != "nt":
+        with suppress(ProcessLookupError):
+            os.kill(running.kernel, signal.SIGINT)
+        if running.finished.wait(grace):
+            return  # the main thread is on its way out
+    leave(running)
+
+
+def handle_signals(running: Running) -> None:
+    """SIGTERM, SIGINT and SIGHUP stop the notebook; one that was ignored when we started (nohup) stays ignored."""
+
+    def handler(signum: int, _frame: object) -> None:
+        threading.Thread(target=stop, args=(running, signum, GRACE_SIGNAL), daemon=True).start()
+
+    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+        signum = getattr(signal, name, None)
+        if signum and (signum == signal.SIGINT or signal.getsignal(signum) != signal.SIG_IGN):
+            signal.signal(signum, handler)
+
+
+def watch_ancestors(running: Running) -> None:
+    """Stop when a process between us and DVC (DVC included) is gone; without a DVC, when our parent is.
+
+    DVC does not pass SIGTERM on, and nobody can pass SIGKILL on. Started by nohup and not by DVC, nobody is watched.
+    """
+    import psutil
+
+    chain = psutil.Process().parents()
+    dvc = [i for i, process in enumerate(chain) if _is_dvc(process)]
+    if not dvc and hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        return
+    chain = chain[: dvc[0] + 1] if dvc else chain[:1]
+
+    def watch() -> None:
+        while all(_lives(process) for process in chain):
+            time.sleep(0.25)
+        if not running.signum:  # else we are stopping already
+            stop(running, getattr(signal, "SIGHUP", signal.SIGTERM), GRACE_ORPHAN)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _is_dvc(process: Any) -> bool:
+    import psutil
+
+    try:
+        return any(" " not in word and Path(word).stem == "dvc" for word in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def _lives(process: Any) -> bool:
+    import psutil
+
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+# ---------------------------------------------------------------- the run
+
+
+def start_kernel(running: Running) -> AsyncKernelManager:
+    """Start this Python as the kernel, in the current folder, untouched by the user's Jupyter and IPython settings."""
+    running.starting = True  # from here on the end waits for the guardian, which clears up
+    folder = tempfile.mkdtemp(prefix="nbrun-")
+    os.environ["JUPYTER_RUNTIME_DIR"] = os.environ["IPYTHONDIR"] = folder
+    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
+    from jupyter_core.utils import run_sync
+
+    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+    manager = AsyncKernelManager(
+        kernel_name="python3",
+        kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),  # no folder to search: ipykernel's own entry
+        connection_file=os.path.join(folder, "kernel.json"),
+        transport="ipc" if os.name != "nt" and len(folder) < 80 else "tcp",  # a socket's path is at most 103 characters
+    )
+    assert manager.kernel_spec
+    manager.kernel_spec.argv = [sys.executable, "-c", KERNEL, "-f", "{connection_file}"]
+    run_sync(manager.start_kernel)(
+        extra_arguments=["--HistoryManager.hist_file=:memory:"], env={**os.environ, "PYTHONPATH": path}
+    )
+    kernel: int = manager.provisioner.pid  # type: ignore[union-attr]  # LocalProvisioner has one
+    if os.name != "nt":
+        running.guardian = subprocess.Popen(
+            ["/bin/sh", "-c", GUARDIAN, "nbrun-guardian", str(kernel), folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    running.kernel = kernel
+    return manager
+
+
+def execute(notebook: Path, values: dict[str, Any], running: Running) -> str:
+    """Run the notebook. Returns its error as one line, or "" when all went well."""
+    out = running.copy.path
+    manager = start_kernel(running)  # first: it starts up while papermill is imported
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+    from papermill.iorw import papermill_io
+
+    def before_cell(**_hook: object) -> None:
+        if running.signum:
+            raise InterruptedError
+        running.in_cells = True
+
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # it would tell our errors a second time
+    papermill_io.register(str(out), running.copy)
+    try:
+        papermill.execute_notebook(
+            notebook,
+            out,
+            values,
+            language="python",
+            kernel_name="python3",
+            progress_bar=False,
+            stdout_file=PlainLines(sys.stdout),
+            stderr_file=PlainLines(sys.stderr),
+            km=manager,
+            on_cell_start=before_cell,
+        )
+    except PapermillExecutionError as error:
+        return one_line(error, notebook.name, out)
+    except DeadKernelError:
+        return f"{notebook.name}: the kernel died (killed, or out of memory); what it did so far is in {out}"
+    finally:
+        running.finished.set()
+        kill_kernel(running)
+        running.copy.save()
+    return ""
+
+
+def parse_arguments(words: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchlib.nbrun", description="Run a notebook, strictly.")
+    parser.add_argument("notebook", help="stem in the notebooks folder (30_train), or a path that ends in .ipynb")
+    parser.add_argument("parameters", nargs="*", metavar="name=value", help="notebook parameters")
+    parser.add_argument("--params", help="the suite's params file, for a notebook that has 'params' (params.yaml)")
+    parser.add_argument("--out", type=Path, help="the executed copy (work/notebooks/STEM[-VALUES].ipynb)")
+    return parser.parse_intermixed_args(words)
+
+
+def main(words: list[str] | None = None) -> int:
+    """Returns the exit code: 0, 1 for an error in the notebook, 2 for one before it, 128 + signal number."""
+    options = parse_arguments(words)
+    values_in_name = "-".join([Path(options.notebook).stem, *(w.partition("=")[2] for w in options.parameters)])
+    name = re.sub(r"[^\w.=-]+", "_", values_in_name)
+    running = Running(Copy(options.out or Path("work") / "notebooks" / f"{name}.ipynb"))
+    handle_signals(running)
+    watch_ancestors(running)
+    try:
+        notebook = find_notebook(options.notebook)
+        values = read_parameters(notebook, options.parameters, options.params)
+    except BenchError as error:
+        print(f"nbrun: {error}", file=sys.stderr)
+        return 2
+    try:
+        failure = execute(notebook, values, running)
+    except Exception:
+        if not running.signum:
+            raise
+    if running.signum:
+        print(f"nbrun: {stopped_by(running)}", file=sys.stderr)
+        return 128 + running.signum
+    if failure:
+        print(f"nbrun: {failure}", file=sys.stderr)
+    return 1 if failure else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""The published tables as data: ``<paper>.csv`` holds one row a number, ``<paper>.bib`` says what to cite.
+
+Floor 2. To add a paper, put the two files here (``-`` in the paper's key is ``_`` in the file's name); no code changes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchlib.contracts import BenchError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
+    "paper", "table", "row", "method", "backbone", "prior", "task", "setting", "dataset", "metric", "value", "unit",
+    "bold", "printed_at", "note",
+)  # fmt: skip
+HERE = Path(__file__).parent
+
+
+def papers() -> list[str]:
+    """The keys of the papers whose tables are here."""
+    return sorted(path.stem.replace("_", "-") for path in HERE.glob("*.csv"))
+
+
+def published(paper: str) -> pd.DataFrame:
+    """Every number the paper's tables print, one row a number, in printed order.
+
+    Columns as COLUMNS, with ``value`` float in ``unit``, ``bold`` bool, and ``printed``: the value's digits as printed
+    ("0.960"), empty (and ``value`` NaN) where the text conversion garbled a cell. Raises BenchError, with the nearest
+    name, for a paper that is not here.
+    """
+    import pandas as pd
+
+    table = pd.read_csv(_file(paper, ".csv"), dtype=str, keep_default_na=False)
+    table["printed"] = table["value"]
+    table["value"] = pd.to_numeric(table["value"])
+    table["bold"] = table["bold"] == "1"
+    return table
+
+
+def bibtex(paper: str) -> str:
+    """The paper's BibTeX entry. Raises BenchError for a paper that is not here."""
+    return _file(paper, ".bib").read_text(encoding="utf-8")
+
+
+def _file(paper: str, suffix: str) -> Path:
+    if paper not in papers():
+        raise BenchError(f"papers: no '{paper}'; {nearest(paper, papers())}")
+    return HERE / (paper.replace("-", "_") + suffix)

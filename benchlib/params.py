@@ -1,0 +1,282 @@
+"""Typed parameters: one suite is one ``params.yaml``; a mistake in it is one line that names the key.
+
+Floor 1. The YAML is read as DVC reads it (ruamel, YAML 1.2). Settings that belong to one file of a room (a method's
+dropout, a prior's grid) are checked against that file's ``Config``; a file of a heavy room is imported for that only
+when the parameters or the code have changed since the last check.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from benchlib import registry
+from benchlib.contracts import BenchError, nearest
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Choice = dict[str, Any]  # {"name": <file of a room>, ...its Config}
+M = TypeVar("M", bound=BaseModel)
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Training(Model):
+    """The budget and the optimiser; defaults are NAFNet's and SAM-Deblur's (their ``options/train/GoPro``)."""
+
+    iterations: int = Field(ge=0)
+    batch: int = Field(32, ge=1)
+    crop: int = Field(256, ge=8, description="side of a training crop, pixels")
+    lr: float = Field(1e-3, gt=0, le=1)
+    lr_end: float = Field(1e-7, ge=0, le=1)
+    weight_decay: float = Field(1e-3, ge=0)
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.9, ge=0, lt=1)
+    grad_clip: float | None = Field(0.01, gt=0, description="largest gradient norm; NAFNet's image_restoration_model")
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    workers: int = Field(0, ge=0, description="processes that load crops")
+    log_every: int = Field(50, ge=1, description="iterations")
+    validate_every: int = Field(1000, ge=1, description="iterations")
+    checkpoint_seconds: float = Field(30.0, ge=0)
+
+
+class Evaluation(Model):
+    """How restored images are judged. A protocol is ``name`` or ``name@border`` (see ``benchlib/metrics``)."""
+
+    protocols: list[str] = Field(["basicsr-rgb"], min_length=1)
+    mcr_drop: float = Field(3.0, gt=0, description="dB; SAM-Deblur, section 4.2")
+    tile: int | None = Field(None, ge=64, description="pixels; larger images are cut, overlapping")
+    overlap: int = Field(32, ge=0, description="pixels")
+    tlc_crop: int | None = Field(None, ge=8, description="TLC: the training crop's side; None: global pooling")
+    tlc_sets: list[str] | None = Field(None, description="the test sets that TLC is used on; None: all")
+
+
+class Sides(Model):
+    """The prior of the training images and of the test images: keys of ``priors``."""
+
+    train: Name
+    test: Name
+
+
+class Run(Model):
+    """One row of the comparison."""
+
+    label: str | None = None
+    paper: str = ""
+    table: str = ""
+    row: str = Field("", description="the published row it stands beside")
+    task: str = "deblurring"
+    setting: str = ""
+    backbone: Choice
+    method: Choice
+    train: Name
+    validation: Name | None = Field(None, description="a set of the training collection held out to watch training")
+    test: Name
+    prior: Sides
+    init: str | None = Field(None, description="catalogue entry with weights to start from")
+    seeds: list[int] = Field([0], min_length=1)
+    training: dict[str, Any] = Field({}, description="what differs from the suite's `training`")
+    evaluation: dict[str, Any] = Field({}, description="what differs from the suite's `evaluation`")
+
+
+class Prior(Model):
+    """Priors of one collection of images: ``images`` is ``data/<key>`` or ``restored/<run>``."""
+
+    images: str
+    prior: Choice
+
+
+class Suite(Model):
+    suite: Name
+    root: str = "."
+    training: Training
+    evaluation: Evaluation = Evaluation()
+    data: dict[Name, dict[Name, Choice]]
+    priors: dict[Name, Prior]
+    runs: dict[Name, Run]
+
+    folder: Path = Field(Path("."), exclude=True, description="where params.yaml stands; set on loading")
+
+    @property
+    def work(self) -> Path:
+        """Where large artefacts go: ``<root>/work/<suite>``."""
+        return (self.folder / self.root / "work" / self.suite).resolve()
+
+    @property
+    def results(self) -> Path:
+        """Where small, committed artefacts go: ``<root>/results/<suite>``."""
+        return (self.folder / self.root / "results" / self.suite).resolve()
+
+    def run(self, key: str) -> Run:
+        return self._pick("runs", self.runs, key)
+
+    def prior(self, key: str) -> Prior:
+        return self._pick("priors", self.priors, key)
+
+    def collection(self, key: str) -> dict[str, Choice]:
+        return self._pick("data", self.data, key)
+
+    def training_of(self, key: str) -> Training:
+        """The suite's training budget with the run's own changes."""
+        return _merged(self.training, self.run(key).training, f"params.yaml: runs.{key}.training")
+
+    def evaluation_of(self, key: str) -> Evaluation:
+        """The suite's way of judging with the run's own changes."""
+        return _merged(self.evaluation, self.run(key).evaluation, f"params.yaml: runs.{key}.evaluation")
+
+    def _pick(self, section: str, items: dict[str, Any], key: str) -> Any:
+        if key not in items:
+            raise BenchError(f"{self.suite} params.yaml: {section} has no '{key}'; {nearest(key, items)}")
+        return items[key]
+
+
+def configure(room: str, choice: Choice, path: str = "") -> tuple[Any, Any]:
+    """(the room's module, its Config filled from ``choice``); ``path`` is the key's path for the error's line.
+
+    Raises BenchError for an unknown file, an unknown key, a wrong type or a value out of range.
+    """
+    name = choice.get("name")
+    if not isinstance(name, str) or name not in registry.names(room):
+        raise BenchError(f"{path}.name: got {name!r}; {nearest(str(name), registry.names(room))}")
+    module = registry.load(room, name)
+    settings = {key: value for key, value in choice.items() if key != "name"}
+    strict = dataclass(module.Config, config=ConfigDict(extra="forbid", strict=True), frozen=True)
+    try:
+        return module, strict(**settings)
+    except ValidationError as error:
+        raise BenchError(_one_line(error, path, list(module.Config.__dataclass_fields__))) from None
+
+
+def load_params(path: str | Path = "params.yaml") -> Suite:
+    """Read and check a suite. Raises BenchError: the key's path, what it got, what it may be, the nearest name."""
+    path = Path(path)
+    try:
+        raw = YAML(typ="safe").load(path.read_text())
+    except FileNotFoundError:
+        raise BenchError(f"{path}: no such file; give a suite's params.yaml") from None
+    except YAMLError as error:
+        raise BenchError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    suite = _validate(Suite, raw, str(path))
+    suite = suite.model_copy(update={"folder": path.resolve().parent})
+    _check_references(suite, path)
+    _check_split(suite, path)
+    _check_choices_once(suite, path)
+    return suite
+
+
+def _validate(model: type[M], raw: Any, where: str) -> M:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise BenchError(_one_line(error, where, _fields(model, error))) from None
+
+
+def _merged(base: M, changes: dict[str, Any], where: str) -> M:
+    return _validate(type(base), base.model_dump() | changes, where)
+
+
+def _fields(model: type[BaseModel], error: ValidationError) -> list[str]:
+    """The names allowed where the first error stands: follow its path through the models."""
+    here: Any = model
+    for step in error.errors()[0]["loc"][:-1]:
+        if isinstance(here, type) and issubclass(here, BaseModel) and step in here.model_fields:
+            here = here.model_fields[str(step)].annotation
+        else:  # a key of dict[Name, X]
+            here = getattr(here, "__args__", [None])[-1]
+    return [f for f in here.model_fields if f != "folder"] if hasattr(here, "model_fields") else []
+
+
+def _one_line(error: ValidationError, where: str, allowed: list[str]) -> str:
+    first = error.errors()[0]
+    steps = [str(step) for step in first["loc"]]
+    key = ".".join([where, *steps]) if not where.endswith((".yaml", ".yml")) else f"{where}: {'.'.join(steps)}"
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument", "unexpected_keyword"):
+        return f"{key}: unknown key; {nearest(steps[-1], allowed)}"
+    if first["type"] in ("missing", "missing_argument"):
+        return f"{key}: missing; {first['msg'].lower()}"
+    return f"{key}: got {first['input']!r}; {first['msg'][0].lower()}{first['msg'][1:]}"
+
+
+def _check_references(suite: Suite, path: Path) -> None:
+    """Every key that names another entry names one that is there."""
+    for key, run in suite.runs.items():
+        suite.training_of(key)
+        suite.evaluation_of(key)
+        references: list[tuple[str, str | None, dict[str, Any]]] = [
+            ("train", run.train, suite.data),
+            ("validation", run.validation, suite.data.get(run.train, {})),
+            ("test", run.test, suite.data),
+            ("prior.train", run.prior.train, suite.priors),
+            ("prior.test", run.prior.test, suite.priors),
+        ]
+        for field, value, allowed in references:
+            if value is not None and value not in allowed:
+                raise BenchError(f"{path}: runs.{key}.{field}: got {value!r}; {nearest(value, allowed)}")
+        sets = suite.data[run.test]
+        for name in suite.evaluation_of(key).tlc_sets or []:
+            if name not in sets:
+                raise BenchError(f"{path}: runs.{key}: evaluation.tlc_sets: got {name!r}; {nearest(name, sets)}")
+    sources = [f"data/{key}" for key in suite.data] + [f"restored/{key}" for key in suite.runs]
+    for key, prior in suite.priors.items():
+        if prior.images not in sources:
+            raise BenchError(f"{path}: priors.{key}.images: got {prior.images!r}; {nearest(prior.images, sources)}")
+
+
+def _check_split(suite: Suite, path: Path) -> None:
+    """No photograph on two sides: a picture that one collection names may not be named by another."""
+    seen: dict[str, str] = {}
+    for key, sets in suite.data.items():
+        for image in sorted({image for choice in sets.values() for image in choice.get("images", [])}):
+            if image in seen:
+                raise BenchError(f"{path}: data.{key}: {image!r} is in data.{seen[image]} too; an image has one side")
+            seen[image] = key
+    for key, run in suite.runs.items():
+        sets = suite.data[run.train]
+        held = set(sets[run.validation].get("images", [])) if run.validation else set()
+        for name, choice in sets.items():
+            both = held & set(choice.get("images", []))
+            if name != run.validation and both:
+                raise BenchError(f"{path}: runs.{key}.validation: {sorted(both)[0]!r} is trained on too, in set {name}")
+
+
+def _choices(suite: Suite) -> Iterator[tuple[str, Choice, str]]:
+    for key, sets in suite.data.items():
+        for name, choice in sets.items():
+            yield "datasets", choice, f"data.{key}.{name}"
+            if "degrade" in choice:
+                yield "degrade", choice["degrade"], f"data.{key}.{name}.degrade"
+    for key, prior in suite.priors.items():
+        yield "priors", prior.prior, f"priors.{key}.prior"
+    for key, run in suite.runs.items():
+        yield "backbones", run.backbone, f"runs.{key}.backbone"
+        yield "methods", run.method, f"runs.{key}.method"
+
+
+def _check_choices_once(suite: Suite, path: Path) -> None:
+    """Check every room's settings, unless these parameters and this code have passed before (torch is slow to load)."""
+    digest = hashlib.sha256(path.read_bytes())
+    for room in registry.ROOMS:
+        for file in sorted((Path(__file__).parent / room).glob("*.py")):
+            digest.update(file.read_bytes())
+    passed = suite.work / ".checked" / digest.hexdigest()[:16]
+    if passed.exists():
+        return
+    from benchlib.metrics import protocol
+
+    for name in sorted({p for key in suite.runs for p in suite.evaluation_of(key).protocols}):
+        try:
+            protocol(name)
+        except BenchError as error:
+            raise BenchError(f"{path}: {error}") from None
+    for room, choice, where in _choices(suite):
+        configure(room, choice, f"{path}: {where}")
+    passed.parent.mkdir(parents=True, exist_ok=True)
+    passed.touch()

@@ -1,0 +1,100 @@
+"""What must exist before training: pairs of images and their priors. Floor 3: introduces photographs, degradations
+and priors to each other.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchlib.contracts import BenchError
+from benchlib.files import new_folder
+from benchlib.params import Choice, Suite, configure
+from benchlib.records import read_pairs, write_json, write_table
+
+MANIFEST = ("dataset", "image", "lq", "hq", "asset", "sha256_lq", "sha256_hq", "source", "copy")
+REGION_SHARE = (0.02, 0.4)  # a moving object is neither a speck nor the scene
+
+
+def make_data(suite: Suite, key: str) -> list[dict[str, Any]]:
+    """Fetch or make the pairs of one collection; write its images and ``manifest.csv``; return the manifest's rows."""
+    rows: list[dict[str, Any]] = []
+    with new_folder(suite.work / "data" / key) as out:
+        for name, choice in suite.collection(key).items():
+            rows += [{"dataset": name} | row for row in _pairs(suite, name, choice, out / name, f"data.{key}.{name}")]
+        write_table(out / "manifest.csv", MANIFEST, rows)
+    return rows
+
+
+def _pairs(suite: Suite, name: str, choice: Choice, out: Path, where: str) -> list[dict[str, Any]]:
+    source, config = configure("datasets", choice, where)
+    if "degrade" not in choice:
+        return source.pairs(config)
+    kind, settings = configure("degrade", choice["degrade"], f"{where}.degrade")
+
+    def degrade(hq: np.ndarray, rng: np.random.Generator, region: np.ndarray | None) -> np.ndarray:
+        return kind.degrade(hq, settings, rng, region)
+
+    return source.pairs(config, out, name, degrade, partial(moving_region, suite) if kind.NEEDS_REGION else None)
+
+
+def moving_region(suite: Suite, sharp: Path) -> np.ndarray:
+    """The ``(H,W)`` bool region of a sharp photograph that moves in ``local-blur``.
+
+    Of MobileSAM's masks (its default settings) that cover 2-40 % of the image, the one with the highest predicted IoU.
+    Raises BenchError, naming the photograph, if there is none.
+    """
+    from benchlib.priors import sam
+    from benchlib.priors._store import unpack
+
+    masks = _region_masks(suite, sharp, sam)
+    share = masks.area / masks.labels.size
+    good = np.flatnonzero((share >= REGION_SHARE[0]) & (share <= REGION_SHARE[1]))
+    if not len(good):
+        raise BenchError(f"{sharp.name}: SAM finds no region of 2-40 % of it to move; take another photograph")
+    best = good[np.argmax(masks.predicted_iou[good])]
+    return unpack(masks.bits, len(masks.area))[best]
+
+
+def _region_masks(suite: Suite, sharp: Path, sam: Any) -> Any:
+    with new_folder(suite.work / ".regions" / sharp.stem) as out:
+        sam.compute({sharp.stem: sharp}, out, sam.Config(), resume=suite.work / ".resume" / "masks")
+        return sam.load(out / f"{sharp.stem}.npz")
+
+
+def make_priors(suite: Suite, key: str) -> dict[str, Any]:
+    """Compute one prior for every image of its collection; write one file an image and ``prior.json``; return that.
+
+    The images are the degraded ones (``data/<key>``) or those restored by a run (``restored/<run>``), under the same
+    names. What was finished before a kill, or is unchanged, is not computed again.
+    """
+    prior = suite.prior(key)
+    module, config = configure("priors", prior.prior, f"priors.{key}.prior")
+    records: list[dict[str, Any]] = []
+    with new_folder(suite.work / "priors" / key) as out:
+        if module.ENTRIES:
+            for dataset, images in prior_images(suite, prior.images).items():
+                made = module.compute(images, out / dataset, config, resume=suite.work / ".resume" / "masks")
+                records += [{"dataset": dataset} | record for record in made]
+        refused = [f"{r['dataset']}/{r['image']}: {r['refused']}" for r in records if r.get("refused")]
+        if refused:
+            raise BenchError(f"priors.{key}: {len(refused)} of {len(records)} images refused; first: {refused[0]}")
+        report = {"images": records, "source": prior.images} | module.record(config)
+        write_json(out / "prior.json", report)
+    return report
+
+
+def prior_images(suite: Suite, source: str) -> dict[str, dict[str, Path]]:
+    """set -> image name -> file, for ``data/<key>`` (degraded images) or ``restored/<run>``."""
+    kind, _, key = source.partition("/")
+    collection = key if kind == "data" else suite.run(key).test
+    images: dict[str, dict[str, Path]] = {}
+    for pair in read_pairs(suite, collection):
+        file = pair.lq if kind == "data" else suite.work / "restored" / key / pair.dataset / f"{pair.image}.png"
+        if not file.exists():
+            raise BenchError(f"{file}: not there; run the stage that makes it (dvc repro)")
+        images.setdefault(pair.dataset, {})[pair.image] = file
+    return images

@@ -1,0 +1,278 @@
+"""Masks of the Segment Anything Model (Kirillov et al. 2023), by the package's own automatic generator."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+
+import numpy as np
+from PIL import Image
+from pydantic import Field
+
+from benchlib import assets
+from benchlib.contracts import BenchError
+from benchlib.files import new_file, progress, sha256
+from benchlib.imageio import read_image
+from benchlib.priors._store import MaskSet, crop, load_masks, mask_set, regions, save_masks
+
+if TYPE_CHECKING:
+    from segment_anything import SamAutomaticMaskGenerator
+
+__all__ = ["ENTRIES", "Config", "build", "compute", "crop", "load", "masks_of", "record"]
+
+ENTRIES = ("labels", "bits")
+SIDE = 1024  # SAM resizes every image to this long side
+ASSETS = {
+    "mobilesam": ("mobilesam-encoder", "mobilesam-decoder"),
+    "vit-b": ("sam-vit-b",),
+    "vit-l": ("sam-vit-l",),
+    "vit-h": ("sam-vit-h",),
+}
+load = load_masks
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Which SAM, and how densely it is asked. Defaults are the package's, but for the grid (32 there).
+
+    points_per_side: a grid of that many points squared prompts the model; three masks a point, then filtered.
+    pred_iou_thresh, stability_score_thresh: masks that score less are dropped. box_nms_thresh: of two masks whose
+    boxes overlap by a larger IoU, the one that scores less is dropped. crop_n_layers: also look at 4**i crops.
+    long_side: a larger image is shrunk so that its long side, in pixels, is this; its masks are brought back to full
+    size by nearest pixel. null: never (memory grows with the pixels, though SAM itself sees 1024).
+    min_area: masks of fewer pixels are dropped. This is not the package's ``min_mask_region_area``, which needs
+    OpenCV and removes small islands and holes within a mask.
+    points_per_batch: points decoded at once; null: 64 (the package's) on a GPU, 4 on a CPU, where a small batch stays
+    in the cache and is twice as fast. The masks are the same to rounding.
+    """
+
+    model: Literal["mobilesam", "vit-b", "vit-l", "vit-h"] = "mobilesam"
+    points_per_side: Annotated[int, Field(ge=1, le=256)] = 8
+    pred_iou_thresh: Fraction = 0.88
+    stability_score_thresh: Fraction = 0.95
+    box_nms_thresh: Fraction = 0.7
+    crop_n_layers: Annotated[int, Field(ge=0, le=4)] = 0
+    long_side: Annotated[int, Field(ge=64)] | None = 2048
+    min_area: Annotated[int, Field(ge=1)] = 1
+    points_per_batch: Annotated[int, Field(ge=1)] | None = None
+
+
+class Generator(Protocol):
+    """What :func:`compute` needs of ``SamAutomaticMaskGenerator``."""
+
+    def generate(self, image: np.ndarray) -> list[dict[str, Any]]: ...
+
+
+def build(config: Config, device: str = "auto") -> SamAutomaticMaskGenerator:
+    """The package's generator, with its weights fetched; ``device`` is "auto", "cpu", "cuda" or "cuda:0"...
+
+    Its ``generate`` takes an (H,W,3) uint8 RGB image and gives masks as uncompressed run lengths.
+    Raises BenchError if the weights cannot be had or do not fit the model strictly.
+    """
+    from benchlib.priors._amg import MaskGenerator
+
+    device = _device(device)
+    small = 4 if device == "cpu" else 64
+    return MaskGenerator(
+        _model(config.model, device),
+        points_per_side=config.points_per_side,
+        points_per_batch=config.points_per_batch or small,
+        pred_iou_thresh=config.pred_iou_thresh,
+        stability_score_thresh=config.stability_score_thresh,
+        box_nms_thresh=config.box_nms_thresh,
+        crop_n_layers=config.crop_n_layers,
+        output_mode="uncompressed_rle",
+    )
+
+
+def _model(name: str, device: str) -> Any:
+    files = [assets.fetch(key) for key in ASSETS[name]]
+    if name == "mobilesam":
+        from benchlib.priors._mobilesam import mobilesam
+
+        return mobilesam(files[0], files[1], device)
+    from segment_anything import sam_model_registry
+
+    from benchlib.assets.weights import load_weights
+
+    sam = sam_model_registry[name.replace("-", "_")]()
+    try:
+        sam.load_state_dict(load_weights(files[0]), strict=True)
+    except RuntimeError as error:
+        raise BenchError(f"{files[0]}: not the weights of SAM {name} ({' '.join(str(error).split())})") from None
+    return sam.eval().to(device)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name != "cpu" and not (name.startswith("cuda") and torch.cuda.is_available()):
+        raise BenchError(f"device {name}: not here; may be auto, cpu" + (", cuda" if torch.cuda.is_available() else ""))
+    return name
+
+
+def record(config: Config, device: str = "auto") -> dict:
+    """What ``prior.json`` says of the model: settings, the weights' SHA-256, device and versions."""
+    from importlib.metadata import version
+
+    return {
+        "prior": "sam",
+        "config": dataclasses.asdict(config),
+        "weights": _weights(config.model),
+        "device": _device(device),
+        "versions": {name: version(name) for name in ("segment-anything", "torch", "torchvision", "onnxruntime")},
+    }
+
+
+def _weights(model: str) -> dict[str, str]:
+    return {name: sha256(assets.fetch(name)) for name in ASSETS[model]}
+
+
+def masks_of(image: np.ndarray, generator: Generator, config: Config) -> MaskSet:
+    """The masks of an (H,W,3) uint8 RGB image, largest first, among equal areas in the generator's order."""
+    import torch
+    from segment_anything.utils.amg import rle_to_mask
+
+    shape = image.shape[:2]
+    small = _shrink(image, config.long_side)
+    with torch.inference_mode():
+        found = generator.generate(small)
+    rows, columns = (_nearest_index(full, part) for full, part in zip(shape, small.shape[:2], strict=True))
+
+    def mask(i: int) -> np.ndarray:  # decoded anew each time, so that one mask at a time is in memory
+        return rle_to_mask(found[i]["segmentation"])[rows[:, None], columns]
+
+    areas = [int(mask(i).sum()) for i in range(len(found))]
+    keep = [i for i, area in enumerate(areas) if area >= config.min_area and np.isfinite(found[i]["stability_score"])]
+    keep.sort(key=lambda i: -areas[i])
+    scores = [np.array([found[i][name] for i in keep]) for name in ("predicted_iou", "stability_score")]
+    return mask_set((mask(i) for i in keep), shape, *scores)
+
+
+def _shrink(image: np.ndarray, long_side: int | None) -> np.ndarray:
+    """The image, resized (antialiased) if its long side is over ``long_side``."""
+    height, width = image.shape[:2]
+    if long_side is None or max(height, width) <= long_side:
+        return image
+    scale = long_side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+
+
+def _check_size(image: np.ndarray, config: Config) -> None:
+    """Refuse an image whose short side SAM's own resizing would round to nothing."""
+    short, long = sorted(_shrink(image, config.long_side).shape[:2])
+    if int(short * SIDE / long + 0.5) < 1:
+        raise BenchError(
+            f"{image.shape[0]}x{image.shape[1]} pixels: too narrow for SAM, which resizes the long side to {SIDE}; "
+            f"crop the image, or set long_side to at most {2 * SIDE}"
+        )
+
+
+def _nearest_index(full: int, part: int) -> np.ndarray:
+    """For every pixel centre of ``full`` the pixel of ``part`` it falls in."""
+    return (2 * np.arange(full) + 1) * part // (2 * full)
+
+
+def compute(
+    images: list[Path],
+    out: Path,
+    config: Config,
+    *,
+    device: str = "auto",
+    resume: Path | None = None,
+    generator: Generator | None = None,
+) -> list[dict]:
+    """Write ``out/<stem>.npz`` for every image file, and return one record an image, in order.
+
+    resume: a folder that keeps finished images by what they were made from (pixels, settings, weights, device), so
+    that a killed run, or one with unchanged images, does only what is left. generator: in place of ``build(config)``.
+    A record: image (file name), height, width, n_masks, regions, area_min, area_median, area_max (pixels),
+    coverage (fraction of pixels in any mask), predicted_iou, stability (means, None without masks), seconds (when it
+    was computed), cached, sha256 (of the pixels), refused (None, or why there is no file: the other images still
+    get done, and a last line names the refused).
+    Raises BenchError if two images would write one file.
+    """
+    for name, count in Counter(path.stem for path in images).items():
+        if count > 1:
+            raise BenchError(f"{out}: {count} images are called {name}; rename them, each gives {name}.npz")
+    made_from: dict[str, Any] = {"config": dataclasses.asdict(config)}
+    if generator is None:
+        made_from |= {"weights": _weights(config.model), "device": _device(device)}
+    out.mkdir(parents=True, exist_ok=True)
+    records: list[dict[str, Any]] = []
+    for path in progress(images, f"{config.model} masks"):
+        file = out / f"{path.stem}.npz"
+        try:
+            image = read_image(path)
+            _check_size(image, config)
+        except BenchError as error:
+            file.unlink(missing_ok=True)  # of an earlier, readable image of that name
+            records.append({"image": path.name, "refused": str(error)})
+            continue
+        pixels = hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()
+        key = hashlib.sha256(json.dumps([made_from, pixels], sort_keys=True).encode()).hexdigest()
+        facts = _from_cache(resume, key, file)
+        if facts is None:
+            generator = generator or build(config, device)
+            facts = {**_make(image, generator, config, file), "sha256": pixels, "cached": False}
+            _to_cache(resume, key, file, facts)
+        records.append({"image": path.name, **facts, "refused": None})
+    refused = [r["image"] for r in records if r["refused"]]
+    if refused:
+        print(f"{config.model} masks: refused {len(refused)} of {len(images)} images: {', '.join(refused)}")
+    return records
+
+
+def _make(image: np.ndarray, generator: Generator, config: Config, file: Path) -> dict:
+    start = time.perf_counter()
+    masks = masks_of(image, generator, config)
+    save_masks(file, masks)
+    area = masks.area
+    return {
+        "height": image.shape[0],
+        "width": image.shape[1],
+        "n_masks": len(masks),
+        "regions": regions(masks),
+        "area_min": int(area.min()) if len(area) else None,
+        "area_median": float(np.median(area)) if len(area) else None,
+        "area_max": int(area.max()) if len(area) else None,
+        "coverage": float(np.count_nonzero(masks.labels) / masks.labels.size),
+        "predicted_iou": float(masks.predicted_iou.mean()) if len(area) else None,
+        "stability": float(masks.stability.mean()) if len(area) else None,
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+
+
+def _from_cache(resume: Path | None, key: str, file: Path) -> dict | None:
+    """The facts of an image made before, its masks copied to ``file``; None if it was not, or is damaged."""
+    if resume is None or not (resume / f"{key}.json").exists():
+        return None
+    try:
+        load_masks(resume / f"{key}.npz")
+        facts = json.loads((resume / f"{key}.json").read_text())
+    except (BenchError, ValueError):
+        return None
+    with new_file(file) as temporary:
+        shutil.copyfile(resume / f"{key}.npz", temporary)
+    return facts | {"cached": True}
+
+
+def _to_cache(resume: Path | None, key: str, file: Path, facts: dict) -> None:
+    if resume is None:
+        return
+    with new_file(resume / f"{key}.npz") as temporary:
+        shutil.copyfile(file, temporary)
+    with new_file(resume / f"{key}.json") as temporary:  # last: its presence says that the masks are there
+        temporary.write_text(json.dumps(facts))

@@ -1,0 +1,142 @@
+"""Rows, run records and pairs: plain tables on disk, each whole or not there.
+
+Floor 1. A row is one number of one image; everything in a table or a plot is computed from rows.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchlib.contracts import BenchError, nearest
+from benchlib.files import new_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from benchlib.params import Suite
+
+ROW = (
+    "suite", "run", "paper", "table", "method", "backbone", "prior", "task", "setting", "dataset", "image",
+    "metric", "protocol", "inference", "seed", "value", "revision", "hardware",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One degraded image and its reference, as files. ``key`` is ``<set>/<image>``, unique in a collection."""
+
+    dataset: str
+    image: str
+    lq: Path
+    hq: Path
+
+    @property
+    def key(self) -> str:
+        return f"{self.dataset}/{self.image}"
+
+
+def write_table(path: Path, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> None:
+    """Write dictionaries as CSV, whole or not at all; a key that is no column raises ValueError."""
+    with new_file(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(columns), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Read a CSV as dictionaries of text. Raises BenchError if it is not there."""
+    if not path.exists():
+        raise BenchError(f"{path}: not there; run the stage that makes it (dvc repro)")
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_json(path: Path, record: Any) -> None:
+    """Write JSON with sorted keys, whole or not at all."""
+    with new_file(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=1, sort_keys=True, default=str) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON. Raises BenchError if it is not there."""
+    if not path.exists():
+        raise BenchError(f"{path}: not there; run the stage that makes it (dvc repro)")
+    return json.loads(path.read_text())
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows (see ROW) as CSV."""
+    write_table(path, ROW, rows)
+
+
+def read_rows(suite: Suite, runs: Iterable[str] | None = None) -> pd.DataFrame:
+    """All rows of a suite (or of the runs named) in one frame, columns as ROW, ``value`` float, in params' order."""
+    import pandas as pd
+
+    frames = []
+    for run in suite.runs if runs is None else runs:
+        if run not in suite.runs:
+            raise BenchError(f"{suite.suite}: no run '{run}'; {nearest(run, suite.runs)}")
+        path = suite.results / "rows" / f"{run}.csv"
+        if not path.exists():
+            raise BenchError(f"{path}: no rows of run '{run}'; run its evaluate stage (dvc repro)")
+        frames.append(pd.read_csv(path, keep_default_na=False, dtype={"image": str, "setting": str, "table": str}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def read_pairs(suite: Suite, collection: str) -> list[Pair]:
+    """The pairs of a collection, from its manifest; files of an asset are found where that asset is kept."""
+    folder = suite.work / "data" / collection
+    pairs = []
+    for row in read_table(folder / "manifest.csv"):
+        root = _asset_folder(row["asset"]) if row["asset"] else folder / row["dataset"]
+        pairs.append(Pair(row["dataset"], row["image"], root / row["lq"], root / row["hq"]))
+    return pairs
+
+
+@cache
+def _asset_folder(name: str) -> Path:
+    from benchlib.assets import fetch
+
+    return fetch(name)
+
+
+def revision(folder: Path) -> str:
+    """Short git revision of the checkout, with ``+`` if tracked files of benchlib or notebooks differ from it."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/benchlib", ":/notebooks")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "no-git"
+
+
+def hardware(device: str = "cpu") -> str:
+    """The machine in a few words: the accelerator's name, or the processor's name and its cores."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    import psutil
+
+    return f"{_processor()}, {psutil.cpu_count(logical=True)} threads"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,258 @@
+"""Plots from rows, losses and images: each function returns a Figure; ``make`` writes all of them as PNG.
+
+Floor 4. Colours are Okabe and Ito's (distinguishable with colour-blindness); the run's order gives its colour, and
+markers repeat what colours say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from benchlib.contracts import BenchError
+from benchlib.files import new_file
+from benchlib.report import pictures, tables
+from benchlib.report.pictures import BLURRED, MASKS, SHARP
+
+if TYPE_CHECKING:
+    from benchlib.params import Suite
+
+PALETTE = {
+    "light": ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"),
+    "dark": ("#56B4E9", "#E69F00", "#2FC79A", "#CC79A7", "#F0E442", "#D55E00", "#FFFFFF"),
+}
+MARKERS = "os^DvPX"
+INK = {"light": ("#1c1e21", "#ffffff", "#d9dce1"), "dark": ("#e6e8eb", "#16181c", "#3a3f47")}
+CROP = 96  # pixels, side of a qualitative crop
+MOST_BYTES = 600_000  # of one PNG
+
+
+def theme(name: str = "light") -> AbstractContextManager[None]:
+    """A context in which figures are drawn for a light or a dark page."""
+    ink, paper, line = INK[name]
+    return mpl.rc_context(
+        {
+            "font.size": 9,
+            "axes.prop_cycle": mpl.cycler(color=PALETTE[name]),
+            "text.color": ink,
+            "axes.labelcolor": ink,
+            "axes.titlesize": 10,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "axes.edgecolor": line,
+            "axes.facecolor": paper,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.axisbelow": True,
+            "axes.grid": True,
+            "axes.unicode_minus": True,
+            "grid.color": line,
+            "grid.linewidth": 0.6,
+            "xtick.color": ink,
+            "ytick.color": ink,
+            "figure.facecolor": paper,
+            "legend.frameon": False,
+            "text.parse_math": False,  # a "$" in a label is a "$"
+        }
+    )
+
+
+def loss_curves(suite: Suite) -> Figure:
+    """Training loss (dB) against iterations, a line a run: faint as logged, strong as a running median; seeds apart.
+
+    Raises BenchError if no compared run has a loss file.
+    """
+    curves = {}
+    for run in tables.compared(suite):
+        path = suite.results / "loss" / f"{run}.csv"
+        if path.exists():
+            curves[run] = pd.read_csv(path)
+    if not curves:
+        raise BenchError(f"{suite.results}/loss: no compared run has a loss file; run the train stage (dvc repro)")
+    figure = Figure(figsize=(8.1, 3.3), layout="constrained")
+    axes = figure.add_subplot()
+    ends, colours = [], _colours(suite)
+    for run, table in curves.items():
+        for _, curve in table.groupby("seed"):
+            smooth = curve["loss"].rolling(max(3, len(curve) // 10), min_periods=1, center=True).median()
+            axes.plot(curve["iteration"], curve["loss"], color=colours[run], alpha=0.22, linewidth=0.8)
+            axes.plot(curve["iteration"], smooth, color=colours[run], linewidth=1.8)
+        ends.append((float(smooth.iloc[-1]), float(curve["iteration"].iloc[-1]), run))
+    axes.set(xlabel="iteration", ylabel="training loss, dB (minus PSNR)")
+    _label_ends(axes, ends, {run: tables.label(suite, run) for run in curves}, colours)
+    return figure
+
+
+def _label_ends(axes, ends: list, names: dict[str, str], colours: dict) -> None:
+    """Names at the ends of lines, pushed apart so that none hides another."""
+    low, high = axes.get_ylim()
+    step, at = 0.075 * (high - low), -np.inf
+    right = max(x for _, x, _ in ends)
+    for y, x, run in sorted(ends):
+        at = max(y, at + step)
+        axes.annotate(
+            names[run], (x, y), (right + 0.03 * right, at), va="center", annotation_clip=False, fontsize=8.5,
+            arrowprops={"arrowstyle": "-", "color": colours[run], "linewidth": 1.2, "shrinkA": 1, "shrinkB": 0},
+        )  # fmt: skip
+
+
+def gain_against_masks(suite: Suite, rows: pd.DataFrame | None = None) -> Figure:
+    """PSNR change against the no-prior run, one dot an image, over the number of masks the run read of it.
+
+    One panel a run with a prior; colour and marker say the test set. Raises BenchError if no run has mask counts.
+    """
+    rows = tables.measured(suite) if rows is None else rows
+    masks = tables.per_image(rows[rows["metric"] == "masks"])[["run", "dataset", "image", "value"]]
+    points = pictures.gains(suite, rows).drop(columns="value").merge(masks, on=["run", "dataset", "image"])
+    runs = [run for run in pictures.restoring(suite, rows) if run in set(points["run"])]
+    if not runs:
+        raise BenchError(f"{suite.results}/rows: no run has mask counts and a no-prior run beside it; nothing to plot")
+    figure = Figure(figsize=(max(4.8, 2.7 * len(runs)), 3.5), layout="constrained")
+    grid = figure.subplots(1, len(runs), sharex=True, sharey=True, squeeze=False)[0]
+    sets = tables.datasets(suite, rows)
+    for axes, run in zip(grid, runs, strict=True):
+        axes.axhline(0, color=mpl.rcParams["text.color"], linewidth=1)
+        for i, name in enumerate(sets):
+            dots = points[(points["run"] == run) & (points["dataset"] == name)]
+            axes.scatter(dots["value"], dots["difference"], marker=MARKERS[i % len(MARKERS)], label=name, s=30,
+                         color=_colour(i), edgecolor=mpl.rcParams["figure.facecolor"], linewidth=0.5)  # fmt: skip
+        axes.set_title(tables.label(suite, run))
+        axes.set_xlabel("masks in the image")
+    grid[0].set_ylabel("PSNR change, dB (against no prior)")
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(sets), handletextpad=0.2)
+    return figure
+
+
+def mcr_bars(suite: Suite, rows: pd.DataFrame | None = None) -> Figure:
+    """Mode collapse rate, a bar a run and test set, with its numerator and denominator written beside it.
+
+    Raises BenchError if the rows hold no mode collapse.
+    """
+    rows = tables.measured(suite) if rows is None else rows
+    main = dict(tables.main_columns(rows))
+    if "MC" not in main:
+        raise BenchError(f"{suite.results}/rows: no rows of mode collapse (MC); run the evaluate stage (dvc repro)")
+    table = tables.cells(suite, rows)
+    table = table[(table["metric"] == "MC") & (table["protocol"] == main["MC"])].set_index(["run", "dataset"])
+    runs, sets, colours = pictures.restoring(suite, rows), tables.datasets(suite, rows), _colours(suite)
+    figure = Figure(figsize=(max(6.0, 2.1 * len(sets)), 0.9 + 0.33 * len(runs)), layout="constrained")
+    grid = figure.subplots(1, len(sets), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, name in zip(grid, sets, strict=True):
+        for i, run in enumerate(runs):
+            if (run, name) in table.index:
+                cell = table.loc[(run, name)]
+                axes.barh(i, cell["value"], color=colours[run], height=0.62)
+                axes.annotate(f"{cell['numerator']}/{cell['denominator']}", (cell["value"], i), (4, 0),
+                              textcoords="offset points", va="center", fontsize=8.5)  # fmt: skip
+        axes.set_title(name)
+        axes.grid(axis="y", visible=False)
+    highest = float(table["value"].max())
+    grid[0].set(yticks=range(len(runs)), yticklabels=[tables.label(suite, run) for run in runs])
+    grid[0].set_xlim(0, max(10.0, 1.3 * highest))
+    grid[0].invert_yaxis()
+    for axes in grid:
+        axes.tick_params(axis="y", length=0)
+    figure.supxlabel("mode collapse rate, % of images (lower is better)", fontsize=9)
+    return figure
+
+
+def qualitative(suite: Suite, rows: pd.DataFrame | None = None) -> Figure:
+    """Crops of three test images (median, best, worst gain of the last run): blurred, masks, methods, sharp; errors below.
+
+    The crop is where the last run and the no-prior run differ most. Raises BenchError without such a pair of runs.
+    """
+    rows = tables.measured(suite) if rows is None else rows
+    scenes = pictures.choose(suite, rows, by_set=False)
+    if not scenes:
+        raise BenchError(f"{suite.results}/rows: a no-prior run and another one are needed to choose the images")
+    names = [BLURRED, MASKS, *pictures.restoring(suite, rows), SHARP]
+    engine = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.02, wspace=0.0, hspace=0.0)
+    figure = Figure(figsize=(1.15 * len(names), 2.4 * len(scenes)), layout=engine)
+    grid = figure.subplots(2 * len(scenes), len(names), squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for i, scene in enumerate(scenes):
+        cut = crops(suite, scene)
+        for j, name in enumerate(names):
+            if i == 0:
+                grid[0, j].set_title(pictures.label(suite, name), fontsize=8, fontweight="normal", loc="center")
+            if name in cut:
+                grid[2 * i, j].imshow(cut[name])
+            if name not in (MASKS, SHARP) and name in cut:
+                error = pictures.error_map(cut[name], cut[SHARP])
+                grid[2 * i + 1, j].imshow(error, cmap="magma", vmin=0, vmax=255)
+        grid[2 * i + 1, -1].text(
+            0.5, 0.5, f"{scene.why}\n{scene.gain:+.2f} dB\n{scene.pair.dataset}\nerrors, left:\n"
+            f"x{pictures.ERROR_SCALE:g}, clipped", ha="center", va="center", fontsize=7.5,
+            transform=grid[2 * i + 1, -1].transAxes,
+        )  # fmt: skip
+    return figure
+
+
+def crops(suite: Suite, scene: pictures.Scene) -> dict[str, np.ndarray]:
+    """Name -> ``(h,w,3)`` uint8 crop: BLURRED, MASKS over it if the scene has masks, the runs, SHARP."""
+    layers = scene.layers
+    window = pictures.crop_window(layers[str(tables.baseline(suite))], layers[scene.focus], CROP)
+    cut = {BLURRED: layers[BLURRED][window]}
+    if scene.labels is not None:
+        cut[MASKS] = pictures.with_masks(cut[BLURRED], scene.labels[window])
+    return cut | {name: image[window] for name, image in layers.items()}
+
+
+def _colours(suite: Suite) -> dict[str, str]:
+    runs = [run for run in tables.compared(suite) if not tables.is_input(suite, run)]
+    return {run: _colour(i) for i, run in enumerate(runs)}
+
+
+def _colour(i: int) -> str:
+    cycle = mpl.rcParams["axes.prop_cycle"].by_key()["color"]  # now: a "C0" would be looked up when drawn
+    return cycle[i % len(cycle)]
+
+
+PLOTS: dict[str, Callable[[Suite], Figure]] = {
+    "loss": loss_curves,
+    "gain_against_masks": gain_against_masks,
+    "mcr": mcr_bars,
+    "qualitative": qualitative,
+}
+
+
+def png(figure: Figure, dpi: int = 150) -> bytes:
+    """A figure as PNG bytes without dates, at ``dpi`` or the nearest lower resolution that stays under 600 KB."""
+    while True:
+        buffer = BytesIO()
+        figure.savefig(buffer, format="png", dpi=dpi, facecolor=figure.get_facecolor(), metadata={"Software": None})
+        if buffer.tell() < MOST_BYTES or dpi <= 40:
+            return buffer.getvalue()
+        dpi = int(dpi * 0.85)
+
+
+def draw(suite: Suite, style: str = "light", names: tuple[str, ...] = tuple(PLOTS)) -> dict[str, Figure]:
+    """The suite's plots by name; one that has nothing to show (no losses, no masks) is left out, and says why."""
+    figures = {}
+    with theme(style):
+        for name in names:
+            try:
+                figures[name] = PLOTS[name](suite)
+            except BenchError as error:
+                print(f"plot {name}: skipped: {error}")
+    return figures
+
+
+def make(suite: Suite) -> dict[str, Path]:
+    """Write the plots as ``plots/<name>.png`` under the suite's results; returns the paths by name."""
+    paths = {}
+    for name, figure in draw(suite).items():
+        paths[name] = suite.results / "plots" / f"{name}.png"
+        with new_file(paths[name]) as temporary:
+            temporary.write_bytes(png(figure))
+    return paths

