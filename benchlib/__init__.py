@@ -4,3 +4,7 @@ Importing the package imports nothing else; every room is loaded when it is name
 """
 
 __version__ = "0.1.0"
+
+import warnings
+
+warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm's advice in a kernel without widgets

@@ -34,8 +34,8 @@ def inference_mode(how: Evaluation, dataset: str) -> str:
 def evaluate(suite: Suite, key: str) -> list[dict[str, Any]]:
     """Restore and measure every test image of one run; write rows, restored images (of the first seed) and the record.
 
-    Metrics: PSNR (dB) and SSIM under each protocol, MC (1 where SAM-Deblur's mode collapse holds, else 0); for runs with a
-    prior also ``masks`` and ``coverage`` of the image. Raises BenchError for a missing input.
+    Metrics: PSNR (dB) and SSIM under each protocol, MC (1 where SAM-Deblur's mode collapse holds, else 0); for runs
+    with a prior also ``masks`` and ``coverage`` of the image. Raises BenchError for a missing input.
     """
     run, how = suite.run(key), suite.evaluation_of(key)
     method, _ = configure("methods", run.method, f"runs.{key}.method")

@@ -57,4 +57,4 @@ def progress(items: Iterable[T], what: str, total: int | None = None, every: flo
     """``items`` with a plain progress line and an ETA on stdout, at most one line each ``every`` seconds."""
     from tqdm import tqdm
 
-    return tqdm(items, desc=what, total=total, file=sys.stdout, ascii=True, mininterval=every)
+    return tqdm(items, desc=what, total=total, file=sys.stdout, ascii=True, mininterval=every, position=0)

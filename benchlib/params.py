@@ -97,6 +97,7 @@ class Prior(Model):
 class Suite(Model):
     suite: Name
     root: str = "."
+    mirror: str | None = Field(None, description="tried before the sources; BENCHLIB_MIRROR in the environment wins")
     training: Training
     evaluation: Evaluation = Evaluation()
     data: dict[Name, dict[Name, Choice]]

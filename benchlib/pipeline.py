@@ -6,6 +6,7 @@ equal.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from benchlib import prepare
@@ -17,6 +18,8 @@ Step = tuple[str, str]
 def open_suite(params: str, stage: str, key: str = "") -> Suite:
     """Read a suite and make what ``stage`` of ``key`` needs and is not there yet (nothing, under DVC)."""
     suite = load_params(params)
+    if suite.mirror:
+        os.environ.setdefault("BENCHLIB_MIRROR", suite.mirror)
     for step in inputs(suite, stage, key):
         _make(suite, *step)
     return suite

@@ -11,10 +11,10 @@ import platform
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchlib import assets
 from benchlib.contracts import BenchError, nearest
 from benchlib.files import new_file
 
@@ -97,16 +97,9 @@ def read_pairs(suite: Suite, collection: str) -> list[Pair]:
     folder = suite.work / "data" / collection
     pairs = []
     for row in read_table(folder / "manifest.csv"):
-        root = _asset_folder(row["asset"]) if row["asset"] else folder / row["dataset"]
+        root = assets.folder(row["asset"]) if row["asset"] else folder / row["dataset"]
         pairs.append(Pair(row["dataset"], row["image"], root / row["lq"], root / row["hq"]))
     return pairs
-
-
-@cache
-def _asset_folder(name: str) -> Path:
-    from benchlib.assets import fetch
-
-    return fetch(name)
 
 
 def revision(folder: Path) -> str:

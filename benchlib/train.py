@@ -83,6 +83,17 @@ class Crops(Dataset):
         return item
 
 
+def collate(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Stack crops; images with fewer masks get empty planes of bits."""
+    planes = max((len(item["bits"]) for item in items if "bits" in item), default=0)
+    for item in items:
+        if "bits" in item:
+            item["bits"] = torch.cat(
+                [item["bits"], item["bits"].new_zeros(planes - len(item["bits"]), *item["bits"].shape[1:])]
+            )
+    return {name: torch.stack([item[name] for item in items]) for name in items[0]}
+
+
 def psnr_loss(restored: torch.Tensor, hq: torch.Tensor) -> torch.Tensor:
     """Minus the mean PSNR of a batch in [0,1] images, dB, with NAFNet's 1e-8 under the logarithm (its ``PSNRLoss``)."""
     error = (restored.float() - hq).square().mean((1, 2, 3))
@@ -178,7 +189,7 @@ def fit(job: _Job) -> list[dict[str, Any]]:
     )
     first, rows = _restore(job, optimiser)
     numbers = range(first * budget.batch, budget.iterations * budget.batch)
-    loader = DataLoader(job.crops, budget.batch, sampler=numbers, num_workers=budget.workers)
+    loader = DataLoader(job.crops, budget.batch, sampler=numbers, num_workers=budget.workers, collate_fn=collate)
     model, optimiser, loader = accelerator.prepare(job.model.to(accelerator.device), optimiser, loader)
     model.train()
     begun = saved = time.perf_counter()

@@ -38,8 +38,9 @@ def make_suite(folder: Path, sets: tuple[str, ...] = SETS, ours: str = "MAP + ma
 
     def run(method: str, row: str = "", label: str | None = None, test: str = "test", prior: str = "none") -> dict:
         return {
-            "label": label, "row": row, "paper": "sam-deblur" if row else "", "method": {"name": method},
-            "backbone": {"name": "nafnet"}, "train": "train", "test": test, "prior": {"train": "none", "test": prior}, "table": "1" if row else "",
+            "label": label, "row": row, "paper": "sam-deblur" if row else "", "table": "1" if row else "",
+            "method": {"name": method}, "backbone": {"name": "nafnet"}, "train": "train", "test": test,
+            "prior": {"train": "none", "test": prior},
         }  # fmt: skip
 
     raw = {
@@ -62,7 +63,9 @@ def make_suite(folder: Path, sets: tuple[str, ...] = SETS, ours: str = "MAP + ma
     return suite.model_copy(update={"folder": folder.resolve()})
 
 
-def row(suite: Suite, run: str, dataset: str, image: str, metric: str, value: float, seed: int = 0, **more) -> dict:
+def row(
+    suite: Suite, run: str, dataset: str, image: str, metric: str, value: float, seed: int | str = 0, **more
+) -> dict:
     base = dict.fromkeys(records.ROW, "")
     protocol = {"masks": "sam", "coverage": "sam"}.get(metric, "basicsr-rgb")
     base |= {"suite": suite.suite, "run": run, "dataset": dataset, "image": image, "metric": metric, "seed": seed}
@@ -167,6 +170,16 @@ def test_a_cell_over_fewer_images_says_so(numbers):
         .loc[("cat", "shake-blur", "PSNR", "basicsr-rgb"), "difference"]
         == 1.5
     ), "only the shared image counts"
+
+
+def test_inference_modes_that_differ_between_sets_are_named_with_their_sets(numbers):
+    rows = tables.measured(numbers)
+    masks = pd.DataFrame([row(numbers, "cat", "shake-blur", "a", "masks", 9, seed="", inference="")])
+    rows = pd.concat([rows, masks], ignore_index=True)
+    assert tables.inference(rows, "cat") == "global"
+    assert tables.seeds(rows, "cat") == 2, "rows of masks have no seed"
+    rows.loc[(rows["run"] == "cat") & (rows["dataset"] == "shake-blur"), "inference"] = "tlc64"
+    assert tables.inference(rows, "cat") == "tlc64 (shake-blur), global (local-blur)"
 
 
 def test_an_image_measured_twice_is_refused(numbers):
@@ -291,7 +304,7 @@ def fill(suite: Suite, photographs: dict[str, np.ndarray], segments: int = 12) -
                 ssim = structural_similarity(sharp, picture, channel_axis=2)
                 measured = {"PSNR": psnr, "SSIM": ssim, "MC": int(floor - psnr > 3)}
                 if tables.has_prior(suite, run):
-                    measured["masks"] = len(masks)
+                    rows[run].append(row(suite, run, name, image, "masks", len(masks), seed="", inference=""))
                 hardware = "Some processor, 2 threads"
                 rows[run] += [row(suite, run, name, image, m, v, hardware=hardware) for m, v in measured.items()]
                 for m in ("PSNR", "SSIM"):
@@ -304,14 +317,22 @@ def fill(suite: Suite, photographs: dict[str, np.ndarray], segments: int = 12) -
     generator = np.random.default_rng(0)
     for number, (run, entries) in enumerate(rows.items()):
         records.write_rows(suite.results / "rows" / f"{run}.csv", entries)
+        columns = ["seed", "iteration", "loss", "lr", "validation_psnr"]
         if run == "blurred":
+            records.write_table(suite.results / "loss" / f"{run}.csv", columns, [])
             continue
         steps = np.arange(10, 610, 10)
         loss = -18 - (5 + 0.3 * number) * (1 - np.exp(-steps / 150)) + generator.normal(0, 0.8, len(steps))
         curve = [{"seed": 0, "iteration": i, "loss": v, "lr": 1e-3} for i, v in zip(steps, loss, strict=True)]
-        columns = ["seed", "iteration", "loss", "lr", "validation_psnr"]
+        curve[-1]["validation_psnr"] = 30.0 + number
         records.write_table(suite.results / "loss" / f"{run}.csv", columns, curve)
-        record = {"run": run, "iterations": 600, "train_seconds": 93.2, "parameters": 291_000, "revision": "abc123"}
+        record = {
+            "run": run,
+            "training": {"iterations": 600},
+            "train_seconds": 93.2,
+            "parameters": 291_000,
+            "revision": "abc123",
+        }
         records.write_json(suite.results / "records" / f"{run}.json", record)
     return suite
 
@@ -371,14 +392,15 @@ def test_uncovered_pixels_show_no_mask_colour():
 def test_plots_are_written_small_and_the_same_each_time(pictured):
     paths = plots.make(pictured)
     assert set(paths) == {"loss", "gain_against_masks", "mcr", "qualitative"}
-    before = {}
     for name, path in paths.items():
         assert path == pictured.results / "plots" / f"{name}.png"
         assert path.stat().st_size < plots.MOST_BYTES
         with Image.open(path) as image:
             assert min(image.size) > 200
-        before[name] = path.read_bytes()
-    assert {name: path.read_bytes() for name, path in plots.make(pictured).items()} == before
+    again = plots.draw(pictured, names=("mcr", "loss"))
+    assert {name: plots.png(figure) for name, figure in again.items()} == {
+        name: paths[name].read_bytes() for name in again
+    }
 
 
 def test_gain_plot_shows_each_image_at_its_mask_count(pictured):
@@ -459,9 +481,11 @@ def browser():
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} is not there; install Debian's chromium to test the page in a browser")
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    flags = "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --no-first-run"
+    flags = "headless no-sandbox disable-gpu disable-background-networking disable-component-update no-first-run"
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=flags.split())
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=[f"--{flag}" for flag in flags.split()]
+        )
         yield browser
         browser.close()
 

@@ -46,7 +46,8 @@ def download(url: str, part: Path, what: str) -> None:
         best = max(best, _size(part))
         if failures > RETRIES:
             raise BenchError(
-                f"{what}: {url}: {reason} ({failures} times); {_size(part)} bytes are kept in {part}, a retry continues"
+                f"{what}: {url}: {reason} ({failures} times); {_size(part)} bytes are kept in {part}, "
+                "a retry continues; or set BENCHLIB_MIRROR"
             )
         pause = BACKOFF_S * 2**failures
         print(f"{what}: {reason}; again in {pause:g} s from byte {_size(part)}", flush=True)

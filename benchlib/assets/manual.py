@@ -18,6 +18,14 @@ def folder_of(name: str, cache: Path) -> Path:
     return (Path(root).expanduser() if root else cache / "manual") / name
 
 
+def folder(name: str, *, cache: str | Path | None = None, catalogue: str | Path | None = None) -> Path:
+    """Where a data set lies, without counting it: what ``pairs`` gives lies below."""
+    from benchlib.assets.store import cache_folder, fetch
+
+    entry = find(name, catalogue)
+    return folder_of(name, cache_folder(cache)) if entry.manual else fetch(name, cache=cache, catalogue=catalogue)
+
+
 def absent(entry: Entry, folder: Path) -> BenchError:
     """The one line that says where to get it, where to put it, and what must then lie there."""
     wanted = entry.file or "; ".join(
@@ -34,13 +42,10 @@ def pairs(name: str, split: str, *, cache: str | Path | None = None, catalogue: 
 
     Raises BenchError if the data is absent, a blurred image has no partner, or the number is not the published one.
     """
-    from benchlib.assets.store import cache_folder, fetch
-
     entry = find(name, catalogue)
     if split not in entry.layout:
         raise BenchError(f"{name}: no split '{split}'; may be {', '.join(entry.layout) or 'none (it is no data set)'}")
-    folder = folder_of(name, cache_folder(cache)) if entry.manual else fetch(name, cache=cache, catalogue=catalogue)
-    return check(entry, folder, split)
+    return check(entry, folder(name, cache=cache, catalogue=catalogue), split)
 
 
 def check(entry: Entry, folder: Path, split: str) -> list[Pair]:

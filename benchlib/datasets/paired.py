@@ -3,7 +3,8 @@
 The layouts and the published counts stand in the catalogue (``benchlib/assets/catalogue.yaml``). Where they come from:
 
 gopro: ``train|test/<sequence>/blur|blur_gamma|sharp/*.png``. Deblurring papers since MPRNet, NAFNet among them, use
-    ``blur`` (frames averaged without inverse gamma; megvii-model/HINet issue 28), not ``blur_gamma``.
+    ``blur`` (frames averaged without inverse gamma), not ``blur_gamma``; for NAFNet that is inferred, not verified
+    (megvii-model/HINet issue 28: its copy is MPRNet's).
 realblur-j: one line "sharp blurred" a pair in ``RealBlur_J_test_list.txt`` (seen in rimchang/RSBlur, ``datalist/``).
 reds: ``val/val_blur|val_sharp/<clip>/<frame>.png``, 30 clips of 100 frames. SAM-Deblur tests on 3,000 images: all of
     val; NAFNet's own REDS result is on 300 of the JPEG variant. Not verified: that SAM-Deblur took ``val_blur`` and
@@ -39,7 +40,7 @@ def pairs(config: Config) -> list[dict[str, Any]]:
     Raises BenchError if the data is absent, incomplete or not as many as published (it says what to do).
     """
     found = _found(config)
-    folder = assets.fetch(config.asset)
+    folder = assets.folder(config.asset)
     return [
         {
             "image": image,

@@ -79,6 +79,8 @@ def _cells(bits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     Plane by plane: sorting whole columns, ``torch.unique(dim=1)``, takes ten times as long.
     """
+    if not len(bits):  # no mask at all: one cell of nothing
+        bits = bits.new_zeros(1, bits.shape[1])
     _, cell = torch.unique(bits[0], return_inverse=True)
     for plane in bits[1:]:
         values, index = torch.unique(plane, return_inverse=True)

@@ -15,5 +15,5 @@ class MaskGenerator(SamAutomaticMaskGenerator):
 
     def _process_crop(self, *args: Any) -> Any:
         found = super()._process_crop(*args)
-        found["crop_boxes"] = found["crop_boxes"]
+        found["crop_boxes"] = found["crop_boxes"].reshape(-1, 4)
         return found

@@ -59,7 +59,7 @@ class OneImageTransformer(TwoWayTransformer):
     """SAM's transformer for point prompts on one image.
 
     ``MaskDecoder`` repeats the image once for every point; until the first image-to-token attention all copies are
-    equal, so one copy is enough and broadcasting does the rest (a third less work, the same numbers to 1e-6).
+    equal, so one copy is enough and broadcasting does the rest (a quarter less work, the same masks).
     Holds only for prompts without masks, which is what the automatic generator gives.
     """
 

@@ -14,7 +14,7 @@ class Config:
 
 
 def compute(
-    images: list[Path], out: Path, config: Config, *, device: str = "auto", resume: Path | None = None
+    images: dict[str, Path], out: Path, config: Config, *, device: str = "auto", resume: Path | None = None
 ) -> list[dict]:
     """No files, no records."""
     return []

@@ -7,7 +7,6 @@ import hashlib
 import json
 import shutil
 import time
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
@@ -186,7 +185,7 @@ def _nearest_index(full: int, part: int) -> np.ndarray:
 
 
 def compute(
-    images: list[Path],
+    images: dict[str, Path],
     out: Path,
     config: Config,
     *,
@@ -194,41 +193,37 @@ def compute(
     resume: Path | None = None,
     generator: Generator | None = None,
 ) -> list[dict]:
-    """Write ``out/<stem>.npz`` for every image file, and return one record an image, in order.
+    """Write ``out/<name>.npz`` for every image (name -> file), and return one record an image, in order.
 
     resume: a folder that keeps finished images by what they were made from (pixels, settings, weights, device), so
     that a killed run, or one with unchanged images, does only what is left. generator: in place of ``build(config)``.
-    A record: image (file name), height, width, n_masks, regions, area_min, area_median, area_max (pixels),
+    A record: image (its name), height, width, n_masks, regions, area_min, area_median, area_max (pixels),
     coverage (fraction of pixels in any mask), predicted_iou, stability (means, None without masks), seconds (when it
-    was computed), cached, sha256 (of the pixels), refused (None, or why there is no file: the other images still
+    was computed), sha256 (of the pixels), refused (None, or why there is no file: the other images still
     get done, and a last line names the refused).
-    Raises BenchError if two images would write one file.
     """
-    for name, count in Counter(path.stem for path in images).items():
-        if count > 1:
-            raise BenchError(f"{out}: {count} images are called {name}; rename them, each gives {name}.npz")
     made_from: dict[str, Any] = {"config": dataclasses.asdict(config)}
     if generator is None:
         made_from |= {"weights": _weights(config.model), "device": _device(device)}
     out.mkdir(parents=True, exist_ok=True)
     records: list[dict[str, Any]] = []
-    for path in progress(images, f"{config.model} masks"):
-        file = out / f"{path.stem}.npz"
+    for name, path in progress(images.items(), f"{config.model} masks", total=len(images)):
+        file = out / f"{name}.npz"
         try:
             image = read_image(path)
             _check_size(image, config)
         except BenchError as error:
             file.unlink(missing_ok=True)  # of an earlier, readable image of that name
-            records.append({"image": path.name, "refused": str(error)})
+            records.append({"image": name, "refused": str(error)})
             continue
         pixels = hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()
         key = hashlib.sha256(json.dumps([made_from, pixels], sort_keys=True).encode()).hexdigest()
         facts = _from_cache(resume, key, file)
         if facts is None:
             generator = generator or build(config, device)
-            facts = {**_make(image, generator, config, file), "sha256": pixels, "cached": False}
+            facts = {**_make(image, generator, config, file), "sha256": pixels}
             _to_cache(resume, key, file, facts)
-        records.append({"image": path.name, **facts, "refused": None})
+        records.append({"image": name, **facts, "refused": None})
     refused = [r["image"] for r in records if r["refused"]]
     if refused:
         print(f"{config.model} masks: refused {len(refused)} of {len(images)} images: {', '.join(refused)}")
@@ -266,7 +261,7 @@ def _from_cache(resume: Path | None, key: str, file: Path) -> dict | None:
         return None
     with new_file(file) as temporary:
         shutil.copyfile(resume / f"{key}.npz", temporary)
-    return facts | {"cached": True}
+    return facts
 
 
 def _to_cache(resume: Path | None, key: str, file: Path, facts: dict) -> None:

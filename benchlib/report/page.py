@@ -170,14 +170,13 @@ def _measured(suite: Suite, rows: pd.DataFrame, which: list[Column]) -> dict[str
     names = tables.datasets(suite, rows)
     lines = []
     for run in tables.compared(suite):
-        own = rows[rows["run"] == run]
         found = [by_place.get((run, name, *column)) for name in names for column in which]
-        seeds = int(own["seed"].nunique())
+        seeds, mode = tables.seeds(rows, run), tables.inference(rows, run)
         lines.append(
             {
                 "label": _label(suite, run),
-                "missing": tables.command(suite, run) if own.empty else "",
-                "inference": ", ".join(own["inference"].drop_duplicates()),
+                "missing": "" if mode else tables.command(suite, run),
+                "inference": mode,
                 "seeds": f"{seeds} seed{'s' if seeds > 1 else ''}",
                 "reference": run == tables.baseline(suite),
                 "cells": [_cell(suite, cell, images) if cell else None for cell in found],
@@ -267,11 +266,9 @@ def _provenance(suite: Suite, rows: pd.DataFrame) -> list[dict[str, Any]]:
                 "method": f"{run.method['name']} on {run.backbone['name']}",
                 "prior": f"{run.prior.train} / {run.prior.test}",
                 "beside": f"{run.paper}, Table {run.table}: {run.row}" if run.row else "",
-                "inference": ", ".join(own["inference"].drop_duplicates()),
-                "protocol": ", ".join(name for name in own["protocol"].drop_duplicates() if name in _known(own)),
-                "iterations": _number(record.get("iterations")),
-                "parameters": _number(record.get("parameters")),
-                "seconds": _number(record.get("train_seconds")),
+                "inference": tables.inference(rows, key),
+                "protocol": ", ".join(dict.fromkeys(name for _, name in tables.columns(own))),
+                **(_training(record) if record.get("parameters") else _training({})),
                 "hardware": record.get("hardware") or ", ".join(own["hardware"].drop_duplicates()),
                 "revision": record.get("revision") or ", ".join(own["revision"].drop_duplicates()),
                 "command": tables.command(suite, key),
@@ -280,12 +277,11 @@ def _provenance(suite: Suite, rows: pd.DataFrame) -> list[dict[str, Any]]:
     return lines
 
 
-def _known(rows: pd.DataFrame) -> set[str]:
-    return {name for metric, name in tables.columns(rows) if metric in ("PSNR", "SSIM")}
-
-
-def _number(value: Any) -> str:
-    return f"{value:,.0f}" if isinstance(value, int | float) else ""
+def _training(record: dict[str, Any]) -> dict[str, str]:
+    """What a run record says of the training; a key that it lacks is empty."""
+    iterations = record.get("iterations", record.get("training", {}).get("iterations"))
+    numbers = {"iterations": iterations, "parameters": record.get("parameters"), "seconds": record.get("train_seconds")}
+    return {name: "" if value is None else f"{value:,.0f}" for name, value in numbers.items()}
 
 
 # ---------------------------------------------------------------- pictures
@@ -325,7 +321,7 @@ def _viewer(suite: Suite, rows: pd.DataFrame, scenes: list[pictures.Scene]) -> d
         return None
     side, encoded = _previews(scenes)
     scores = _scores(rows)
-    shown = []
+    shown: list[dict[str, Any]] = []
     for number, (scene, layers) in enumerate(zip(scenes, encoded, strict=True)):
         height, width = scene.layers[SHARP].shape[:2]
         score = {name: _score(suite, scores, scene, name) for name in layers}
@@ -427,11 +423,12 @@ def _plots(suite: Suite, rows: pd.DataFrame) -> list[dict[str, str]]:
     names = ("gain_against_masks", "mcr", "loss")
     light, dark = (plots.draw(suite, style, names) for style in ("light", "dark"))
     captions = {
-        "gain_against_masks": "Each dot is one test image: PSNR change against the run without a prior, over the number "
-        "of masks the method read. Dots above the line were restored better with the prior.",
+        "gain_against_masks": "Each dot is one test image: PSNR change against the run without a prior, over the "
+        "number of masks the method read. Dots above the line were restored better with the prior.",
         "mcr": "Mode collapse: images whose restoration is worse than the blurred input by more than "
         f"{suite.evaluation.mcr_drop:g} dB. Numerator and denominator stand at the bars.",
-        "loss": "Training loss as logged (faint) and its running median (strong), one line a run and seed.",
+        "loss": "Training loss as logged (faint) and its running median (strong), one line a run and seed; where "
+        "training was validated, the validation PSNR below.",
     }
     titles = {"gain_against_masks": "Gain against mask count", "mcr": "Mode collapse rate", "loss": "Training loss"}
     return [
@@ -467,7 +464,7 @@ def _words(suite: Suite, rows: pd.DataFrame, name: str) -> str:
     said = []
     for run in tables.compared(suite):
         path = suite.results / "loss" / f"{run}.csv"
-        if path.exists():
-            loss = pd.read_csv(path)["loss"]
+        loss = pd.read_csv(path)["loss"] if path.exists() else pd.Series(dtype=float)
+        if len(loss):
             said.append(f"{_label(suite, run)} from {loss.iloc[0]:.1f} to {loss.iloc[-1]:.1f} dB")
     return "Lines of training loss over iterations. " + "; ".join(said) + "."

@@ -71,7 +71,7 @@ def restoring(suite: Suite, rows: pd.DataFrame) -> list[str]:
 
 
 def gains(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
-    """PSNR minus no-prior's, one row a (run, dataset, image) of the runs that have a reference: column ``difference``."""
+    """One row a (run, dataset, image) of the runs that have a reference; ``difference``: PSNR minus no-prior's, dB."""
     protocol = dict(tables.main_columns(rows))["PSNR"]
     values = tables.paired(suite, rows[(rows["metric"] == "PSNR") & (rows["protocol"] == protocol)])
     runs = [run for run in restoring(suite, rows) if run != tables.baseline(suite)]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from cycler import cycler
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -32,7 +33,7 @@ PALETTE = {
 }
 MARKERS = "os^DvPX"
 INK = {"light": ("#1c1e21", "#ffffff", "#d9dce1"), "dark": ("#e6e8eb", "#16181c", "#3a3f47")}
-CROP = 96  # pixels, side of a qualitative crop
+CROP = 80  # pixels, side of a qualitative crop
 MOST_BYTES = 600_000  # of one PNG
 
 
@@ -42,7 +43,7 @@ def theme(name: str = "light") -> AbstractContextManager[None]:
     return mpl.rc_context(
         {
             "font.size": 9,
-            "axes.prop_cycle": mpl.cycler(color=PALETTE[name]),
+            "axes.prop_cycle": cycler(color=PALETTE[name]),
             "text.color": ink,
             "axes.labelcolor": ink,
             "axes.titlesize": 10,
@@ -67,28 +68,36 @@ def theme(name: str = "light") -> AbstractContextManager[None]:
 
 
 def loss_curves(suite: Suite) -> Figure:
-    """Training loss (dB) against iterations, a line a run: faint as logged, strong as a running median; seeds apart.
+    """Training loss (dB) against iterations, a line a run and seed: faint as logged, strong as a running median.
 
-    Raises BenchError if no compared run has a loss file.
+    Where training was validated, a second panel shows the validation PSNR (dB). Raises BenchError if no compared run
+    has a loss file.
     """
-    curves = {}
-    for run in tables.compared(suite):
-        path = suite.results / "loss" / f"{run}.csv"
-        if path.exists():
-            curves[run] = pd.read_csv(path)
+    paths = {run: suite.results / "loss" / f"{run}.csv" for run in tables.compared(suite)}
+    curves = {run: pd.read_csv(path) for run, path in paths.items() if path.exists()}
+    curves = {run: table for run, table in curves.items() if len(table)}  # a run with nothing to train has no lines
     if not curves:
         raise BenchError(f"{suite.results}/loss: no compared run has a loss file; run the train stage (dvc repro)")
-    figure = Figure(figsize=(8.1, 3.3), layout="constrained")
-    axes = figure.add_subplot()
+    validated = any(table["validation_psnr"].notna().any() for table in curves.values())
+    figure = Figure(figsize=(8.1, 5.4 if validated else 3.3), layout="constrained")
+    grid = figure.subplots(2 if validated else 1, 1, sharex=True, squeeze=False)[:, 0]
     ends, colours = [], _colours(suite)
     for run, table in curves.items():
         for _, curve in table.groupby("seed"):
             smooth = curve["loss"].rolling(max(3, len(curve) // 10), min_periods=1, center=True).median()
-            axes.plot(curve["iteration"], curve["loss"], color=colours[run], alpha=0.22, linewidth=0.8)
-            axes.plot(curve["iteration"], smooth, color=colours[run], linewidth=1.8)
+            grid[0].plot(curve["iteration"], curve["loss"], color=colours[run], alpha=0.22, linewidth=0.8)
+            grid[0].plot(curve["iteration"], smooth, color=colours[run], linewidth=1.8)
+            points = curve[curve["validation_psnr"].notna()]
+            if len(points):
+                grid[1].plot(
+                    points["iteration"], points["validation_psnr"], color=colours[run], marker="o", markersize=4
+                )
         ends.append((float(smooth.iloc[-1]), float(curve["iteration"].iloc[-1]), run))
-    axes.set(xlabel="iteration", ylabel="training loss, dB (minus PSNR)")
-    _label_ends(axes, ends, {run: tables.label(suite, run) for run in curves}, colours)
+    grid[0].set_ylabel("training loss, dB (minus PSNR)")
+    if validated:
+        grid[1].set_ylabel("validation PSNR, dB")
+    grid[-1].set_xlabel("iteration")
+    _label_ends(grid[0], ends, {run: tables.label(suite, run) for run in curves}, colours)
     return figure
 
 
@@ -166,9 +175,10 @@ def mcr_bars(suite: Suite, rows: pd.DataFrame | None = None) -> Figure:
 
 
 def qualitative(suite: Suite, rows: pd.DataFrame | None = None) -> Figure:
-    """Crops of three test images (median, best, worst gain of the last run): blurred, masks, methods, sharp; errors below.
+    """Crops of three test images: blurred, masks, each method, sharp, and the error maps below.
 
-    The crop is where the last run and the no-prior run differ most. Raises BenchError without such a pair of runs.
+    The images are those with the median, best and worst gain of the last run; the crop is where it differs most from
+    the no-prior run. Raises BenchError without such a pair of runs.
     """
     rows = tables.measured(suite) if rows is None else rows
     scenes = pictures.choose(suite, rows, by_set=False)
@@ -230,10 +240,17 @@ def png(figure: Figure, dpi: int = 150) -> bytes:
     """A figure as PNG bytes without dates, at ``dpi`` or the nearest lower resolution that stays under 600 KB."""
     while True:
         buffer = BytesIO()
-        figure.savefig(buffer, format="png", dpi=dpi, facecolor=figure.get_facecolor(), metadata={"Software": None})
+        figure.savefig(
+            buffer,
+            format="png",
+            dpi=dpi,
+            facecolor=figure.get_facecolor(),
+            metadata={"Software": None},
+            pil_kwargs={"optimize": True},
+        )
         if buffer.tell() < MOST_BYTES or dpi <= 40:
             return buffer.getvalue()
-        dpi = int(dpi * 0.85)
+        dpi = int(dpi * min(0.95, (MOST_BYTES / buffer.tell()) ** 0.5))
 
 
 def draw(suite: Suite, style: str = "light", names: tuple[str, ...] = tuple(PLOTS)) -> dict[str, Figure]:

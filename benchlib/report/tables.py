@@ -234,10 +234,9 @@ def _lay_out(
     header += [(name, heading(*column)) for name in datasets(suite, rows) for column in which]
     lines: dict[str, dict[Column, Any]] = {}
     for run in compared(suite):
-        own = rows[rows["run"] == run]
         line = dict.fromkeys(header, "-")
-        line[header[0]] = ", ".join(own["inference"].drop_duplicates()) if len(own) else f"not run: evaluate@{run}"
-        line[header[1]] = str(own["seed"].nunique()) if len(own) else "-"
+        line[header[0]] = inference(rows, run) or f"not run: evaluate@{run}"
+        line[header[1]] = str(seeds(rows, run)) if run in set(rows["run"]) else "-"
         for cell in table[table["run"] == run].itertuples():
             if (cell.metric, cell.protocol) in which:
                 line[(cell.dataset, heading(cell.metric, cell.protocol))] = show(cell)
@@ -292,7 +291,8 @@ def published_note(paper: str, table: str) -> str:
     """The line that stands over a published table."""
     numbers = published_cells(paper, table)
     names = ", ".join(numbers["dataset"].drop_duplicates())
-    return f"Published ({paper}, Table {table}), measured on other data ({names}); not to be read cell by cell against ours."
+    other = f"measured on other data ({names})"
+    return f"Published ({paper}, Table {table}), {other}; not to be read cell by cell against ours."
 
 
 def suite_tables(suite: Suite) -> list[tuple[str, str]]:
@@ -309,10 +309,24 @@ def counts_note(suite: Suite, rows: pd.DataFrame) -> str:
     return f"Images: {sets}. {seeds_text(rows)}. Mean over images of the mean over seeds."
 
 
+def seeds(rows: pd.DataFrame, run: str) -> int:
+    """How many seeds a run was measured with (rows of masks have none)."""
+    return int(rows.loc[(rows["run"] == run) & rows["metric"].isin(METRICS), "seed"].nunique())
+
+
+def inference(rows: pd.DataFrame, run: str) -> str:
+    """A run's inference mode; where it differs between test sets, each mode with its sets. Empty for a run not run."""
+    own = rows[(rows["run"] == run) & rows["metric"].isin(METRICS)]
+    modes = own.groupby("inference", sort=False)["dataset"].unique()
+    if len(modes) == 1:
+        return str(modes.index[0])
+    return ", ".join(f"{mode} ({', '.join(sets)})" for mode, sets in modes.items())
+
+
 def seeds_text(rows: pd.DataFrame) -> str:
     """How many seeds: "One seed a run", "3 seeds a run" or "1 to 3 seeds a run"."""
-    seeds = rows.groupby("run")["seed"].nunique()
-    low, high = seeds.min(), seeds.max()
+    counts = [seeds(rows, run) for run in rows["run"].unique()]
+    low, high = min(counts), max(counts)
     if low == high:
         return "One seed a run" if low == 1 else f"{low} seeds a run"
     return f"{low} to {high} seeds a run"
@@ -390,7 +404,7 @@ def markdown(table: pd.DataFrame, bold: pd.DataFrame, note: str) -> str:
 
 
 def latex(table: pd.DataFrame, bold: pd.DataFrame, note: str) -> str:
-    """A table of text as a LaTeX ``table*`` (packages booktabs and multirow); escaped, ``bold`` cells are bold."""
+    """A table of text as a LaTeX ``table*`` (package booktabs); escaped, ``bold`` cells are bold."""
     style = table.rename_axis(index=None, columns=[None, None]).style
     style = style.format(_tex).format_index(_tex, axis=0).format_index(_tex, axis=1)
     flags = bold.set_axis(style.index).set_axis(style.columns, axis=1)
