@@ -433,6 +433,7 @@ def report(pictured) -> Path:
 def test_the_headline_is_computed_and_claims_no_more(numbers):
     said = page.headline(numbers, tables.measured(numbers))
     assert said["verdict"] == "“CAT” has a higher mean PSNR than “No prior” on 1 of 2 test sets."
+    assert said["more"].strip() == "“CAT” is below the degraded input itself on local-blur."
     assert said["caution"] == "3 test images made from 2 photographs, 1 to 2 seeds a run: no significance claimed."
     assert said["figures"] == [
         {"set": "shake-blur", "count": "1 of 2 images better", "difference": "+0.375", "meaning": "better"},

@@ -109,7 +109,7 @@ def headline(suite: Suite, rows: pd.DataFrame) -> dict[str, Any]:
         nothing = "Nothing to compare yet: a run without a prior and a run with one are needed."
         return words | {"verdict": nothing, "figures": []}
     up = int((own["difference"] > 0).sum())
-    where = f"{up} of {len(own)}" if up < len(own) else f"all {up}" if up > 1 else "the one"
+    where = f"{up or 'none'} of {len(own)}" if up < len(own) else f"all {up}" if up > 1 else "the one"
     words["verdict"] = (
         f"“{_label(suite, focus)}” has a higher mean PSNR than “{_label(suite, no_prior)}” on {where} test set"
         f"{'s' if len(own) > 1 else ''}."
@@ -118,6 +118,9 @@ def headline(suite: Suite, rows: pd.DataFrame) -> dict[str, Any]:
     if changes["run"].nunique() > 1:
         change = _minus(tables.difference_text(top))
         words["more"] = f"The highest of all methods: {change} dB, “{top.label}” on {top.dataset}."
+    under = _under_input(suite, rows, str(focus))
+    if under:
+        words["more"] += f" “{_label(suite, focus)}” is below the degraded input itself on {', '.join(under)}."
     figures = [
         {"set": cell.dataset, "count": f"{cell.better} of {cell.paired} images better"}
         | _difference(tables.difference_text(cell), "PSNR")
@@ -126,11 +129,25 @@ def headline(suite: Suite, rows: pd.DataFrame) -> dict[str, Any]:
     return words | {"figures": figures}
 
 
+def _under_input(suite: Suite, rows: pd.DataFrame, run: str) -> list[str]:
+    """The test sets on which a run's mean PSNR is below the degraded input's."""
+    cells = tables.cells(suite, rows)
+    main = dict(tables.main_columns(rows))["PSNR"]
+    cells = cells[(cells["metric"] == "PSNR") & (cells["protocol"] == main)]
+    means = {(cell.run, cell.dataset): cell.value for cell in cells.itertuples()}
+    inputs = [key for key in tables.compared(suite) if tables.is_input(suite, key)]
+    return [
+        name
+        for name in tables.datasets(suite, rows)
+        if any(means.get((run, name), np.inf) < means.get((key, name), -np.inf) for key in inputs)
+    ]
+
+
 def _caution(suite: Suite, rows: pd.DataFrame) -> str:
     images = rows[["dataset", "image"]].drop_duplicates().shape[0]
     sets = suite.collection(suite.run(tables.compared(suite)[0]).test).values()
     sources = len({name for choice in sets for name in choice.get("images", [])})
-    made = f" made from {sources} photographs" if 0 < sources < images else ""
+    made = f" made from {sources} photograph{'s' if sources > 1 else ''}" if 0 < sources < images else ""
     return f"{images} test images{made}, {tables.seeds_text(rows).lower()}: no significance claimed."
 
 

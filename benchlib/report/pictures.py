@@ -100,7 +100,7 @@ def choose(suite: Suite, rows: pd.DataFrame, by_set: bool) -> list[Scene]:
             where = (chosen["dataset"], chosen["image"])
             seen = rows[(rows["dataset"] == where[0]) & (rows["image"] == where[1])]["run"].unique()
             runs = tuple(name for name in restoring(suite, rows) if name in seen)
-            why = " and ".join(kind for kind in KINDS if places[kind] == place)
+            why = ", ".join(kind for kind in KINDS if places[kind] == place)
             scenes.append(Scene(suite, pairs[where], why, float(chosen["difference"]), run, runs))
     return scenes
 
