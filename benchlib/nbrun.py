@@ -6,8 +6,8 @@ Papermill runs the notebook. Around it: an unknown parameter, a wrong type or a 
 what the notebook prints appears live as plain lines; an error in the notebook is one line and exit code 1; the executed
 copy appears whole, after a failure too; and no kernel outlives this process or the DVC that called it.
 
-How the end comes: SIGTERM, SIGINT, SIGHUP and the death of DVC interrupt the kernel (the training loop writes its
-checkpoint) and kill it if it has not stopped after a few seconds. If this very process is killed, a guardian (a
+How the end comes: SIGTERM, SIGINT, SIGHUP and the death of DVC interrupt the kernel (what cleans up after itself
+does) and kill it if it has not stopped after a few seconds. If this very process is killed, a guardian (a
 sleeping ``sh`` that reads a pipe of ours) sees the pipe close and kills the kernel's process group.
 """
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from papermill.exceptions import PapermillExecutionError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-GRACE_SIGNAL = 5.0  # seconds an interrupted kernel has for its checkpoint
+GRACE_SIGNAL = 5.0  # seconds an interrupted kernel has to clean up
 GRACE_ORPHAN = 2.0  # the same when DVC is gone: everything ends within about three seconds
 LONGEST_ERROR = 600  # characters of a notebook's error that are printed
 

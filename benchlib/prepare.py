@@ -16,7 +16,7 @@ from benchlib.params import Choice, Suite, configure
 from benchlib.records import read_pairs, write_json, write_table
 
 MANIFEST = ("dataset", "image", "lq", "hq", "asset", "sha256_lq", "sha256_hq", "source", "copy")
-REGION_SHARE = (0.02, 0.4)  # a moving object is neither a speck nor the scene
+REGION_SHARE = (0.03, 0.4)  # a moving object is neither a speck nor the scene
 
 
 def make_data(suite: Suite, key: str) -> list[dict[str, Any]]:
@@ -30,9 +30,11 @@ def make_data(suite: Suite, key: str) -> list[dict[str, Any]]:
 
 
 def _pairs(suite: Suite, name: str, choice: Choice, out: Path, where: str) -> list[dict[str, Any]]:
+    if "path" in choice:
+        choice = choice | {"path": str(suite.folder / choice["path"])}
     source, config = configure("datasets", choice, where)
     if "degrade" not in choice:
-        return source.pairs(config)
+        return source.pairs(config, out)
     kind, settings = configure("degrade", choice["degrade"], f"{where}.degrade")
 
     def degrade(hq: np.ndarray, rng: np.random.Generator, region: np.ndarray | None) -> np.ndarray:
@@ -44,7 +46,7 @@ def _pairs(suite: Suite, name: str, choice: Choice, out: Path, where: str) -> li
 def moving_region(suite: Suite, sharp: Path) -> np.ndarray:
     """The ``(H,W)`` bool region of a sharp photograph that moves in ``local-blur``.
 
-    Of MobileSAM's masks (its default settings) that cover 2-40 % of the image, the one with the highest predicted IoU.
+    Of MobileSAM's masks (its default settings) that cover 3-40 % of the image, the largest.
     Raises BenchError, naming the photograph, if there is none.
     """
     from benchlib.priors import sam
@@ -54,9 +56,8 @@ def moving_region(suite: Suite, sharp: Path) -> np.ndarray:
     share = masks.area / masks.labels.size
     good = np.flatnonzero((share >= REGION_SHARE[0]) & (share <= REGION_SHARE[1]))
     if not len(good):
-        raise BenchError(f"{sharp.name}: SAM finds no region of 2-40 % of it to move; take another photograph")
-    best = good[np.argmax(masks.predicted_iou[good])]
-    return unpack(masks.bits, len(masks.area))[best]
+        raise BenchError(f"{sharp.name}: SAM finds no region of 3-40 % of it to move; take another photograph")
+    return unpack(masks.bits, len(masks.area))[good[np.argmax(masks.area[good])]]
 
 
 def _region_masks(suite: Suite, sharp: Path, sam: Any) -> Any:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DataLoaderConfiguration
+from accelerate import Accelerator
 from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -128,7 +128,6 @@ def train(suite: Suite, key: str) -> dict[str, Any]:
     priors, needs = Priors(suite, run.prior.train), needs_of(suite, key)
     accelerator = Accelerator(
         mixed_precision=_precision(budget.precision),
-        dataloader_config=DataLoaderConfiguration(split_batches=True),
     )
     resume = suite.work / ".resume" / _digest(suite, key)
     losses: list[dict[str, Any]] = []
@@ -156,7 +155,6 @@ def train(suite: Suite, key: str) -> dict[str, Any]:
             "parameters": sum(p.numel() for p in model.parameters()),
             "device": str(accelerator.device),
             "hardware": hardware(str(accelerator.device)),
-            "processes": accelerator.num_processes,
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
             "revision": revision(Path(__file__).parent),
@@ -190,7 +188,9 @@ def fit(job: _Job) -> list[dict[str, Any]]:
     first, rows = _restore(job, optimiser)
     numbers = range(first * budget.batch, budget.iterations * budget.batch)
     loader = DataLoader(job.crops, budget.batch, sampler=numbers, num_workers=budget.workers, collate_fn=collate)
-    model, optimiser, loader = accelerator.prepare(job.model.to(accelerator.device), optimiser, loader)
+    # channels last: a quarter faster
+    network = job.model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model, optimiser, loader = accelerator.prepare(network, optimiser, loader)
     model.train()
     begun = saved = time.perf_counter()
     for iteration, batch in enumerate(loader, start=first):
@@ -221,9 +221,8 @@ def fit(job: _Job) -> list[dict[str, Any]]:
             rows.append(
                 dict(zip(LOSS, (job.seed, done, round(value, 6), cosine(iteration, budget), psnr), strict=True))
             )
-            if accelerator.is_main_process:
-                print(_line(done, value, speed, psnr, budget), flush=True)
-        if accelerator.is_main_process and not last and now - saved >= budget.checkpoint_seconds:
+            print(_line(done, value, speed, psnr, budget), flush=True)
+        if not last and now - saved >= budget.checkpoint_seconds:
             _save(job, accelerator.unwrap_model(model), optimiser, done, rows)
             saved = time.perf_counter()
     job.model.cpu().eval()

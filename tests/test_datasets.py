@@ -15,9 +15,10 @@ from pydantic import TypeAdapter, ValidationError
 from benchlib import assets
 from benchlib.assets import catalogue
 from benchlib.contracts import BenchError
+from benchlib.datasets import folder as folder_source
 from benchlib.datasets import paired, photographs
 from benchlib.files import sha256
-from benchlib.imageio import read_image
+from benchlib.imageio import read_image, write_png
 from benchlib.seeding import name_rng
 
 
@@ -225,3 +226,34 @@ def test_a_missing_partner_a_wrong_count_and_absent_data_are_said(tree):
         paired.images(paired.Config("reloblur", "test"))
     with pytest.raises(BenchError, match="gopro: no split 'val'"):
         paired.images(paired.Config("gopro", "val"))
+
+
+def own(folder: Path, names: dict[str, tuple[str, ...]]) -> folder_source.Config:
+    for side, files in names.items():
+        for name in files:
+            write_png(folder / side / name, np.full((5, 6, 3), len(name), np.uint8))
+    return folder_source.Config(str(folder))
+
+
+def test_a_folder_of_ones_own_pairs_is_copied_by_name(tmp_path) -> None:
+    config = own(tmp_path / "mine", {"lq": ("a.png", "b.png"), "hq": ("a.png", "b.png")})
+    records = folder_source.pairs(config, tmp_path / "out")
+    assert [(r["image"], r["lq"], r["hq"]) for r in records] == [
+        ("a", "lq/a.png", "hq/a.png"),
+        ("b", "lq/b.png", "hq/b.png"),
+    ]
+    assert all(sha256(tmp_path / "out" / r["lq"]) == r["sha256_lq"] for r in records)
+    assert [name for name, _ in folder_source.images(config)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ({"lq": ("a.png",), "hq": ("a.png", "b.png")}, "'b' has no partner"),
+        ({"lq": ("a.png", "a.jpg"), "hq": ("a.png",)}, "two images of one name"),
+        ({"lq": ("a.png",)}, "no such folder"),
+    ],
+)
+def test_a_folder_that_does_not_pair_is_refused(tmp_path, names, said) -> None:
+    with pytest.raises(BenchError, match=said):
+        folder_source.pairs(own(tmp_path / "mine", names), tmp_path / "out")

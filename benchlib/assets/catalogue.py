@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from benchlib.contracts import BenchError, nearest
 
@@ -104,17 +104,6 @@ class Entry(BaseModel):
         return self.file or re.split(r"[/#]", self.source[0])[-1]
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys without a word; this one refuses."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"'{key}' stands there twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def load_catalogue(path: str | Path | None = None) -> dict[str, Entry]:
     """The entries of a catalogue file (default: this package's) by name.
 
@@ -124,8 +113,8 @@ def load_catalogue(path: str | Path | None = None) -> dict[str, Entry]:
     path = Path(path or CATALOGUE)
     try:
         with open(path, encoding="utf-8") as file:
-            raw = yaml.load(file, _Loader)
-    except (OSError, yaml.YAMLError) as error:
+            raw = YAML(typ="safe").load(file)
+    except (OSError, YAMLError) as error:
         raise BenchError(f"{path}: not a readable catalogue ({' '.join(str(error).split())})") from None
     if not isinstance(raw, dict) or not all(isinstance(value, dict) for value in raw.values()):
         raise BenchError(f"{path}: expected a mapping of names to entries")

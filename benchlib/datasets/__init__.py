@@ -1,11 +1,11 @@
-"""Where pairs come from: one file is one kind of source, its name is the file's (``photographs``, ``paired``).
+"""Where pairs come from: one file is one kind of source, its name is the file's (``photographs``, ``folder``).
 
 Every file holds::
 
     @dataclass(frozen=True)
     class Config: ...
     def images(config) -> list[tuple[str, Path]]   # (name, sharp file), in a fixed order
-    def pairs(config, ...) -> list[dict]           # one record a pair: image, lq, hq, asset and the file's own
+    def pairs(config, out, ...) -> list[dict]      # one record a pair: image, lq, hq, asset and the file's own
 
 ``image`` is unique in its set and safe as a file name. ``lq`` and ``hq`` are paths relative to the set's folder where
 ``asset`` is empty (the file made them), or to the folder of the catalogue entry ``asset`` (nothing is copied). An

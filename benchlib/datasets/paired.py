@@ -34,7 +34,7 @@ def images(config: Config) -> list[tuple[str, Path]]:
     return [(image, hq) for image, _, hq in _found(config)]
 
 
-def pairs(config: Config) -> list[dict[str, Any]]:
+def pairs(config: Config, *_: Any) -> list[dict[str, Any]]:
     """One record a pair: image, lq and hq (relative to the folder of ``asset``), asset; nothing is copied.
 
     Raises BenchError if the data is absent, incomplete or not as many as published (it says what to do).

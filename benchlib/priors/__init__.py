@@ -4,8 +4,8 @@ A prior's file offers
     Config                                      frozen dataclass; types and ranges are read by ``params.py``
     ENTRIES                                     names of the batch entries it gives, () for none
     compute(images, out, config, *, device, resume) -> list[dict]
-                                                name -> file in; one ``out/<name>.npz`` and one record an image out; a refused
-                                                image has the reason under "refused" and no file, the others get done
+                                                name -> file in; one ``out/<name>.npz`` and one record an image out; a
+                                                refused image has the reason under "refused", the others get done
     record(config, device) -> dict              for ``prior.json``: settings, weights' SHA-256, device, versions
 and, where ENTRIES is not empty,
     load(path) -> object                        one image's file, whole

@@ -12,7 +12,7 @@ import pandas as pd
 
 from benchlib.imageio import read_image
 from benchlib.records import Pair, read_json, read_pairs, read_rows, read_table
-from benchlib.report import pictures
+from benchlib.report import pictures, tables
 from benchlib.report import plots as _plots
 
 if TYPE_CHECKING:
@@ -166,12 +166,35 @@ def restored(suite: Suite, key: str) -> Figure:
     return _grid(lines)
 
 
-def table(suite: Suite, name: str) -> HTML:
-    """One of the tables as it was written (Markdown's cells, as HTML)."""
-    from IPython.display import HTML
+def comparison(suite: Suite) -> Any:
+    """The measured table under the leading protocols, best in bold."""
+    rows = tables.measured(suite)
+    main = tables.main_columns(rows)
+    return _bold(tables.comparison(suite, rows, main), tables.best(suite, rows, main))
 
-    frame = pd.read_csv(suite.results / "tables" / f"{name}.csv", keep_default_na=False, dtype=str)
-    return HTML(frame.to_html(index=False, escape=True))
+
+def differences(suite: Suite) -> Any:
+    """Differences to the run without a prior, and on how many images each run is better."""
+    rows = tables.measured(suite)
+    return tables.differences(suite, rows, tables.main_columns(rows))
+
+
+def published(suite: Suite) -> Any:
+    """The papers' own tables that the suite's runs stand beside: measured by them, on other data."""
+    from IPython.display import HTML, display
+
+    for paper, name in tables.suite_tables(suite):
+        display(HTML(f"<p>{escape(tables.published_note(paper, name))}</p>"))
+        display(_bold(tables.published_table(paper, name), tables.published_best(paper, name)))
+
+
+def _bold(table: pd.DataFrame, best: pd.DataFrame) -> Any:
+    style = (
+        best.reindex(index=table.index, columns=table.columns)
+        .eq(True)
+        .map(lambda it: "font-weight: bold" if it else "")
+    )
+    return table.style.format(escape="html").apply(lambda _: style, axis=None)
 
 
 def plots(suite: Suite) -> Any:

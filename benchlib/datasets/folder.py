@@ -1,0 +1,53 @@
+"""One's own pairs: a folder with ``lq/`` and ``hq/``, the two files of a pair under one name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchlib.contracts import BenchError
+from benchlib.files import progress, sha256
+from benchlib.imageio import image_files, read_image, write_png
+
+
+@dataclass(frozen=True)
+class Config:
+    path: str  # of the folder; relative to params.yaml
+
+
+def images(config: Config) -> list[tuple[str, Path]]:
+    """(name, sharp file) by name."""
+    return [(hq.stem, hq) for _, hq in _found(config)]
+
+
+def pairs(config: Config, out: Path, *_: Any) -> list[dict[str, Any]]:
+    """Copy every pair to ``out/lq`` and ``out/hq`` as 8-bit RGB PNG; return one record a pair.
+
+    Raises BenchError for an image without a partner, two of one name, a pair of two sizes, or a file that is no image.
+    """
+    records = []
+    for lq, hq in progress(_found(config), f"copy {config.path}"):
+        record: dict[str, Any] = {"image": hq.stem, "asset": "", "source": hq.stem, "copy": 0}
+        first, second = read_image(lq), read_image(hq)
+        if first.shape != second.shape:
+            raise BenchError(f"{lq}: {first.shape[:2]} pixels, but its reference {hq} has {second.shape[:2]}")
+        for side, image in (("lq", first), ("hq", second)):
+            file = Path(side) / f"{hq.stem}.png"
+            write_png(out / file, image)
+            record |= {side: file.as_posix(), f"sha256_{side}": sha256(out / file)}
+        records.append(record)
+    return records
+
+
+def _found(config: Config) -> list[tuple[Path, Path]]:
+    sides = {side: image_files(Path(config.path) / side) for side in ("lq", "hq")}
+    named = {side: {file.stem: file for file in files} for side, files in sides.items()}
+    for side, files in sides.items():
+        if len(named[side]) < len(files):
+            raise BenchError(f"{config.path}/{side}: two images of one name; rename one")
+    alone = sorted(named["lq"].keys() ^ named["hq"].keys())
+    if alone or not named["lq"]:
+        what = f"'{alone[0]}' has no partner" if alone else "no images"
+        raise BenchError(f"{config.path}: {what}; expected lq/ and hq/ with files of the same names")
+    return [(file, named["hq"][name]) for name, file in named["lq"].items()]

@@ -1,0 +1,96 @@
+"""How fast the parts are that this project does differently: pooling by label, packed masks, crops. Floor 4."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+
+from benchlib.methods._pooling import average_by_bits, average_by_label
+
+if TYPE_CHECKING:
+    from benchlib.params import Suite
+
+
+def dense_average(values: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Algorithm 1 of SAM-Deblur as its official code computes it, with a dense mask a region.
+
+    values: ``(1,S,H,W)``; masks: ``(N,H,W)`` float in {0,1}. What pooling by label is compared with.
+    """
+    pixels, regions = values[0].permute(1, 2, 0)[None], masks[..., None]
+    uncovered = 1 - regions.sum(0, keepdim=True).clamp(0, 1)
+    regions = torch.cat([regions, uncovered])
+    means = (pixels * regions).sum((1, 2), keepdim=True) / (regions.sum((1, 2), keepdim=True) + 1e-8)
+    return (means * regions).sum(0).permute(2, 0, 1)[None]
+
+
+def _fastest(call: Callable[[], object], repeat: int) -> float:
+    """Milliseconds of the fastest of ``repeat`` calls, after two to warm up."""
+    times = []
+    for _ in range(repeat + 2):
+        begun = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begun)
+    return 1000 * min(times[2:])
+
+
+def pooling(side: int = 256, regions: int = 60, channels: int = 2, repeat: int = 20) -> pd.DataFrame:
+    """Forward and backward of mask average pooling on one image: dense, by label, by packed bits; their difference."""
+    rng = np.random.default_rng(0)
+    centres = torch.from_numpy(rng.integers(0, side, (regions + 1, 2)))
+    grid = torch.stack(torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij"), -1)
+    labels = (grid[:, :, None] - centres).square().sum(-1).argmin(-1)  # Voronoi cells; cell 0 is uncovered
+    masks = (labels[None] == torch.arange(1, regions + 1)[:, None, None]).float()
+    if regions > 64:
+        raise ValueError("more than 64 regions need more than one plane of bits")
+    bits = torch.where(labels > 0, torch.ones_like(labels) << (labels - 1).clamp(min=0), 0)
+    values = torch.rand(1, channels, side, side, requires_grad=True)
+    forms: dict[str, Callable[[], torch.Tensor]] = {
+        "dense masks": lambda: dense_average(values, masks),
+        "by label": lambda: average_by_label(values, labels[None]),
+        "by packed bits": lambda: average_by_bits(values, bits[None, None]),
+    }
+    reference = forms["dense masks"]()
+    rows = []
+    for name, form in forms.items():
+        milliseconds = _fastest(lambda form=form: form().sum().backward(), repeat)  # type: ignore[misc]
+        rows.append({"form": name, "ms": milliseconds, "difference": float((form() - reference).abs().max())})
+    table = pd.DataFrame(rows).set_index("form")
+    table.insert(1, "times faster", table.loc["dense masks", "ms"] / table["ms"])
+    return table
+
+
+def storage(suite: Suite, key: str) -> pd.DataFrame:
+    """Bytes an image of a prior's masks: on disk, packed in memory, as dense float32."""
+    from benchlib.priors._store import load_masks
+
+    rows = []
+    for file in sorted((suite.work / "priors" / key).rglob("*.npz")):
+        masks = load_masks(file)
+        packed = masks.bits.nbytes + masks.labels.nbytes
+        dense = 4 * masks.labels.size * len(masks)
+        rows.append({"masks": len(masks), "file": file.stat().st_size, "packed": packed, "dense float32": dense})
+    return pd.DataFrame(rows).agg(["mean", "max"]).round(0)
+
+
+def crops(suite: Suite, key: str, count: int = 400) -> pd.DataFrame:
+    """Training crops a second on one core, as the loop reads them (images and masks from disk, then from memory)."""
+    from benchlib.train import crops_of
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    source = crops_of(suite, key)
+    rows: list[dict[str, object]] = []
+    for what, first in (("first epoch", 0), ("later", len(source.pairs))):
+        numbers = range(first, first + (len(source.pairs) if first == 0 else count))
+        begun = time.perf_counter()
+        for n in numbers:
+            source[n]
+        rows.append({"crops": len(numbers), "a second": len(numbers) / (time.perf_counter() - begun)})
+        rows[-1]["when"] = what
+    torch.set_num_threads(threads)
+    return pd.DataFrame(rows).set_index("when")
