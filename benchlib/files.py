@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import psutil
+
 T = TypeVar("T")
 
 
@@ -33,10 +35,16 @@ def new_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; it replaces ``path`` if the block ends well, else it goes."""
+    """Yield a temporary folder beside ``path``; it replaces ``path`` if the block ends well, else it goes.
+
+    What a killed process left of the same folder goes first: its name holds that process's number.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".new-", dir=path.parent))
+    for left in path.parent.glob(f".new-{path.name}-*-*"):
+        if not psutil.pid_exists(int(left.name.split("-")[-2])):
+            shutil.rmtree(left, ignore_errors=True)
+    temporary = Path(tempfile.mkdtemp("", f".new-{path.name}-{os.getpid()}-", path.parent))
     try:
         yield temporary
         os.chmod(temporary, 0o755)

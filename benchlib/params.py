@@ -99,7 +99,7 @@ class Suite(Model):
     root: str = "."
     mirror: str | None = Field(None, description="tried before the sources; BENCHLIB_MIRROR in the environment wins")
     training: Training
-    evaluation: Evaluation = Evaluation()
+    evaluation: Evaluation
     data: dict[Name, dict[Name, Choice]]
     priors: dict[Name, Prior]
     runs: dict[Name, Run]

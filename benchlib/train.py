@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchlib.assets import fetch
 from benchlib.assets.weights import load_weights
-from benchlib.contracts import BenchError
+from benchlib.contracts import BenchError, check_image
 from benchlib.files import new_file, new_folder, sha256
 from benchlib.imageio import read_image, to_tensor
 from benchlib.metrics import protocol
@@ -194,6 +194,9 @@ def fit(job: _Job) -> list[dict[str, Any]]:
     model.train()
     begun = saved = time.perf_counter()
     for iteration, batch in enumerate(loader, start=first):
+        if iteration == first:
+            check_image("lq", batch["lq"])
+            check_image("hq", batch["hq"])
         torch.manual_seed(name_seed("iteration", job.seed, iteration))
         for group in optimiser.param_groups:
             group["lr"] = cosine(iteration, budget)

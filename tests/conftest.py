@@ -40,6 +40,7 @@ def small_params() -> dict:
         "suite": "small",
         "root": ".",
         "training": {"iterations": 6, "batch": 2, "crop": 16, "log_every": 2, "checkpoint_seconds": 0.0},
+        "evaluation": {"protocols": ["basicsr-rgb"]},
         "data": {
             "train": {
                 "shake-blur": photo | {"images": ["coffee"], "copies": 2},
