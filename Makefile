@@ -1,10 +1,11 @@
 # `make demo` and `make test` need git, make and Python 3.11 or newer; they bring uv and the environment themselves.
 PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+# each stage starts a Python; without bytecode that takes twice as long
 unexport PYTHONDONTWRITEBYTECODE
-RUN := $(UV) run --quiet
+RUN := $(UV) run
 
-.PHONY: demo test lab check lock paper clean
+.PHONY: help demo test lab check lock clean
 .DEFAULT_GOAL := help
 
 help:

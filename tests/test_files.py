@@ -47,7 +47,7 @@ def test_images_of_every_kind_are_read_as_upright_rgb(tmp_path):
     rgb = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
     Image.fromarray(rgb).save(tmp_path / "rgb.png")
     Image.fromarray(rgb[..., 0]).save(tmp_path / "grey.png")
-    Image.fromarray((rgb[..., 0].astype(np.uint16) * 257)).save(tmp_path / "deep.png")
+    Image.fromarray(rgb[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
     Image.fromarray(np.dstack([rgb, np.full((2, 3), 255, np.uint8)])).save(tmp_path / "opaque.png")
     Image.fromarray(np.dstack([rgb, np.zeros((2, 3), np.uint8)])).save(tmp_path / "clear.png")
     turned = Image.Exif()
