@@ -7,7 +7,6 @@ seeds torch's generator by itself. So a run that was killed and resumed is, on a
 from __future__ import annotations
 
 import hashlib
-import inspect
 import math
 import time
 from dataclasses import dataclass
@@ -280,13 +279,14 @@ def _digest(suite: Suite, key: str) -> str:
     """What a checkpoint depends on: the run's parameters, the code, the data, the prior and torch."""
     run = suite.run(key)
     rooms = [configure("methods", run.method)[0], configure("backbones", run.backbone)[0]]
+    files = [Path(str(room.__file__)) for room in rooms]
+    files += sorted(files[0].parent.glob("_*.py")) + [Path(__file__), Path(__file__).with_name("restore.py")]
     manifest = suite.work / "data" / run.train / "manifest.csv"
     prior = suite.work / "priors" / run.prior.train / "prior.json"
     state = [
         run.model_dump_json(),
         suite.training_of(key).model_dump_json(),
-        *(inspect.getsource(room) for room in rooms),
-        Path(__file__).read_text(),
+        *(file.read_text() for file in files),
         sha256(manifest),
         str(read_json(prior)["images"]) if prior.exists() else "",
         torch.__version__,

@@ -25,18 +25,24 @@ def weights(suite, key: str = "map") -> dict[str, torch.Tensor]:
     return load_file(suite.work / "runs" / key / "seed0.safetensors")
 
 
-def test_killed_and_resumed_is_the_straight_run_bit_for_bit(small, monkeypatch):
-    train(small, "map")  # reads masks, drops some at random: every source of randomness is in it
-    straight, losses = weights(small), (small.results / "loss" / "map.csv").read_bytes()
+def crash_at(monkeypatch, call: int) -> list[int]:
+    """Let the loss crash once, at that call; returns a list that grows by one a call."""
     real, calls = loop.psnr_loss, []
 
     def crash(*arguments):
         calls.append(1)
-        if len(calls) == 4:
+        if len(calls) == call:
             raise Killed
         return real(*arguments)
 
     monkeypatch.setattr(loop, "psnr_loss", crash)
+    return calls
+
+
+def test_killed_and_resumed_is_the_straight_run_bit_for_bit(small, monkeypatch):
+    train(small, "map")  # reads masks, drops some at random: every source of randomness is in it
+    straight, losses = weights(small), (small.results / "loss" / "map.csv").read_bytes()
+    calls = crash_at(monkeypatch, 4)
     (small.work / "runs" / "map" / "seed0.safetensors").unlink()
     with pytest.raises(Killed):
         train(small, "map")
@@ -50,15 +56,7 @@ def test_killed_and_resumed_is_the_straight_run_bit_for_bit(small, monkeypatch):
 
 
 def test_a_changed_setting_does_not_resume_the_old_run(small, tmp_path, monkeypatch):
-    real, calls = loop.psnr_loss, []
-
-    def crash(*arguments):
-        calls.append(1)
-        if len(calls) == 4:
-            raise Killed
-        return real(*arguments)
-
-    monkeypatch.setattr(loop, "psnr_loss", crash)
+    calls = crash_at(monkeypatch, 4)
     with pytest.raises(Killed):
         train(small, "map")
     params = small_params()
