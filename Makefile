@@ -13,12 +13,13 @@ help:
 	@echo "make test   run the tests"
 	@echo "make lab    open the notebooks in JupyterLab"
 	@echo "make check  lint, types, locks"
-	@echo "make lock   renew requirements*.txt and environment.yml"
+	@echo "make lock   renew requirements*.txt"
 
 .uv/bin/uv:
 	@echo "bringing uv into .uv/"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
-	@$(PYTHON) -m venv .uv && .uv/bin/pip install --quiet --disable-pip-version-check uv
+	@$(PYTHON) -m venv .uv || { echo "install Python's venv module (Debian: apt-get install python3-venv), or uv, then try again"; exit 1; }
+	@.uv/bin/pip install --quiet --disable-pip-version-check uv
 
 demo: | $(UV)
 	@$(RUN) dvc repro

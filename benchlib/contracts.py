@@ -79,6 +79,8 @@ def adopt(wrapper: nn.Module, network: nn.Module) -> None:
 
     The network itself stays usable as ``wrapper.network`` but is no child: its parameters are listed once.
     """
+    if network._parameters or network._buffers:
+        raise BenchError(f"{type(network).__name__}: parameters of its own, outside its parts, cannot be adopted")
     wrapper.__dict__["network"] = network
     for name, child in network.named_children():
         wrapper.add_module(name, child)

@@ -11,11 +11,11 @@ from torch import nn
 
 from benchlib.contracts import BenchError
 from benchlib.files import new_folder, progress
-from benchlib.imageio import read_image, write_png
+from benchlib.imageio import write_png
 from benchlib.metrics import collapsed, protocol
 from benchlib.params import Evaluation, Suite, configure
 from benchlib.records import Pair, hardware, read_json, read_pairs, revision, write_json, write_rows
-from benchlib.restore import Priors, device_at_hand, load_model, needs_of, restore
+from benchlib.restore import Priors, device_at_hand, in_tiles, load_model, needs_of, read_pair, restore
 
 MASKS = {"masks": "n_masks", "coverage": "coverage"}  # metric -> the prior's record
 
@@ -25,10 +25,10 @@ def uses_tlc(how: Evaluation, dataset: str) -> bool:
     return how.tlc_crop is not None and (how.tlc_sets is None or dataset in how.tlc_sets)
 
 
-def inference_mode(how: Evaluation, dataset: str) -> str:
-    """The inference mode as it stands in every row: ``global`` or ``tlc<crop>``, then ``+tile<side>/<overlap>``."""
+def inference_mode(how: Evaluation, dataset: str, shape: tuple[int, ...]) -> str:
+    """The mode as an image's rows have it: ``global`` or ``tlc<crop>``, ``+tile<side>/<overlap>`` if it was cut."""
     pooling = f"tlc{how.tlc_crop}" if uses_tlc(how, dataset) else "global"
-    return pooling + (f"+tile{how.tile}/{how.overlap}" if how.tile else "")
+    return pooling + (f"+tile{how.tile}/{how.overlap}" if in_tiles(how, shape) else "")
 
 
 def evaluate(suite: Suite, key: str) -> list[dict[str, Any]]:
@@ -67,7 +67,7 @@ def evaluate(suite: Suite, key: str) -> list[dict[str, Any]]:
                 restored = restore(models[tlc_on(pair)], pair, priors, needs, device, how)
                 if seed == run.seeds[0]:
                     write_png(out / pair.dataset / f"{pair.image}.png", restored)
-                mode = inference_mode(how, pair.dataset) if method.INFO.trains else "none"
+                mode = inference_mode(how, pair.dataset, restored.shape) if method.INFO.trains else "none"
                 place = common | {"dataset": pair.dataset, "image": pair.image, "seed": seed, "inference": mode}
                 rows += [place | numbers for numbers in _measure(restored, pair, how)]
         if needs:
@@ -93,7 +93,7 @@ def _model(suite: Suite, key: str, seed: int, how: Evaluation, tlc: bool) -> nn.
 
 
 def _measure(restored: np.ndarray, pair: Pair, how: Evaluation) -> list[dict[str, Any]]:
-    lq, hq = read_image(pair.lq), read_image(pair.hq)
+    lq, hq = read_pair(pair)
     rows = []
     for name in how.protocols:
         measured = protocol(name).measure(restored, hq)

@@ -48,11 +48,13 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         os.chmod(temporary, 0o755)
-        if path.exists():
-            shutil.rmtree(path)
+        if path.exists():  # a folder cannot be replaced in one step; the old one is moved away whole
+            old = Path(tempfile.mkdtemp("", f".new-{path.name}-{os.getpid()}-", path.parent))
+            os.replace(path, old / path.name)
         os.replace(temporary, path)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for left in path.parent.glob(f".new-{path.name}-{os.getpid()}-*"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def sha256(path: str | Path) -> str:

@@ -28,7 +28,7 @@ def image_files(folder: str | Path) -> list[Path]:
 def read_image(path: str | Path) -> np.ndarray:
     """Read a file as ``(H,W,3)`` uint8 RGB.
 
-    Upright by its EXIF rotation; grey and palette images become RGB; 16-bit images keep their high byte, rounded;
+    Upright by its EXIF rotation; grey and palette images become RGB; 16-bit images become 8-bit;
     a transparent image is laid on white. Raises BenchError, naming the file, for one that is empty, truncated,
     no image, or not 8 or 16 bits.
     """

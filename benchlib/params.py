@@ -7,6 +7,7 @@ when the parameters or the code have changed since the last check.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -221,6 +222,12 @@ def _check_references(suite: Suite, path: Path) -> None:
         for field, value, allowed in references:
             if value is not None and value not in allowed:
                 raise BenchError(f"{path}: runs.{key}.{field}: got {value!r}; {nearest(value, allowed)}")
+        _check_sides(suite, path, key)
+        if len(set(run.seeds)) < len(run.seeds):
+            raise BenchError(f"{path}: runs.{key}.seeds: got {run.seeds}; each seed once")
+        how = suite.evaluation_of(key)
+        if how.tile is not None and how.overlap >= how.tile:
+            raise BenchError(f"{path}: runs.{key}: evaluation.overlap: got {how.overlap}; less than tile, {how.tile}")
         sets = suite.data[run.test]
         for name in suite.evaluation_of(key).tlc_sets or []:
             if name not in sets:
@@ -229,6 +236,32 @@ def _check_references(suite: Suite, path: Path) -> None:
     for key, prior in suite.priors.items():
         if prior.images not in sources:
             raise BenchError(f"{path}: priors.{key}.images: got {prior.images!r}; {nearest(prior.images, sources)}")
+
+
+def _check_sides(suite: Suite, path: Path, key: str) -> None:
+    """A run's priors are those of its own images, and nothing depends on itself."""
+    run = suite.runs[key]
+    for side, collection in (("train", run.train), ("test", run.test)):
+        name = getattr(run.prior, side)
+        prior = suite.priors[name]
+        kind, _, source = prior.images.partition("/")
+        of = source if kind == "data" else suite.runs[source].test if source in suite.runs else source
+        if prior.prior.get("name") != "none" and of != collection:
+            fit = [k for k, p in suite.priors.items() if p.images == f"data/{collection}"]
+            raise BenchError(
+                f"{path}: runs.{key}.prior.{side}: got {name!r}, a prior of the images of {of!r}; the run's are "
+                f"{collection!r}; {nearest(name, {*fit, 'none'})}"
+            )
+    waiting, seen = [key], set()
+    while waiting:
+        here = waiting.pop()
+        for name in (suite.runs[here].prior.train, suite.runs[here].prior.test):
+            kind, _, source = suite.priors[name].images.partition("/")
+            if kind == "restored" and source == key:
+                raise BenchError(f"{path}: priors.{name}.images: run '{key}' would wait for itself; name another run")
+            if kind == "restored" and source in suite.runs and source not in seen:
+                seen.add(source)
+                waiting.append(source)
 
 
 def _check_split(suite: Suite, path: Path) -> None:
@@ -279,5 +312,54 @@ def _check_choices_once(suite: Suite, path: Path) -> None:
             raise BenchError(f"{path}: {error}") from None
     for room, choice, where in _choices(suite):
         configure(room, choice, f"{path}: {where}")
+    _check_needs(suite, path)
+    _check_names(suite, path)
     passed.parent.mkdir(parents=True, exist_ok=True)
     passed.touch()
+
+
+def _check_needs(suite: Suite, path: Path) -> None:
+    """Every method gets from its priors what it reads, in training and in the test."""
+    for key, run in suite.runs.items():
+        method, config = configure("methods", run.method)
+        needs = method.needs(config) if hasattr(method, "needs") else method.INFO.needs
+        for side in ("train", "test"):
+            name = getattr(run.prior, side)
+            gives = registry.load("priors", suite.priors[name].prior["name"]).ENTRIES
+            if set(needs) - set(gives):
+                raise BenchError(
+                    f"{path}: runs.{key}.prior.{side}: got {name!r}, which gives {', '.join(gives) or 'nothing'}; "
+                    f"method {run.method['name']} needs {', '.join(needs)}"
+                )
+
+
+def _check_names(suite: Suite, path: Path) -> None:
+    """What is named from outside the file is there: photographs, data sets, weights, papers and their rows."""
+    from benchlib.assets import load_catalogue
+
+    catalogue = load_catalogue()
+    named = [
+        (f"data.{key}.{name}", entry)
+        for key, sets in suite.data.items()
+        for name, choice in sets.items()
+        for entry in [*choice.get("images", []), *([choice["asset"]] if "asset" in choice else [])]
+    ]
+    named += [(f"runs.{key}.init", run.init) for key, run in suite.runs.items() if run.init]
+    for where, entry in named:
+        if entry not in catalogue:
+            raise BenchError(f"{path}: {where}: got {entry!r}, no entry of the catalogue; {nearest(entry, catalogue)}")
+    for key, run in suite.runs.items():
+        if run.paper:
+            rows = _published_rows(f"{path}: runs.{key}.paper", run.paper)
+            if run.row and (run.table, run.row) not in rows:
+                known = sorted({row for table, row in rows if table == run.table})
+                raise BenchError(f"{path}: runs.{key}.row: got {run.row!r}; {nearest(run.row, known)}")
+
+
+def _published_rows(where: str, paper: str) -> set[tuple[str, str]]:
+    folder = Path(__file__).parent / "papers"
+    papers = {file.stem.replace("_", "-"): file for file in folder.glob("*.csv")}
+    if paper not in papers:
+        raise BenchError(f"{where}: got {paper!r}; {nearest(paper, papers)}")
+    with open(papers[paper], newline="") as file:
+        return {(line["table"], line["row"]) for line in csv.DictReader(file)}

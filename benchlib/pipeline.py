@@ -19,7 +19,8 @@ def open_suite(params: str, stage: str, key: str = "") -> Suite:
     """Read a suite and make what ``stage`` of ``key`` needs and is not there yet (nothing, under DVC)."""
     suite = load_params(params)
     if suite.mirror:
-        os.environ.setdefault("BENCHLIB_MIRROR", suite.mirror)
+        local = "" if "://" in suite.mirror else str(suite.folder / suite.mirror)
+        os.environ.setdefault("BENCHLIB_MIRROR", local or suite.mirror)
     for step in inputs(suite, stage, key):
         _make(suite, *step)
     return suite

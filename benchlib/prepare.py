@@ -88,7 +88,10 @@ def make_priors(suite: Suite, key: str) -> dict[str, Any]:
                 records += [{"dataset": dataset} | record for record in made]
         refused = [f"{r['dataset']}/{r['image']}: {r['refused']}" for r in records if r.get("refused")]
         if refused:
-            raise BenchError(f"priors.{key}: {len(refused)} of {len(records)} images refused; first: {refused[0]}")
+            raise BenchError(
+                f"priors.{key}: {len(refused)} of {len(records)} images refused (the others are done and kept): "
+                + "; ".join(refused)
+            )
         report = {"images": records, "source": prior.images} | module.record(config)
         write_json(out / "prior.json", report)
     return report

@@ -8,7 +8,7 @@ from types import ModuleType
 
 from benchlib.contracts import BenchError, nearest
 
-ROOMS = ("methods", "backbones", "priors", "datasets", "degrade", "papers")
+ROOMS = ("methods", "backbones", "priors", "datasets", "degrade")
 
 
 def names(room: str) -> list[str]:

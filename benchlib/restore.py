@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from benchlib import registry
 from benchlib.contracts import BenchError
 from benchlib.imageio import quantise, read_image, to_tensor
 from benchlib.params import Evaluation, Suite, configure
@@ -46,15 +47,36 @@ class Priors:
     """What a prior gives for one image, by ``<set>/<image>``; nothing where the prior is ``none``."""
 
     def __init__(self, suite: Suite, key: str):
-        self.module, _ = configure("priors", suite.prior(key).prior, f"priors.{key}.prior")
+        self.name = suite.prior(key).prior["name"]  # not the module: loading processes get a copy of this object
         self.folder = suite.work / "priors" / key
-        self.gives = self.module.ENTRIES
+        self.gives: tuple[str, ...] = registry.load("priors", self.name).ENTRIES
 
-    def load(self, pair: Pair) -> Any:
-        return self.module.load(self.folder / pair.dataset / f"{pair.image}.npz") if self.gives else None
+    def load(self, pair: Pair, shape: tuple[int, ...]) -> Any:
+        """The whole prior of an image of that ``(H,W)``. Raises BenchError if it is of another size or not there."""
+        file = self.folder / pair.dataset / f"{pair.image}.npz"
+        stored = registry.load("priors", self.name).load(file)
+        if stored.labels.shape != tuple(shape):
+            raise BenchError(
+                f"{file}: a prior of {stored.labels.shape} pixels for an image of {tuple(shape)}; make it anew"
+            )
+        return stored
 
     def crop(self, stored: Any, *where: int, **flips: bool) -> dict[str, np.ndarray]:
-        return self.module.crop(stored, *where, **flips) if self.gives else {}
+        """Its entries for one crop, see the room's contract; {} where there is no prior."""
+        return registry.load("priors", self.name).crop(stored, *where, **flips) if self.gives else {}
+
+
+def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    """Its two images, ``(H,W,3)`` uint8. Raises BenchError if their sizes differ."""
+    lq, hq = read_image(pair.lq), read_image(pair.hq)
+    if lq.shape != hq.shape:
+        raise BenchError(f"{pair.lq}: {lq.shape[:2]} pixels, but its reference {pair.hq} has {hq.shape[:2]}")
+    return lq, hq
+
+
+def in_tiles(how: Evaluation, shape: tuple[int, ...]) -> bool:
+    """Whether an image of that ``(H,W)`` is restored in tiles."""
+    return how.tile is not None and max(shape[:2]) > how.tile
 
 
 def device_at_hand() -> torch.device:
@@ -78,13 +100,10 @@ def restore(
     height, width = lq.shape[:2]
     batch = {"lq": to_tensor(lq)[None]}
     if needs:
-        missing = set(needs) - set(priors.gives)
-        if missing:
-            raise BenchError(f"{pair.key}: the method needs {sorted(missing)}, the prior gives {sorted(priors.gives)}")
-        entries = priors.crop(priors.load(pair), 0, 0, height, width)
+        entries = priors.crop(priors.load(pair, (height, width)), 0, 0, height, width)
         batch |= {name: torch.from_numpy(np.ascontiguousarray(entries[name]))[None] for name in needs}
     with torch.inference_mode():
-        if how and how.tile and max(height, width) > how.tile:
+        if how and how.tile and in_tiles(how, (height, width)):
             return quantise(_tiled(model, batch, how.tile, how.overlap, device))
         return quantise(model({k: v.to(device) for k, v in batch.items()})[0].float().cpu())
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from collections import OrderedDict
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -29,9 +31,10 @@ from benchlib.imageio import read_image, to_tensor
 from benchlib.metrics import protocol
 from benchlib.params import Suite, Training, configure
 from benchlib.records import Pair, hardware, read_json, read_pairs, revision, write_json, write_table
-from benchlib.restore import Priors, build_model, needs_of, restore
+from benchlib.restore import Priors, build_model, device_at_hand, needs_of, read_pair, restore
 from benchlib.seeding import name_rng, name_seed
 
+KEPT = 32  # pairs that each loading process keeps in memory
 LOSS = ("seed", "iteration", "loss", "lr", "validation_psnr")
 
 
@@ -41,22 +44,24 @@ class Crops(Dataset):
     def __init__(self, pairs: list[Pair], priors: Priors, needs: tuple[str, ...], crop: int, seed: int):
         if not pairs:
             raise BenchError("training: the data set has no pairs; check its manifest.csv")
-        missing = set(needs) - set(priors.gives)
-        if missing:
-            raise BenchError(
-                f"training: the method needs {sorted(missing)}, the prior gives {sorted(priors.gives)}; set prior.train"
-            )
         self.pairs, self.priors, self.needs, self.side, self.seed = pairs, priors, needs, crop, seed
-        self._open = lru_cache(maxsize=64)(self._read)
+        self._kept: OrderedDict[int, tuple[np.ndarray, np.ndarray, Any]] = OrderedDict()
+
+    def _open(self, index: int) -> tuple[np.ndarray, np.ndarray, Any]:
+        """One pair and its prior, whole; the last ones used are kept."""
+        if index not in self._kept:
+            self._kept[index] = self._read(index)
+        self._kept.move_to_end(index)
+        if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return self._kept[index]
 
     def _read(self, index: int) -> tuple[np.ndarray, np.ndarray, Any]:
         pair = self.pairs[index]
-        lq, hq = read_image(pair.lq), read_image(pair.hq)
-        if lq.shape != hq.shape:
-            raise BenchError(f"{pair.lq}: {lq.shape[:2]} pixels, but its reference {pair.hq} has {hq.shape[:2]}")
+        lq, hq = read_pair(pair)
         if min(lq.shape[:2]) < self.side:
             raise BenchError(f"{pair.lq}: {lq.shape[:2]} pixels are too few for training crops of {self.side}")
-        return lq, hq, self.priors.load(pair) if self.needs else None
+        return lq, hq, self.priors.load(pair, lq.shape[:2]) if self.needs else None
 
     def __getitem__(self, n: int) -> dict[str, torch.Tensor]:
         epoch, place = divmod(n, len(self.pairs))
@@ -125,12 +130,10 @@ def train(suite: Suite, key: str) -> dict[str, Any]:
     method, _ = configure("methods", run.method, f"runs.{key}.method")
     watched = [pair for pair in read_pairs(suite, run.train) if pair.dataset == run.validation]
     priors, needs = Priors(suite, run.prior.train), needs_of(suite, key)
-    accelerator = Accelerator(
-        mixed_precision=_precision(budget.precision),
-    )
+    accelerator = _accelerator(budget.precision)
     resume = suite.work / ".resume" / _digest(suite, key)
     losses: list[dict[str, Any]] = []
-    started = time.perf_counter()
+    seconds = 0.0
     with new_folder(suite.work / "runs" / key) as out:
         for seed in run.seeds:
             torch.manual_seed(name_seed("init", seed))
@@ -142,15 +145,17 @@ def train(suite: Suite, key: str) -> dict[str, Any]:
                     model, crops_of(suite, key, seed), budget, accelerator, seed,
                     resume / f"seed{seed}.pt", partial(validation_psnr, pairs=watched, priors=priors, needs=needs),
                 )  # fmt: skip
-                losses += fit(job)
+                rows, took = fit(job)
+                losses, seconds = losses + rows, seconds + took
             save_file({k: v.contiguous().cpu() for k, v in model.state_dict().items()}, out / f"seed{seed}.safetensors")
         record = {
             "run": key,
             "label": run.label or method.INFO.label,
+            "source": method.INFO.source,
             "seeds": run.seeds,
             "pairs": len(crops_of(suite, key).pairs),
             "training": budget.model_dump(),
-            "train_seconds": round(time.perf_counter() - started, 1),
+            "train_seconds": round(seconds, 1),
             "parameters": sum(p.numel() for p in model.parameters()),
             "device": str(accelerator.device),
             "hardware": hardware(str(accelerator.device)),
@@ -177,14 +182,17 @@ class _Job:
     validate: Any
 
 
-def fit(job: _Job) -> list[dict[str, Any]]:
-    """The loop. Trains ``job.model`` in place from its checkpoint, if any; returns one row each ``log_every``."""
+def fit(job: _Job) -> tuple[list[dict[str, Any]], float]:
+    """The loop. Trains ``job.model`` in place from its checkpoint, if any.
+
+    Returns one row each ``log_every``, and the seconds it took, those before a resume included.
+    """
     budget, accelerator = job.budget, job.accelerator
     weights = [p for p in job.model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(
         weights, lr=budget.lr, betas=(budget.beta1, budget.beta2), weight_decay=budget.weight_decay
     )
-    first, rows = _restore(job, optimiser)
+    first, rows, earlier = _restore(job, optimiser)
     numbers = range(first * budget.batch, budget.iterations * budget.batch)
     loader = DataLoader(job.crops, budget.batch, sampler=numbers, num_workers=budget.workers, collate_fn=collate)
     # channels last: a quarter faster
@@ -225,10 +233,11 @@ def fit(job: _Job) -> list[dict[str, Any]]:
             )
             print(_line(done, value, speed, psnr, budget), flush=True)
         if not last and now - saved >= budget.checkpoint_seconds:
-            _save(job, accelerator.unwrap_model(model), optimiser, done, rows)
+            _save(job, accelerator.unwrap_model(model), optimiser, done, rows, earlier + now - begun)
             saved = time.perf_counter()
     job.model.cpu().eval()
-    return rows
+    accelerator.free_memory()
+    return rows, earlier + time.perf_counter() - begun
 
 
 def validation_psnr(
@@ -252,43 +261,60 @@ def _line(done: int, loss: float, speed: float, psnr: Any, budget: Training) -> 
     return f"iteration {done}/{budget.iterations}  loss {loss:.3f}  {speed:.1f} images/s{watched}  ETA {eta}"
 
 
-def _precision(wanted: str) -> str:
-    if wanted == "auto":
-        wanted = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
-    return "no" if wanted == "fp32" else wanted
+def _accelerator(precision: str) -> Accelerator:
+    """One device: the GPU if there is one, with bf16 where it can. Raises BenchError in a group of processes."""
+    AcceleratorState._reset_state(
+        reset_partial_state=True
+    )  # else a second run in one kernel keeps the first's precision
+    gpu = device_at_hand().type == "cuda"
+    if precision == "auto":
+        precision = "bf16" if gpu and torch.cuda.is_bf16_supported() else "fp32"
+    accelerator = Accelerator(cpu=not gpu, mixed_precision="no" if precision == "fp32" else precision)
+    if accelerator.num_processes > 1:
+        raise BenchError(
+            f"training: started as {accelerator.num_processes} processes; a run uses one device: give each GPU runs of "
+            "its own (CUDA_VISIBLE_DEVICES=0 dvc repro train@<run>)"
+        )
+    return accelerator
 
 
-def _save(job: _Job, model: nn.Module, optimiser: Any, done: int, rows: list[dict[str, Any]]) -> None:
-    state = {"done": done, "model": model.state_dict(), "optimiser": optimiser.state_dict(), "rows": rows}
+def _save(job: _Job, model: nn.Module, optimiser: Any, done: int, rows: list[dict[str, Any]], seconds: float) -> None:
+    state = {"done": done, "model": model.state_dict(), "optimiser": optimiser.state_dict()}
+    state |= {"rows": rows, "seconds": seconds}
     with new_file(job.checkpoint) as temporary:
         torch.save(state, temporary)
 
 
-def _restore(job: _Job, optimiser: torch.optim.Optimizer) -> tuple[int, list[dict[str, Any]]]:
+def _restore(job: _Job, optimiser: torch.optim.Optimizer) -> tuple[int, list[dict[str, Any]], float]:
     if not job.checkpoint.exists():
-        return 0, []
+        return 0, [], 0.0
     state = torch.load(job.checkpoint, weights_only=True, map_location="cpu")
     job.model.load_state_dict(state["model"])
     job.model.to(job.accelerator.device)
     optimiser.load_state_dict(state["optimiser"])
     print(f"resumed seed {job.seed} at iteration {state['done']}/{job.budget.iterations}", flush=True)
-    return state["done"], state["rows"]
+    return state["done"], state["rows"], state["seconds"]
 
 
 def _digest(suite: Suite, key: str) -> str:
     """What a checkpoint depends on: the run's parameters, the code, the data, the prior and torch."""
     run = suite.run(key)
     rooms = [configure("methods", run.method)[0], configure("backbones", run.backbone)[0]]
+    package = Path(__file__).parent
     files = [Path(str(room.__file__)) for room in rooms]
-    files += sorted(files[0].parent.glob("_*.py")) + [Path(__file__), Path(__file__).with_name("restore.py")]
+    files += [*sorted(package.glob("methods/_*.py")), *sorted(package.glob("priors/*.py"))]
+    files += [package / f"{name}.py" for name in ("train", "restore", "contracts", "imageio", "seeding")]
+    names = {"backbone", "method", "train", "validation", "init", "seeds"}
     manifest = suite.work / "data" / run.train / "manifest.csv"
     prior = suite.work / "priors" / run.prior.train / "prior.json"
     state = [
-        run.model_dump_json(),
+        run.model_dump_json(include=names),
         suite.training_of(key).model_dump_json(),
+        sha256(fetch(run.init)) if run.init else "",
+        str(device_at_hand()),
         *(file.read_text() for file in files),
         sha256(manifest),
-        str(read_json(prior)["images"]) if prior.exists() else "",
+        str(read_json(prior)) if prior.exists() else "",
         torch.__version__,
     ]
     return hashlib.sha256("\0".join(state).encode()).hexdigest()[:16]

@@ -12,6 +12,7 @@ from benchlib.contracts import BenchError
 from benchlib.evaluate import evaluate
 from benchlib.imageio import read_image, write_png
 from benchlib.params import load_params
+from benchlib.prepare import make_data
 from benchlib.records import ROW, read_pairs, read_rows
 from benchlib.restore import _starts, _tiled
 from benchlib.train import train
@@ -62,7 +63,9 @@ def test_collapse_is_counted(small):
 
 def test_tile_and_local_pooling_stand_in_the_row(small, tmp_path):
     changed = {"tile": 64, "overlap": 8, "tlc_crop": 16}
-    suite = suite_with(tmp_path, evaluation=changed)
+    larger = {"shake-blur": small_params()["data"]["test"]["shake-blur"] | {"long_side": 100}}
+    suite = suite_with(tmp_path, evaluation=changed, data={"test": larger})
+    make_data(suite, "test")
     train(suite, "no-prior")
     evaluate(suite, "no-prior")
     rows = read_rows(suite, ["no-prior"])

@@ -159,3 +159,11 @@ def test_tlc_leaves_images_up_to_its_window_as_they_are_and_changes_larger_ones(
     for side, same in [(48, True), (96, False)]:
         batch = {"lq": torch.rand(1, 3, side, side), "labels": torch.zeros(1, side, side, dtype=torch.long)}
         assert torch.allclose(local(batch), official(batch), atol=1e-5) == same
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_both_poolings_agree_on_cpu_and_gpu():
+    labels = torch.randint(0, 40, (2, 64, 64))
+    values, bits = torch.rand(2, 2, 64, 64), (torch.ones_like(labels) << labels).unsqueeze(1)
+    torch.testing.assert_close(average_by_label(values.cuda(), labels.cuda()).cpu(), average_by_label(values, labels))
+    torch.testing.assert_close(average_by_bits(values.cuda(), bits.cuda()).cpu(), average_by_bits(values, bits))

@@ -29,6 +29,7 @@ def broken(**changes) -> dict:
     return params
 
 
+# fmt: off
 MISTAKES = [
     (broken(trainin={}), "trainin: unknown key", "did you mean training?"),
     (broken(training__itertions=3), "training.itertions: unknown key", "did you mean iterations?"),
@@ -46,8 +47,23 @@ MISTAKES = [
     (broken(runs__map__seeds=[]), "runs.map.seeds: got []", "at least 1 item"),
     (broken(evaluation={"protocols": ["basicsr-rbg"]}), "'basicsr-rbg'", "did you mean basicsr-rgb?"),
     (broken(priors__none__images="data/trian"), "priors.none.images: got 'data/trian'", "did you mean data/train?"),
+    (broken(runs__map__seeds=[1, 1]), "runs.map.seeds: got [1, 1]", "each seed once"),
+    (broken(evaluation={"tile": 64, "overlap": 64}), "evaluation.overlap: got 64", "less than tile, 64"),
+    (broken(runs__map__prior__test="none"), "runs.map.prior.test: got 'none'", "method map needs labels"),
+    (broken(runs__map__prior__test="sam-train"), "runs.map.prior.test: got 'sam-train'", "did you mean sam-test?"),
+    (broken(priors={**small_params()["priors"], "sam-train": {**small_params()["priors"]["sam-train"],
+        "images": "restored/map"}}, runs__map__test="train",
+        runs__map__prior={"train": "sam-train", "test": "sam-train"}),
+        "run 'map' would wait for itself", "another run"),
+    (broken(data__test={"a": {**small_params()["data"]["test"]["shake-blur"], "images": ["chelsae"]}}),
+        "data.test.a: got 'chelsae'", "did you mean chelsea?"),
+    (broken(runs__map__init="sam-vit-x"), "runs.map.init: got 'sam-vit-x'", "did you mean sam-vit-"),
+    (broken(runs__map__paper="sam-deblurr"), "runs.map.paper: got 'sam-deblurr'", "did you mean sam-deblur?"),
+    (broken(runs__map__backbone={"name": "nafnet", "encoder": [-1], "decoder": [1]}), "backbone.encoder.0: got -1",
+        "greater than or equal to 0"),
     (broken(data__test={"b/ad": {}}), "data.test.b/ad", "match pattern"),
 ]
+# fmt: on
 
 
 @pytest.mark.parametrize(("params", "where", "what"), MISTAKES, ids=[where for _, where, _ in MISTAKES])

@@ -68,9 +68,6 @@ def test_no_prior_is_an_empty_record(small):
     assert read_json(small.work / "priors" / "none" / "prior.json")["images"] == []
 
 
-def test_priors_of_images_that_no_run_restored_name_the_stage(small, tmp_path):
-    params = small_params()
-    params["priors"]["sam-train"]["images"] = "restored/no-prior"
-    suite = load_params(write_params(tmp_path, params))
+def test_priors_of_images_that_no_run_restored_name_the_stage(small):
     with pytest.raises(BenchError, match="run the stage that makes it"):
-        prepare.prior_images(suite, "restored/no-prior")
+        prepare.prior_images(small, "restored/no-prior")

@@ -51,6 +51,18 @@ def test_imports_go_to_lower_floors_only(path):
             assert below or beside, f"{here} (floor {FLOOR[here]}) imports {there} (floor {FLOOR[there]})"
 
 
+def test_files_that_dvc_names_by_key_are_called_by_their_key():
+    """dvc.yaml depends on methods/<name>.py and backbones/<name>.py; a dash in the name would miss the file."""
+    for folder in ("methods", "backbones"):
+        for path in (ROOT / "benchlib" / folder).glob("[!_]*.py"):
+            assert "_" not in path.stem, f"{path.name}: call it without an underscore"
+
+
+def test_links_of_the_readme_lead_somewhere():
+    for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text()):
+        assert "://" in link or (ROOT / link).exists(), link
+
+
 def test_every_room_stands_on_a_floor():
     assert {room(path) for path in SOURCES} - {"__init__"} == set(FLOOR)
 

@@ -46,6 +46,7 @@ def make_suite(folder: Path, sets: tuple[str, ...] = SETS, ours: str = "MAP + ma
     raw = {
         "suite": "small",
         "training": {"iterations": 10},
+        "evaluation": {},
         "data": {"train": {sets[0]: {"name": "photographs"}}, "test": dict.fromkeys(sets, TEST)},
         "priors": {
             "none": {"images": "data/test", "prior": {"name": "none"}},

@@ -1,6 +1,7 @@
 """The loop: what it trains, that it resumes bit for bit, and that it stops where it must."""
 
 import math
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 
 import benchlib.train as loop
 from benchlib.contracts import BenchError
-from benchlib.imageio import quantise, read_image
+from benchlib.imageio import quantise, read_image, write_png
 from benchlib.params import load_params
 from benchlib.records import read_json
 from benchlib.train import cosine, crops_of, psnr_loss, train
@@ -119,6 +120,29 @@ def test_crop_n_is_the_same_whoever_asks_and_different_from_its_neighbour(small)
     assert not torch.equal(first[7]["lq"], crops_of(small, "map", seed=1)[7]["lq"])
 
 
+def test_crops_travel_to_loading_processes(small):
+    crops = crops_of(small, "map")
+    copied = pickle.loads(pickle.dumps(crops))
+    assert all(torch.equal(value, copied[5][name]) for name, value in crops[5].items())
+
+
+def test_a_prior_of_another_size_is_refused(small):
+    crops = crops_of(small, "map")
+    write_png(crops.pairs[0].lq, np.zeros((40, 41, 3), np.uint8))
+    write_png(crops.pairs[0].hq, np.zeros((40, 41, 3), np.uint8))
+    with pytest.raises(BenchError, match=r"for an image of \(40, 41\)"):
+        crops._open(0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("run", ["no-prior", "cat", "map"])
+def test_a_gpu_trains_in_bf16_and_restores(small, run):
+    from benchlib.evaluate import evaluate
+
+    assert train(small, run)["device"].startswith("cuda")
+    assert all(np.isfinite(row["value"]) for row in evaluate(small, run))
+
+
 def test_every_pair_comes_once_an_epoch(small):
     crops = crops_of(small, "no-prior")
     seen = []
@@ -126,13 +150,6 @@ def test_every_pair_comes_once_an_epoch(small):
     for n in range(6):
         crops[n]
     assert [sorted(seen[i : i + 2]) for i in (0, 2, 4)] == [[0, 1]] * 3
-
-
-def test_a_method_whose_prior_is_not_there_is_refused(small, tmp_path):
-    params = small_params()
-    params["runs"]["map"]["prior"]["train"] = "none"
-    with pytest.raises(BenchError, match=r"needs \['labels'\].*prior.train"):
-        train(load_params(write_params(tmp_path, params)), "map")
 
 
 def test_psnr_loss_is_minus_the_mean_psnr():

@@ -16,7 +16,7 @@ from torch.nn.functional import adaptive_avg_pool2d, pad
 
 from benchlib.contracts import BenchError
 
-SOURCE = "github.com/megvii-research/NAFNet, through spandrel"
+Levels = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False, min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -24,18 +24,13 @@ class Config:
     """width: channels at full size; encoder, middle, decoder: blocks a level. Defaults: NAFNet-GoPro-width32."""
 
     width: Annotated[int, Field(ge=1)] = 32
-    encoder: Annotated[tuple[int, ...], Field(strict=False)] = (1, 1, 1, 28)
+    encoder: Levels = (1, 1, 1, 28)
     middle: Annotated[int, Field(ge=1)] = 1
-    decoder: Annotated[tuple[int, ...], Field(strict=False)] = (1, 1, 1, 1)
+    decoder: Levels = (1, 1, 1, 1)
 
     def __post_init__(self) -> None:
         if len(self.encoder) != len(self.decoder):
             raise BenchError(f"nafnet: {len(self.encoder)} encoder levels but {len(self.decoder)} decoder levels")
-
-
-def multiple_of(config: Config) -> int:
-    """Sides are padded with zeros to a multiple of this many pixels."""
-    return 2 ** len(config.encoder)
 
 
 class _Ending(nn.Conv2d):
@@ -97,6 +92,8 @@ class LocalPool(nn.Module):
 
 def tlc(network: nn.Module, crop: int) -> nn.Module:
     """Replace, in place, every global pooling by a window of 1.5 training crops (``crop`` pixels), level by level.
+
+    As NAFNet's ``Local_Base.convert`` for a ``crop`` that is a multiple of 2^depth.
 
     ``network``: a NAFNet or a method that carries one's parts (``encoders``, ``middle_blks``, ``decoders``).
     """

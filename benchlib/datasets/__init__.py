@@ -4,7 +4,6 @@ Every file holds::
 
     @dataclass(frozen=True)
     class Config: ...
-    def images(config) -> list[tuple[str, Path]]   # (name, sharp file), in a fixed order
     def pairs(config, out, ...) -> list[dict]      # one record a pair: image, lq, hq, asset and the file's own
 
 ``image`` is unique in its set and safe as a file name. ``lq`` and ``hq`` are paths relative to the set's folder where

@@ -16,11 +16,6 @@ class Config:
     path: str  # of the folder; relative to params.yaml
 
 
-def images(config: Config) -> list[tuple[str, Path]]:
-    """(name, sharp file) by name."""
-    return [(hq.stem, hq) for _, hq in _found(config)]
-
-
 def pairs(config: Config, out: Path, *_: Any) -> list[dict[str, Any]]:
     """Copy every pair to ``out/lq`` and ``out/hq`` as 8-bit RGB PNG; return one record a pair.
 

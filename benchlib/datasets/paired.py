@@ -21,17 +21,13 @@ from typing import Any
 
 from benchlib import assets
 from benchlib.contracts import BenchError
+from benchlib.files import progress, sha256
 
 
 @dataclass(frozen=True)
 class Config:
     asset: str  # catalogue name
     split: str  # "train", "test" or "val", as the catalogue's layout has it
-
-
-def images(config: Config) -> list[tuple[str, Path]]:
-    """(image, sharp file) of the split, sorted by path."""
-    return [(image, hq) for image, _, hq in _found(config)]
 
 
 def pairs(config: Config, *_: Any) -> list[dict[str, Any]]:
@@ -47,8 +43,10 @@ def pairs(config: Config, *_: Any) -> list[dict[str, Any]]:
             "lq": lq.relative_to(folder).as_posix(),
             "hq": hq.relative_to(folder).as_posix(),
             "asset": config.asset,
+            "sha256_lq": sha256(lq),
+            "sha256_hq": sha256(hq),
         }
-        for image, lq, hq in found
+        for image, lq, hq in progress(found, f"hash {config.asset}")
     ]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from benchlib import assets
+from benchlib import assets, imageio
 from benchlib.contracts import BenchError
 from benchlib.files import new_file, progress, sha256
 from benchlib.imageio import read_image
@@ -134,6 +134,13 @@ def record(config: Config, device: str = "auto") -> dict:
     }
 
 
+def _code() -> str:
+    """A hash of what turns an image into stored masks: another code makes them anew."""
+    here = Path(__file__)
+    files = [here, *(here.with_name(f"_{name}.py") for name in ("store", "amg", "mobilesam")), Path(imageio.__file__)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
 def _weights(model: str) -> dict[str, str]:
     return {name: sha256(assets.fetch(name)) for name in ASSETS[model]}
 
@@ -204,7 +211,7 @@ def compute(
     """
     made_from: dict[str, Any] = {"config": dataclasses.asdict(config)}
     if generator is None:
-        made_from |= {"weights": _weights(config.model), "device": _device(device)}
+        made_from |= record(config, device) | {"code": _code()}
     out.mkdir(parents=True, exist_ok=True)
     records: list[dict[str, Any]] = []
     for name, path in progress(images.items(), f"{config.model} masks", total=len(images)):

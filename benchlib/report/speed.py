@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchlib.contracts import BenchError
 from benchlib.methods._pooling import average_by_bits, average_by_label
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def pooling(side: int = 256, regions: int = 60, channels: int = 2, repeat: int =
     labels = (grid[:, :, None] - centres).square().sum(-1).argmin(-1)  # Voronoi cells; cell 0 is uncovered
     masks = (labels[None] == torch.arange(1, regions + 1)[:, None, None]).float()
     if regions > 64:
-        raise ValueError("more than 64 regions need more than one plane of bits")
+        raise BenchError(f"speed.pooling: {regions} regions; at most 64 fit into the one plane of bits it makes")
     bits = torch.where(labels > 0, torch.ones_like(labels) << (labels - 1).clamp(min=0), 0)
     values = torch.rand(1, channels, side, side, requires_grad=True)
     forms: dict[str, Callable[[], torch.Tensor]] = {
