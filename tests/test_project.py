@@ -109,7 +109,7 @@ def test_conda_and_uv_install_the_same_lock():
         assert lock <= pinned(ROOT / extra), extra
     for line in (ROOT / "requirements.in").read_text().splitlines():
         if line and not line.startswith("#"):
-            assert re.split("=", line)[0].lower() in {pin.split("==")[0] for pin in lock}, line
+            assert re.split("[=; ]", line)[0].lower() in {pin.split("==")[0] for pin in lock}, line
 
 
 def test_locks_pin_every_package_and_name_no_place():

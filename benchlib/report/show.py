@@ -27,8 +27,14 @@ TILE = 2.6  # inches a picture
 def _grid(rows: list[list[tuple[str, np.ndarray]]]) -> Figure:
     """Pictures with their titles, one list a line; grey maps are drawn dark to bright."""
     wide = max(len(row) for row in rows)
+    heights = [TILE * max(image.shape[0] / image.shape[1] for _, image in row) + 0.2 for row in rows]
     figure, axes = plt.subplots(
-        len(rows), wide, figsize=(TILE * wide, TILE * len(rows)), squeeze=False, layout="constrained"
+        len(rows),
+        wide,
+        figsize=(TILE * wide, sum(heights)),
+        height_ratios=heights,
+        squeeze=False,
+        layout="constrained",
     )
     for row, line in zip(rows, axes, strict=True):
         for axis in line:
