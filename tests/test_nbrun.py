@@ -363,7 +363,7 @@ def test_ctrl_c_on_dvc_interrupts_the_notebook_and_nothing_stays(tmp_path, start
 
 
 @posix
-def test_a_parent_that_dies_before_the_kernel_is_there_ends_the_launcher(tmp_path):
+def test_a_parent_that_dies_early_ends_the_launcher_and_what_it_began(tmp_path):
     notebook(tmp_path / "a.ipynb", "x = 1", TELL, SLEEPS)
     script = f"{sys.executable} -m benchlib.nbrun a.ipynb & echo $!; sleep 0.4; kill -9 $$"
     done = subprocess.run(["/bin/sh", "-c", script], cwd=tmp_path, env=ENV, stdout=subprocess.PIPE, text=True)
@@ -372,4 +372,5 @@ def test_a_parent_that_dies_before_the_kernel_is_there_ends_the_launcher(tmp_pat
     if not ended:
         os.kill(launcher, signal.SIGKILL)
     assert ended
-    assert not (tmp_path / "ids").exists()
+    began = (tmp_path / "ids").read_text().split() if (tmp_path / "ids").exists() else []  # on a fast machine it did
+    assert wait_for(lambda: not any(lives(int(pid)) for pid in began), 1)
