@@ -59,7 +59,7 @@ def pooling(side: int = 256, regions: int = 60, channels: int = 2, repeat: int =
     rows = []
     for name, form in forms.items():
         milliseconds = _fastest(lambda form=form: form().sum().backward(), repeat)  # type: ignore[misc]
-        rows.append({"form": name, "ms": milliseconds, "difference": float((form() - reference).abs().max())})
+        rows.append({"form": name, "ms": milliseconds, "difference": float((form() - reference).detach().abs().max())})
     table = pd.DataFrame(rows).set_index("form")
     table.insert(1, "times faster", table.loc["dense masks", "ms"] / table["ms"])
     return table
