@@ -43,12 +43,15 @@ def inputs(suite: Suite, stage: str, key: str) -> list[Step]:
 
 
 def result(suite: Suite, stage: str, key: str) -> Path:
-    """The file whose presence says that a step is done."""
+    """The file or folder whose presence says that a step is done.
+
+    Of an evaluation that is its images: its rows may have come with a clone.
+    """
     return {
         "fetch": suite.work / "data" / key / "manifest.csv",
         "priors": suite.work / "priors" / key / "prior.json",
         "train": suite.work / "runs" / key / "record.json",
-        "evaluate": suite.results / "records" / f"{key}.json",
+        "evaluate": suite.work / "restored" / key,
         "tables": suite.results / "metrics.json",
     }[stage]
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from conftest import small_params, write_params
 
-from benchlib import prepare
+from benchlib import pipeline, prepare
 from benchlib.contracts import BenchError
 from benchlib.files import sha256
 from benchlib.imageio import read_image, write_png
 from benchlib.params import load_params
 from benchlib.priors._store import mask_set
-from benchlib.records import read_json, read_pairs, read_table
+from benchlib.records import read_json, read_pairs, read_table, write_json
 
 
 def masks_of(*masks: np.ndarray):
@@ -71,3 +71,11 @@ def test_no_prior_is_an_empty_record(small):
 def test_priors_of_images_that_no_run_restored_name_the_stage(small):
     with pytest.raises(BenchError, match="run the stage that makes it"):
         prepare.prior_images(small, "restored/no-prior")
+
+
+def test_rows_that_came_with_a_clone_do_not_pass_for_an_evaluation(small):
+    for run in small.runs:
+        write_json(small.results / "records" / f"{run}.json", {})
+    pipeline.open_suite(str(small.folder / "params.yaml"), "tables")
+    for run in small.runs:
+        assert list((small.work / "restored" / run).rglob("*.png")), run
