@@ -6,9 +6,10 @@ Floor 0: imports nothing of benchlib.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +38,29 @@ class Info:
     trains: bool = True
 
 
+@dataclass(frozen=True)
+class Backbone:
+    """A run's network as its method sees it: built when called, its blocks in order, how much it enlarges."""
+
+    build: Callable[..., nn.Module]
+    blocks: Callable[[nn.Module], list[nn.Module]]
+    scale: int = 1
+
+    @classmethod
+    def of(cls, room: Any, config: Any) -> Backbone:
+        """The network that a file of ``backbones`` makes of its ``config``."""
+        return cls(partial(room.build, config), room.blocks, room.scale(config) if hasattr(room, "scale") else 1)
+
+    def __call__(self, in_channels: int = 3) -> nn.Module:
+        """A network from ``(B,in_channels,H,W)`` to ``(B,3,scale H,scale W)``, freshly initialised."""
+        return self.build(in_channels=in_channels)
+
+
+def reads(method: Any, config: Any) -> tuple[str, ...]:
+    """The batch entries, besides ``lq``, that a file of ``methods`` reads under that ``config``."""
+    return method.needs(config) if hasattr(method, "needs") else method.INFO.needs
+
+
 def nearest(got: str, allowed: Iterable[str]) -> str:
     """The end of a one-line error: what is allowed, and the nearest name if one is near.
 
@@ -48,9 +72,10 @@ def nearest(got: str, allowed: Iterable[str]) -> str:
     return f"may be {', '.join(allowed)}" + (f"; did you mean {close[0]}?" if close else "")
 
 
-def check_image(name: str, image: torch.Tensor, channels: int = 3) -> torch.Tensor:
+def check_image(name: str, image: torch.Tensor, channels: int = 3, bounded: bool = True) -> torch.Tensor:
     """Return ``image`` if it is ``(B,channels,H,W)`` float32 in [0,1].
 
+    bounded: False for noise, which leaves [0,1]; the values need only be finite then.
     Raises BenchError naming the argument, its shape and type, or its actual minimum and maximum.
     """
     import torch
@@ -60,6 +85,8 @@ def check_image(name: str, image: torch.Tensor, channels: int = 3) -> torch.Tens
     if image.dtype != torch.float32:
         raise BenchError(f"{name}: expected float32, got {str(image.dtype).removeprefix('torch.')}")
     low, high = float(image.min()), float(image.max())
+    if not bounded and low - low == high - high == 0:
+        return image
     if not (low >= 0.0 and high <= 1.0):
         raise BenchError(f"{name}: expected values in [0,1], got [{low:g}, {high:g}]; divide 8-bit images by 255")
     return image

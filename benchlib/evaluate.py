@@ -11,7 +11,7 @@ from torch import nn
 
 from benchlib.contracts import BenchError
 from benchlib.files import new_folder, progress
-from benchlib.imageio import write_png
+from benchlib.imageio import read_image, write_png
 from benchlib.metrics import collapsed, protocol
 from benchlib.params import Evaluation, Suite, configure
 from benchlib.records import Pair, hardware, read_json, read_pairs, revision, write_json, write_rows
@@ -34,7 +34,8 @@ def inference_mode(how: Evaluation, dataset: str, shape: tuple[int, ...]) -> str
 def evaluate(suite: Suite, key: str) -> list[dict[str, Any]]:
     """Restore and measure every test image of one run; write rows, restored images (of the first seed) and the record.
 
-    Metrics: PSNR (dB) and SSIM under each protocol, MC (1 where SAM-Deblur's mode collapse holds, else 0); for runs
+    Metrics: PSNR (dB) and SSIM under each protocol, MC (1 where SAM-Deblur's mode collapse holds, else 0; not for
+    super-resolution); for runs
     with a prior also ``masks`` and ``coverage`` of the image. Raises BenchError for a missing input.
     """
     run, how = suite.run(key), suite.evaluation_of(key)
@@ -93,12 +94,14 @@ def _model(suite: Suite, key: str, seed: int, how: Evaluation, tlc: bool) -> nn.
 
 
 def _measure(restored: np.ndarray, pair: Pair, how: Evaluation) -> list[dict[str, Any]]:
-    lq, hq = read_pair(pair)
+    hq = read_pair(pair)[1]
+    lq = read_image(pair.lq)
     rows = []
     for name in how.protocols:
         measured = protocol(name).measure(restored, hq)
-        before = protocol(name).psnr(lq, hq)
-        measured["MC"] = int(collapsed(before, measured["PSNR"], how.mcr_drop))
+        if lq.shape == hq.shape:  # mode collapse compares with the input; where it is enlarged there is none
+            before = protocol(name).psnr(lq, hq)
+            measured["MC"] = int(collapsed(before, measured["PSNR"], how.mcr_drop))
         rows += [{"metric": metric, "protocol": name, "value": round(value, 6)} for metric, value in measured.items()]
     return rows
 

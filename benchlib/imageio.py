@@ -29,9 +29,13 @@ def read_image(path: str | Path) -> np.ndarray:
     """Read a file as ``(H,W,3)`` uint8 RGB.
 
     Upright by its EXIF rotation; grey and palette images become RGB; 16-bit images become 8-bit;
-    a transparent image is laid on white. Raises BenchError, naming the file, for one that is empty, truncated,
-    no image, or not 8 or 16 bits.
+    a transparent image is laid on white; of an ``.npy`` file (see :func:`write_lq`) what 8 bits can show, clipped and
+    rounded. Raises BenchError, naming the file, for one that is empty, truncated, no image, or not 8 or 16 bits.
     """
+    if Path(path).suffix == ".npy":
+        levels = _read_npy(path)
+        levels *= 255
+        return np.clip(np.rint(levels, out=levels), 0, 255, out=levels).astype(np.uint8)
     try:
         with Image.open(path) as file:
             file.load()
@@ -61,11 +65,58 @@ def write_png(path: str | Path, image: np.ndarray) -> None:
         Image.fromarray(image).save(temporary, format="PNG")
 
 
+def write_lq(path: str | Path, image: np.ndarray) -> Path:
+    """Write a degraded image, whole or not at all; return its path: ``path`` with ``.png`` or ``.npy`` at its end.
+
+    uint8 ``(H,W,3)`` becomes a PNG. float32 ``(H,W,3)``, in units of [0,1] and not clipped to it (noise), becomes an
+    ``.npy`` file, bit for bit. path: with or without such a suffix. Raises BenchError for any other array.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.float32):
+        raise BenchError(f"{path}: expected (H,W,3) uint8 or float32, got {image.shape} {image.dtype}")
+    path = Path(path)
+    name = path.stem if path.suffix in (".png", ".npy") else path.name
+    if image.dtype == np.uint8:
+        write_png(path := path.with_name(f"{name}.png"), image)
+        return path
+    if not np.isfinite(image).all():
+        raise BenchError(f"{path}: values that are not finite; expected (H,W,3) float32 in about [0,1]")
+    with new_file(path := path.with_name(f"{name}.npy")) as temporary:
+        np.save(temporary, image, allow_pickle=False)
+    return path
+
+
+def read_lq(path: str | Path) -> np.ndarray:
+    """A degraded image as it was written: ``(H,W,3)`` float32 in about [0,1] of an ``.npy`` file, else uint8 RGB.
+
+    Raises BenchError, naming the file, for one that is empty, truncated or holds something else.
+    """
+    return _read_npy(path) if Path(path).suffix == ".npy" else read_image(path)
+
+
+def _read_npy(path: str | Path) -> np.ndarray:
+    try:
+        image = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise BenchError(f"{path}: not a readable array ({type(error).__name__}: {error}); make it anew") from None
+    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.float32:
+        got = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else "an archive"
+        raise BenchError(f"{path}: expected (H,W,3) float32, got {got}; make it anew")
+    if not np.isfinite(image).all():
+        raise BenchError(f"{path}: values that are not finite; make it anew")
+    return image
+
+
 def to_tensor(image: np.ndarray) -> torch.Tensor:
-    """``(H,W,3)`` uint8 -> ``(3,H,W)`` float32 in [0,1]."""
+    """``(H,W,3)`` uint8 -> ``(3,H,W)`` float32 in [0,1]; float32 (noise) keeps its values. A copy in either case.
+
+    Raises BenchError for another type.
+    """
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float().div(255)
+    if image.dtype not in (np.uint8, np.float32):
+        raise BenchError(f"image: expected uint8 or float32, got {image.dtype}")
+    tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).to(torch.float32, copy=True)
+    return tensor.div_(255) if image.dtype == np.uint8 else tensor
 
 
 def quantise(image: torch.Tensor) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from benchlib import registry
-from benchlib.contracts import BenchError, nearest
+from benchlib.contracts import BenchError, nearest, reads
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Choice = dict[str, Any]  # {"name": <file of a room>, ...its Config}
@@ -35,7 +35,11 @@ class Training(Model):
 
     iterations: int = Field(ge=0)
     batch: int = Field(32, ge=1)
-    crop: int = Field(256, ge=8, description="side of a training crop, pixels")
+    crop: int = Field(256, ge=8, description="side of a training crop, pixels of lq")
+    sets: list[str] | None = Field(None, description="sets to train on; None: all of the collection but the validation")
+    loss: Literal["psnr", "l1"] = "psnr"
+    schedule: Literal["cosine", "halve"] = "cosine"
+    halve_every: int = Field(5000, ge=1, description="iterations; for schedule `halve`")
     lr: float = Field(1e-3, gt=0, le=1)
     lr_end: float = Field(1e-7, ge=0, le=1)
     weight_decay: float = Field(1e-3, ge=0)
@@ -46,6 +50,11 @@ class Training(Model):
     workers: int = Field(0, ge=0, description="processes that load crops")
     log_every: int = Field(50, ge=1, description="iterations")
     validate_every: int = Field(1000, ge=1, description="iterations")
+    watch: str = Field("basicsr-rgb", description="protocol of the validation")
+    keep: Literal["last", "best"] = Field("last", description="weights kept: the best validation's, start included")
+    candidates: list[dict[str, Any]] = Field(
+        [], description="changes of this budget, each tried with the first seed; the best validation wins"
+    )
     checkpoint_seconds: float = Field(30.0, ge=0)
 
 
@@ -53,6 +62,7 @@ class Evaluation(Model):
     """How restored images are judged. A protocol is ``name`` or ``name@border`` (see ``benchlib/metrics``)."""
 
     protocols: list[str] = Field(["basicsr-rgb"], min_length=1)
+    average: bool = Field(False, description="a column over all images of the collection: a mean weighted by count")
     mcr_drop: float = Field(3.0, gt=0, description="dB; SAM-Deblur, section 4.2")
     tile: int | None = Field(None, ge=64, description="pixels; larger images are cut, overlapping")
     overlap: int = Field(32, ge=0, description="pixels")
@@ -71,6 +81,9 @@ class Run(Model):
     """One row of the comparison."""
 
     label: str | None = None
+    reference: Name | None = Field(
+        None, description="the run that differences are taken to; None: the suite's baseline"
+    )
     paper: str = ""
     table: str = ""
     row: str = Field("", description="the published row it stands beside")
@@ -82,7 +95,7 @@ class Run(Model):
     validation: Name | None = Field(None, description="a set of the training collection held out to watch training")
     test: Name
     prior: Sides
-    init: str | None = Field(None, description="catalogue entry with weights to start from")
+    init: str = Field(description="what it starts from: `weights/<key>`, or `runs/<run>`, trained here")
     seeds: list[int] = Field([0], min_length=1)
     training: dict[str, Any] = Field({}, description="what differs from the suite's `training`")
     evaluation: dict[str, Any] = Field({}, description="what differs from the suite's `evaluation`")
@@ -95,6 +108,28 @@ class Prior(Model):
     prior: Choice
 
 
+class Control(Model):
+    """Runs that together say what a prior itself adds: the gain of ``prior`` over ``base``, in steps (see README).
+
+    base -> trained (further training, nothing else) -> zeroed (the method's parameters, its prior zeroed) ->
+    segmentation (superpixels in the prior's place) -> prior. ``trained`` is None where base has had the same training.
+    """
+
+    label: str
+    base: Name
+    trained: Name | None = None
+    zeroed: Name
+    segmentation: Name
+    prior: Name
+    others: list[Name] = Field([], description="shown beside, no step: another image's prior, other superpixels")
+
+
+class Weights(Model):
+    """Weights to start from; without an asset, a network's own random start."""
+
+    asset: str | None
+
+
 class Suite(Model):
     suite: Name
     root: str = "."
@@ -102,8 +137,10 @@ class Suite(Model):
     training: Training
     evaluation: Evaluation
     data: dict[Name, dict[Name, Choice]]
+    weights: dict[Name, Weights]
     priors: dict[Name, Prior]
     runs: dict[Name, Run]
+    controls: dict[Name, Control] = {}
 
     folder: Path = Field(Path("."), exclude=True, description="where params.yaml stands; set on loading")
 
@@ -111,6 +148,11 @@ class Suite(Model):
     def work(self) -> Path:
         """Where large artefacts go: ``<root>/work/<suite>``."""
         return (self.folder / self.root / "work" / self.suite).resolve()
+
+    @property
+    def masks(self) -> Path:
+        """Finished masks by what they were made from, for all suites: ``<root>/work/.masks``."""
+        return self.work.parent / ".masks"
 
     @property
     def results(self) -> Path:
@@ -122,6 +164,9 @@ class Suite(Model):
 
     def prior(self, key: str) -> Prior:
         return self._pick("priors", self.priors, key)
+
+    def start(self, key: str) -> Weights:
+        return self._pick("weights", self.weights, key)
 
     def collection(self, key: str) -> dict[str, Choice]:
         return self._pick("data", self.data, key)
@@ -210,14 +255,17 @@ def _one_line(error: ValidationError, where: str, allowed: list[str]) -> str:
 def _check_references(suite: Suite, path: Path) -> None:
     """Every key that names another entry names one that is there."""
     for key, run in suite.runs.items():
-        suite.training_of(key)
+        for budget in candidates(suite, key):
+            _check_budget(suite, path, key, budget)
         suite.evaluation_of(key)
-        references: list[tuple[str, str | None, dict[str, Any]]] = [
+        references: list[tuple[str, str | None, Collection[str]]] = [
             ("train", run.train, suite.data),
             ("validation", run.validation, suite.data.get(run.train, {})),
             ("test", run.test, suite.data),
             ("prior.train", run.prior.train, suite.priors),
             ("prior.test", run.prior.test, suite.priors),
+            ("reference", run.reference, suite.runs),
+            ("init", run.init, [f"weights/{k}" for k in suite.weights] + [f"runs/{k}" for k in suite.runs]),
         ]
         for field, value, allowed in references:
             if value is not None and value not in allowed:
@@ -232,10 +280,45 @@ def _check_references(suite: Suite, path: Path) -> None:
         for name in suite.evaluation_of(key).tlc_sets or []:
             if name not in sets:
                 raise BenchError(f"{path}: runs.{key}: evaluation.tlc_sets: got {name!r}; {nearest(name, sets)}")
+    for key, control in suite.controls.items():
+        _check_control(suite, path, key, control)
     sources = [f"data/{key}" for key in suite.data] + [f"restored/{key}" for key in suite.runs]
     for key, prior in suite.priors.items():
         if prior.images not in sources:
             raise BenchError(f"{path}: priors.{key}.images: got {prior.images!r}; {nearest(prior.images, sources)}")
+
+
+def candidates(suite: Suite, key: str) -> list[Training]:
+    """The budgets that a run tries: its own, or that with each of its ``candidates``' changes."""
+    budget = suite.training_of(key)
+    where = f"params.yaml: runs.{key}.training.candidates"
+    tried = [_merged(budget, change, f"{where}.{i}") for i, change in enumerate(budget.candidates)]
+    return [one.model_copy(update={"candidates": []}) for one in tried] or [budget]
+
+
+def _check_budget(suite: Suite, path: Path, key: str, budget: Training) -> None:
+    """A budget that chooses needs something to choose by; it trains on sets that are there and not held out."""
+    run, sets = suite.runs[key], suite.data.get(suite.runs[key].train, {})
+    trained = set(sets) - {run.validation}
+    for name in budget.sets or []:
+        if name not in trained:
+            raise BenchError(f"{path}: runs.{key}: training.sets: got {name!r}; {nearest(name, trained)}")
+    chooses = budget.keep == "best" or suite.training_of(key).candidates
+    if chooses and budget.iterations and run.validation is None:
+        raise BenchError(f"{path}: runs.{key}.validation: missing; training.keep and candidates choose by it")
+
+
+def _check_control(suite: Suite, path: Path, key: str, control: Control) -> None:
+    """All runs of a control are there and test on the same images."""
+    steps = {name: getattr(control, name) for name in ("base", "trained", "zeroed", "segmentation", "prior")}
+    for field, run in [*steps.items(), *(("others", run) for run in control.others)]:
+        if run is None:
+            continue
+        if run not in suite.runs:
+            raise BenchError(f"{path}: controls.{key}.{field}: got {run!r}; {nearest(run, suite.runs)}")
+        last = suite.runs.get(control.prior)
+        if last and suite.runs[run].test != last.test:
+            raise BenchError(f"{path}: controls.{key}.{field}: {run!r} tests on other images than {control.prior!r}")
 
 
 def _check_sides(suite: Suite, path: Path, key: str) -> None:
@@ -254,31 +337,51 @@ def _check_sides(suite: Suite, path: Path, key: str) -> None:
             )
     waiting, seen = [key], set()
     while waiting:
-        here = waiting.pop()
-        for name in (suite.runs[here].prior.train, suite.runs[here].prior.test):
-            kind, _, source = suite.priors[name].images.partition("/")
-            if kind == "restored" and source == key:
-                raise BenchError(f"{path}: priors.{name}.images: run '{key}' would wait for itself; name another run")
-            if kind == "restored" and source in suite.runs and source not in seen:
+        here = suite.runs[waiting.pop()]
+        ways = [(f"priors.{name}.images", suite.priors[name].images) for name in (here.prior.train, here.prior.test)]
+        for where, way in [*ways, (f"runs.{key}.init", here.init)]:
+            kind, _, source = way.partition("/")
+            if kind in ("restored", "runs") and source == key:
+                raise BenchError(f"{path}: {where}: run '{key}' would wait for itself; name another run")
+            if kind in ("restored", "runs") and source in suite.runs and source not in seen:
                 seen.add(source)
                 waiting.append(source)
 
 
 def _check_split(suite: Suite, path: Path) -> None:
-    """No photograph on two sides: a picture that one collection names may not be named by another."""
-    seen: dict[str, str] = {}
-    for key, sets in suite.data.items():
-        for image in sorted({image for choice in sets.values() for image in choice.get("images", [])}):
-            if image in seen:
-                raise BenchError(f"{path}: data.{key}: {image!r} is in data.{seen[image]} too; an image has one side")
-            seen[image] = key
+    """No photograph on two sides: none that a run trains on is one that it is chosen by or tested on."""
     for key, run in suite.runs.items():
         sets = suite.data[run.train]
-        held = set(sets[run.validation].get("images", [])) if run.validation else set()
-        for name, choice in sets.items():
-            both = held & set(choice.get("images", []))
-            if name != run.validation and both:
-                raise BenchError(f"{path}: runs.{key}.validation: {sorted(both)[0]!r} is trained on too, in set {name}")
+        trained = {name: choice for name, choice in sets.items() if name != run.validation}
+        if run.validation and (both := _shared(trained, {run.validation: sets[run.validation]})):
+            raise BenchError(f"{path}: runs.{key}.validation: {both[0]} is trained on too, in set {both[1]}")
+        source = run
+        while source.train != run.test:  # what it started from has seen images as well
+            if both := _shared(suite.data[source.train], suite.data[run.test]):
+                where = f"data.{source.train}.{both[1]}"
+                raise BenchError(f"{path}: runs.{key}.test: {both[0]} is trained on too, in {where}")
+            if not source.init.startswith("runs/"):
+                break
+            source = suite.runs[source.init.removeprefix("runs/")]
+
+
+def _shared(first: dict[str, Choice], second: dict[str, Choice]) -> tuple[str, str] | None:
+    """(what, set of ``first``) of a photograph that sets on both sides take; parts of one collection may differ."""
+    for name, one in first.items():
+        for other in second.values():
+            both = sorted(set(one.get("images", [])) & set(other.get("images", [])))
+            if both and _overlap(one, other):
+                part = f" {one['part']} and {other['part']}" if one.get("part") and other.get("part") else ""
+                return f"{both[0]!r}{part}", name
+    return None
+
+
+def _overlap(one: Choice, other: Choice) -> bool:
+    """Whether two parts share a position; they are comparable only in one list of images."""
+    a, b = one.get("part"), other.get("part")
+    if not a or not b or one["images"] != other["images"]:
+        return True
+    return max(a[0], b[0]) < min(a[1], b[1])
 
 
 def _choices(suite: Suite) -> Iterator[tuple[str, Choice, str]]:
@@ -305,7 +408,8 @@ def _check_choices_once(suite: Suite, path: Path) -> None:
         return
     from benchlib.metrics import protocol
 
-    for name in sorted({p for key in suite.runs for p in suite.evaluation_of(key).protocols}):
+    watched = {budget.watch for key in suite.runs for budget in candidates(suite, key)}
+    for name in sorted(watched | {p for key in suite.runs for p in suite.evaluation_of(key).protocols}):
         try:
             protocol(name)
         except BenchError as error:
@@ -321,8 +425,7 @@ def _check_choices_once(suite: Suite, path: Path) -> None:
 def _check_needs(suite: Suite, path: Path) -> None:
     """Every method gets from its priors what it reads, in training and in the test."""
     for key, run in suite.runs.items():
-        method, config = configure("methods", run.method)
-        needs = method.needs(config) if hasattr(method, "needs") else method.INFO.needs
+        needs = reads(*configure("methods", run.method))
         for side in ("train", "test"):
             name = getattr(run.prior, side)
             gives = registry.load("priors", suite.priors[name].prior["name"]).ENTRIES
@@ -344,7 +447,7 @@ def _check_names(suite: Suite, path: Path) -> None:
         for name, choice in sets.items()
         for entry in [*choice.get("images", []), *([choice["asset"]] if "asset" in choice else [])]
     ]
-    named += [(f"runs.{key}.init", run.init) for key, run in suite.runs.items() if run.init]
+    named += [(f"weights.{key}.asset", weights.asset) for key, weights in suite.weights.items() if weights.asset]
     for where, entry in named:
         if entry not in catalogue:
             raise BenchError(f"{path}: {where}: got {entry!r}, no entry of the catalogue; {nearest(entry, catalogue)}")

@@ -31,6 +31,9 @@ def inputs(suite: Suite, stage: str, key: str) -> list[Step]:
     if stage == "fetch":
         suite.collection(key)
         return []
+    if stage == "weights":
+        suite.start(key)
+        return []
     if stage == "priors":
         kind, _, source = suite.prior(key).images.partition("/")
         return [("fetch" if kind == "data" else "evaluate", source)]
@@ -38,7 +41,9 @@ def inputs(suite: Suite, stage: str, key: str) -> list[Step]:
         run = suite.run(key)
         side = "train" if stage == "train" else "test"
         steps = [("fetch", getattr(run, side)), ("priors", getattr(run.prior, side))]
-        return steps if stage == "train" else [*steps, ("train", key)]
+        kind, _, source = run.init.partition("/")
+        start = ("weights" if kind == "weights" else "train", source)
+        return [*steps, start] if stage == "train" else [*steps, ("train", key)]
     return [("evaluate", run) for run in suite.runs] + ([("tables", "")] if stage == "report" else [])
 
 
@@ -49,6 +54,7 @@ def result(suite: Suite, stage: str, key: str) -> Path:
     """
     return {
         "fetch": suite.work / "data" / key / "manifest.csv",
+        "weights": suite.work / "weights" / key / "weights.json",
         "priors": suite.work / "priors" / key / "prior.json",
         "train": suite.work / "runs" / key / "record.json",
         "evaluate": suite.work / "restored" / key,
@@ -64,6 +70,8 @@ def _make(suite: Suite, stage: str, key: str) -> None:
     print(f"{result(suite, stage, key).name} of {stage} {key} is not there yet: making it", flush=True)
     if stage == "fetch":
         prepare.make_data(suite, key)
+    elif stage == "weights":
+        prepare.make_weights(suite, key)
     elif stage == "priors":
         prepare.make_priors(suite, key)
     elif stage == "train":

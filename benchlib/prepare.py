@@ -12,8 +12,9 @@ import numpy as np
 from skimage.color import rgb2gray
 from skimage.filters import sobel
 
+from benchlib import assets
 from benchlib.contracts import BenchError
-from benchlib.files import new_folder
+from benchlib.files import new_folder, sha256
 from benchlib.imageio import read_image
 from benchlib.params import Choice, Suite, configure
 from benchlib.records import read_pairs, write_json, write_table
@@ -43,7 +44,8 @@ def _pairs(suite: Suite, name: str, choice: Choice, out: Path, where: str) -> li
     def degrade(hq: np.ndarray, rng: np.random.Generator, region: np.ndarray | None) -> np.ndarray:
         return kind.degrade(hq, settings, rng, region)
 
-    return source.pairs(config, out, name, degrade, partial(moving_region, suite) if kind.NEEDS_REGION else None)
+    region = partial(moving_region, suite) if kind.NEEDS_REGION else None
+    return source.pairs(config, out, name, degrade, region, kind.multiple(settings) if hasattr(kind, "multiple") else 1)
 
 
 def moving_region(suite: Suite, sharp: Path) -> np.ndarray:
@@ -68,8 +70,30 @@ def moving_region(suite: Suite, sharp: Path) -> np.ndarray:
 
 def _region_masks(suite: Suite, sharp: Path, sam: Any) -> Any:
     with new_folder(suite.work / ".regions" / sharp.stem) as out:
-        sam.compute({sharp.stem: sharp}, out, sam.Config(), resume=suite.work / ".resume" / "masks")
+        sam.compute({sharp.stem: sharp}, out, sam.Config(), resume=suite.masks)
         return sam.load(out / f"{sharp.stem}.npz")
+
+
+def make_weights(suite: Suite, key: str) -> dict[str, Any]:
+    """Fetch one entry of ``weights``; write it as ``weights.safetensors`` (none for a random start) and
+    ``weights.json``; return that: asset, its SHA-256, source, licence, citation, tensors, parameters.
+    """
+    asset = suite.start(key).asset
+    report: dict[str, Any] = {"asset": asset}
+    with new_folder(suite.work / "weights" / key) as out:
+        if asset:
+            from safetensors.torch import save_file
+
+            from benchlib.assets.weights import load_weights
+
+            file, entry = assets.fetch(asset), assets.find(asset)
+            weights = load_weights(file)
+            save_file({name: tensor.contiguous() for name, tensor in weights.items()}, out / "weights.safetensors")
+            report |= {"sha256": sha256(file), "source": list(entry.source), "licence": entry.licence}
+            report |= {"citation": entry.citation, "tensors": len(weights)}
+            report["parameters"] = sum(tensor.numel() for tensor in weights.values())
+        write_json(out / "weights.json", report)
+    return report
 
 
 def make_priors(suite: Suite, key: str) -> dict[str, Any]:
@@ -84,7 +108,7 @@ def make_priors(suite: Suite, key: str) -> dict[str, Any]:
     with new_folder(suite.work / "priors" / key) as out:
         if module.ENTRIES:
             for dataset, images in prior_images(suite, prior.images).items():
-                made = module.compute(images, out / dataset, config, resume=suite.work / ".resume" / "masks")
+                made = module.compute(images, out / dataset, config, resume=suite.masks)
                 records += [{"dataset": dataset} | record for record in made]
         refused = [f"{r['dataset']}/{r['image']}: {r['refused']}" for r in records if r.get("refused")]
         if refused:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from benchlib import registry
-from benchlib.contracts import BenchError
-from benchlib.imageio import quantise, read_image, to_tensor
+from benchlib.contracts import Backbone, BenchError, reads
+from benchlib.imageio import quantise, read_image, read_lq, to_tensor
 from benchlib.params import Evaluation, Suite, configure
 from benchlib.records import Pair
 
@@ -22,7 +21,7 @@ def build_model(suite: Suite, key: str) -> nn.Module:
     run = suite.run(key)
     backbone, shape = configure("backbones", run.backbone, f"runs.{key}.backbone")
     method, settings = configure("methods", run.method, f"runs.{key}.method")
-    return method.build(partial(backbone.build, shape), settings)
+    return method.build(Backbone.of(backbone, shape), settings)
 
 
 def load_model(suite: Suite, key: str, seed: int) -> nn.Module:
@@ -40,7 +39,7 @@ def load_model(suite: Suite, key: str, seed: int) -> nn.Module:
 def needs_of(suite: Suite, key: str) -> tuple[str, ...]:
     """The batch entries that the run's method reads."""
     method, settings = configure("methods", suite.run(key).method, f"runs.{key}.method")
-    return method.needs(settings) if hasattr(method, "needs") else method.INFO.needs
+    return reads(method, settings)
 
 
 class Priors:
@@ -67,11 +66,20 @@ class Priors:
 
 
 def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-    """Its two images, ``(H,W,3)`` uint8. Raises BenchError if their sizes differ."""
-    lq, hq = read_image(pair.lq), read_image(pair.hq)
-    if lq.shape != hq.shape:
-        raise BenchError(f"{pair.lq}: {lq.shape[:2]} pixels, but its reference {pair.hq} has {hq.shape[:2]}")
-    return lq, hq
+    """Its lq ``(h,w,3)`` (uint8, or float32 where noise is not rounded) and its hq ``(H,W,3)`` uint8.
+
+    hq is a whole multiple of lq, after it is cut at the right and bottom to one, as MATLAB's scripts do (modcrop).
+    Raises BenchError if it is none.
+    """
+    lq, hq = read_lq(pair.lq), read_image(pair.hq)
+    (h, w), (height, width) = lq.shape[:2], hq.shape[:2]
+    scale = height // h
+    if scale < 1 or scale != width // w or height - scale * h >= scale or width - scale * w >= scale:
+        raise BenchError(
+            f"{pair.lq}: {lq.shape[:2]} pixels, but its reference {pair.hq} has {hq.shape[:2]}; expected the same "
+            "size, or a whole multiple (super-resolution)"
+        )
+    return lq, hq[: scale * h, : scale * w]
 
 
 def in_tiles(how: Evaluation, shape: tuple[int, ...]) -> bool:
@@ -92,11 +100,11 @@ def restore(
     device: torch.device,
     how: Evaluation | None = None,
 ) -> np.ndarray:
-    """One restored image, ``(H,W,3)`` uint8, whole or in overlapping tiles as ``how`` says.
+    """One restored image, ``(scale H,scale W,3)`` uint8, whole or in overlapping tiles as ``how`` says.
 
     Raises BenchError if the pair's prior does not fit its image.
     """
-    lq = read_image(pair.lq)
+    lq = read_lq(pair.lq)
     height, width = lq.shape[:2]
     batch = {"lq": to_tensor(lq)[None]}
     if needs:
@@ -121,11 +129,15 @@ def _tiled(
 ) -> torch.Tensor:
     """Restore in tiles; where tiles overlap, their mean."""
     height, width = batch["lq"].shape[-2:]
-    total, count = torch.zeros(3, height, width), torch.zeros(1, height, width)
+    total = count = torch.zeros(0)
     for top in _starts(height, tile, overlap):
         for left in _starts(width, tile, overlap):
             window = (..., slice(top, top + tile), slice(left, left + tile))
             out = model({k: v[window].to(device) for k, v in batch.items()})[0].float().cpu()
-            total[window] += out
-            count[window] += 1
+            scale = out.shape[-1] // min(tile, width)
+            if not total.numel():
+                total, count = (torch.zeros(n, scale * height, scale * width) for n in (3, 1))
+            rows, columns = (slice(scale * first, scale * (first + tile)) for first in (top, left))
+            total[:, rows, columns] += out
+            count[:, rows, columns] += 1
     return total / count

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shutil
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -19,17 +20,15 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from benchlib.assets import fetch
-from benchlib.assets.weights import load_weights
 from benchlib.contracts import BenchError, check_image
 from benchlib.files import new_file, new_folder, sha256
-from benchlib.imageio import read_image, to_tensor
+from benchlib.imageio import to_tensor
 from benchlib.metrics import protocol
-from benchlib.params import Suite, Training, configure
+from benchlib.params import Suite, Training, candidates, configure
 from benchlib.records import Pair, hardware, read_json, read_pairs, revision, write_json, write_table
 from benchlib.restore import Priors, build_model, device_at_hand, needs_of, read_pair, restore
 from benchlib.seeding import name_rng, name_seed
@@ -39,7 +38,10 @@ LOSS = ("seed", "iteration", "loss", "lr", "validation_psnr")
 
 
 class Crops(Dataset):
-    """Random crops, flips and rotations of pairs and their priors together; item ``n`` depends on seed and ``n``."""
+    """Random crops, flips and rotations of pairs and their priors together; item ``n`` depends on seed and ``n``.
+
+    crop: side in pixels of lq; hq's is ``scale`` times that.
+    """
 
     def __init__(self, pairs: list[Pair], priors: Priors, needs: tuple[str, ...], crop: int, seed: int):
         if not pairs:
@@ -73,7 +75,8 @@ class Crops(Dataset):
         flip_h, flip_v, transpose = (bool(bit) for bit in rng.integers(2, size=3))
 
         def cut(image: np.ndarray) -> torch.Tensor:
-            image = image[top : top + self.side, left : left + self.side]
+            scale = image.shape[0] // lq.shape[0]
+            image = image[scale * top : scale * (top + self.side), scale * left : scale * (left + self.side)]
             image = image[:, ::-1] if flip_h else image
             image = image[::-1] if flip_v else image
             return to_tensor(image.swapaxes(0, 1) if transpose else image)
@@ -104,71 +107,157 @@ def psnr_loss(restored: torch.Tensor, hq: torch.Tensor) -> torch.Tensor:
     return 10 / math.log(10) * torch.log(error + 1e-8).mean()
 
 
-def cosine(iteration: int, budget: Training) -> float:
-    """Learning rate of ``iteration`` (from 0): half a cosine from ``lr`` to ``lr_end``."""
+def l1_loss(restored: torch.Tensor, hq: torch.Tensor) -> torch.Tensor:
+    """The mean absolute difference of a batch in [0,1], what IMDN, SwinIR, ART and CAT train with."""
+    return (restored.float() - hq).abs().mean()
+
+
+LOSSES = {"psnr": psnr_loss, "l1": l1_loss}
+
+
+def learning_rate(iteration: int, budget: Training) -> float:
+    """Of ``iteration`` (from 0): half a cosine from ``lr`` to ``lr_end``, or ``lr`` halved every so often."""
+    if budget.schedule == "halve":
+        return budget.lr * 0.5 ** (iteration // budget.halve_every)
     share = iteration / max(1, budget.iterations)
     return budget.lr_end + (budget.lr - budget.lr_end) * (1 + math.cos(math.pi * share)) / 2
 
 
-def crops_of(suite: Suite, key: str, seed: int | None = None) -> Crops:
-    """The training crops of one run, as the loop draws them (of its first seed, if none is given)."""
-    run = suite.run(key)
-    pairs = [pair for pair in read_pairs(suite, run.train) if pair.dataset != run.validation]
-    side = suite.training_of(key).crop
+def crops_of(suite: Suite, key: str, seed: int | None = None, budget: Training | None = None) -> Crops:
+    """The training crops of one run, as the loop draws them (of its first seed and own budget, if none is given)."""
+    run, budget = suite.run(key), budget or suite.training_of(key)
+    sets = budget.sets or [name for name in suite.collection(run.train) if name != run.validation]
+    pairs = [pair for pair in read_pairs(suite, run.train) if pair.dataset in sets]
     return Crops(
-        pairs, Priors(suite, run.prior.train), needs_of(suite, key), side, run.seeds[0] if seed is None else seed
+        pairs, Priors(suite, run.prior.train), needs_of(suite, key), budget.crop, run.seeds[0] if seed is None else seed
     )
+
+
+def start(suite: Suite, key: str, seed: int) -> nn.Module:
+    """The run's model as training begins: built from the seed, with the weights that ``init`` names.
+
+    Those are of the whole model or, where a method adds parts of its own, of its backbone: strictly, either way.
+    Raises BenchError if they fit neither.
+    """
+    run = suite.run(key)
+    torch.manual_seed(name_seed("init", seed))
+    model = build_model(suite, key)
+    file = _init_file(suite, key, seed)
+    if file:
+        weights = load_file(file)
+        part = model if weights.keys() == model.state_dict().keys() else getattr(model, "network", model)
+        try:
+            part.load_state_dict(weights, strict=True)
+        except RuntimeError as error:
+            said = " ".join(str(error).split())[:300]
+            raise BenchError(f"runs.{key}.init: {run.init} does not fit {run.backbone}: {said}") from None
+    return model
+
+
+def _init_file(suite: Suite, key: str, seed: int) -> Path | None:
+    """The weights that a run starts from; of a run trained here the same seed's, or its first."""
+    kind, _, name = suite.run(key).init.partition("/")
+    if kind == "weights":
+        return suite.work / "weights" / name / "weights.safetensors" if suite.start(name).asset else None
+    seeds = suite.run(name).seeds
+    return suite.work / "runs" / name / f"seed{seed if seed in seeds else seeds[0]}.safetensors"
 
 
 def train(suite: Suite, key: str) -> dict[str, Any]:
     """Train every seed of one run; write weights, ``loss.csv`` and the run record; return the record.
 
-    Resumes from the last checkpoint of the same parameters, code, data and torch. Raises BenchError for a loss that is
-    not finite, with its iteration.
+    Several ``candidates`` are each trained with the first seed; the one of the best validation is the run's, and the
+    record's ``choice`` lists all. Resumes from the last checkpoint of the same parameters, code, data and torch.
+    Raises BenchError for a loss that is not finite, with its iteration.
     """
-    run, budget = suite.run(key), suite.training_of(key)
+    run = suite.run(key)
     method, _ = configure("methods", run.method, f"runs.{key}.method")
-    watched = [pair for pair in read_pairs(suite, run.train) if pair.dataset == run.validation]
-    priors, needs = Priors(suite, run.prior.train), needs_of(suite, key)
-    accelerator = _accelerator(budget.precision)
+    tried = candidates(suite, key)
     resume = suite.work / ".resume" / _digest(suite, key)
-    losses: list[dict[str, Any]] = []
-    seconds = 0.0
     with new_folder(suite.work / "runs" / key) as out:
-        for seed in run.seeds:
-            torch.manual_seed(name_seed("init", seed))
-            model = build_model(suite, key)
-            if run.init:
-                model.load_state_dict(load_weights(fetch(run.init)), strict=True)
-            if method.INFO.trains and budget.iterations:
-                job = _Job(
-                    model, crops_of(suite, key, seed), budget, accelerator, seed,
-                    resume / f"seed{seed}.pt", partial(validation_psnr, pairs=watched, priors=priors, needs=needs),
-                )  # fmt: skip
-                rows, took = fit(job)
-                losses, seconds = losses + rows, seconds + took
-            save_file({k: v.contiguous().cpu() for k, v in model.state_dict().items()}, out / f"seed{seed}.safetensors")
+        first = run.seeds[0]
+        firsts = [_trained(suite, key, budget, first, resume, i) for i, budget in enumerate(tried)]
+        best = max(range(len(tried)), key=lambda i: firsts[i].psnr if firsts[i].psnr != "" else 0.0)
+        budget = tried[best]
+        seeds = {run.seeds[0]: firsts[best]}
+        for seed in run.seeds[1:]:
+            seeds[seed] = _trained(suite, key, budget, seed, resume)
+        for seed, done in seeds.items():
+            save_file(done.weights, out / f"seed{seed}.safetensors")
+        parameters = build_model(suite, key).parameters()
+        counts = [(p.numel(), p.numel() if p.requires_grad else 0) for p in parameters]
         record = {
             "run": key,
             "label": run.label or method.INFO.label,
             "source": method.INFO.source,
             "seeds": run.seeds,
-            "pairs": len(crops_of(suite, key).pairs),
-            "training": budget.model_dump(),
-            "train_seconds": round(seconds, 1),
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "device": str(accelerator.device),
-            "hardware": hardware(str(accelerator.device)),
+            "pairs": len(crops_of(suite, key, budget=budget).pairs),
+            "init": run.init,
+            "training": budget.model_dump(exclude={"candidates"}),
+            "choice": _choice(suite, key, firsts, best),
+            "kept": {f"seed{seed}": {"iteration": done.kept, "validation": done.psnr} for seed, done in seeds.items()},
+            "train_seconds": round(sum(done.seconds for done in [*firsts, *list(seeds.values())[1:]]), 1),
+            "seed_seconds": {f"seed{seed}": round(done.seconds, 1) for seed, done in seeds.items()},
+            "parameters": sum(total for total, _ in counts),
+            "trained_parameters": sum(trained for _, trained in counts) if method.INFO.trains else 0,
+            "device": str(device_at_hand()),
+            "hardware": hardware(str(device_at_hand())),
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
             "revision": revision(Path(__file__).parent),
             "weights": {f"seed{seed}": sha256(out / f"seed{seed}.safetensors") for seed in run.seeds},
         }
         write_json(out / "record.json", record)
-        write_table(suite.results / "loss" / f"{key}.csv", LOSS, losses)
-    for seed in run.seeds:
-        (resume / f"seed{seed}.pt").unlink(missing_ok=True)
+        write_table(suite.results / "loss" / f"{key}.csv", LOSS, [row for done in seeds.values() for row in done.rows])
+    shutil.rmtree(resume, ignore_errors=True)
     return record
+
+
+def _choice(suite: Suite, key: str, firsts: list[_Trained], best: int) -> list[dict[str, Any]]:
+    """What each candidate changed, and how it did on the validation; nothing where there was no choice."""
+    changes = suite.training_of(key).candidates
+    return [
+        {"changes": change, "validation": done.psnr, "iteration": done.kept, "chosen": i == best}
+        for i, (change, done) in enumerate(zip(changes, firsts, strict=False))
+    ]
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """One seed, trained: weights, one row each ``log_every``, seconds; the iteration kept and its validation."""
+
+    weights: dict[str, torch.Tensor]
+    rows: list[dict[str, Any]]
+    seconds: float
+    kept: int
+    psnr: Any
+
+
+def _trained(suite: Suite, key: str, budget: Training, seed: int, resume: Path, candidate: int = 0) -> _Trained:
+    run = suite.run(key)
+    method, _ = configure("methods", run.method, f"runs.{key}.method")
+    model = start(suite, key, seed)
+    rows: list[dict[str, Any]] = []
+    seconds, best = 0.0, None
+    if method.INFO.trains and budget.iterations:
+        priors, needs = Priors(suite, run.prior.train), needs_of(suite, key)
+        watched = [pair for pair in read_pairs(suite, run.train) if pair.dataset == run.validation]
+        validate = partial(validation_psnr, pairs=watched, priors=priors, needs=needs, watch=budget.watch)
+        crops = crops_of(suite, key, seed, budget)
+        if suite.training_of(key).candidates:
+            print(f"{key}, seed {seed}: {_changes(suite, key, budget)}", flush=True)
+        checkpoint = resume / f"candidate{candidate}-seed{seed}.pt"
+        job = _Job(model, crops, budget, _accelerator(budget.precision), seed, checkpoint, validate)
+        rows, seconds, best = fit(job)
+    psnr = rows[-1]["validation_psnr"] if rows else ""
+    kept: dict[str, Any] = best or {"model": model.state_dict(), "iteration": budget.iterations, "psnr": psnr}
+    weights = {name: value.contiguous().cpu() for name, value in kept["model"].items()}
+    return _Trained(weights, rows, seconds, kept["iteration"], kept["psnr"])
+
+
+def _changes(suite: Suite, key: str, budget: Training) -> str:
+    own = suite.training_of(key).model_dump()
+    return ", ".join(f"{name} {value}" for name, value in budget.model_dump().items() if value != own[name]) or "as set"
 
 
 @dataclass(frozen=True)
@@ -182,39 +271,42 @@ class _Job:
     validate: Any
 
 
-def fit(job: _Job) -> tuple[list[dict[str, Any]], float]:
+def fit(job: _Job) -> tuple[list[dict[str, Any]], float, dict[str, Any] | None]:
     """The loop. Trains ``job.model`` in place from its checkpoint, if any.
 
-    Returns one row each ``log_every``, and the seconds it took, those before a resume included.
+    Returns one row each ``log_every``; the seconds it took, those before a resume included; and, if ``keep`` is "best",
+    the best validation: iteration (0: before any training), psnr, model (its state dict).
     """
     budget, accelerator = job.budget, job.accelerator
     weights = [p for p in job.model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(
         weights, lr=budget.lr, betas=(budget.beta1, budget.beta2), weight_decay=budget.weight_decay
     )
-    first, rows, earlier = _restore(job, optimiser)
+    first, rows, earlier, best = _restore(job, optimiser)
     numbers = range(first * budget.batch, budget.iterations * budget.batch)
     loader = DataLoader(job.crops, budget.batch, sampler=numbers, num_workers=budget.workers, collate_fn=collate)
     # channels last: a quarter faster
     network = job.model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     model, optimiser, loader = accelerator.prepare(network, optimiser, loader)
+    if budget.keep == "best" and best is None:
+        best = _best(None, job.validate(accelerator.unwrap_model(model), accelerator.device), 0, job.model)
     model.train()
     begun = saved = time.perf_counter()
     for iteration, batch in enumerate(loader, start=first):
         if iteration == first:
-            check_image("lq", batch["lq"])
+            check_image("lq", batch["lq"], bounded=False)  # noise is not clipped
             check_image("hq", batch["hq"])
         torch.manual_seed(name_seed("iteration", job.seed, iteration))
         for group in optimiser.param_groups:
-            group["lr"] = cosine(iteration, budget)
+            group["lr"] = learning_rate(iteration, budget)
         with accelerator.autocast():
             restored = model({name: value for name, value in batch.items() if name != "hq"})
-        loss = psnr_loss(restored, batch["hq"])
+        loss = LOSSES[budget.loss](restored, batch["hq"])
         value = float(loss.detach())
         if not math.isfinite(value):
             raise BenchError(
                 f"training: loss is {value} at iteration {iteration} of {budget.iterations}, seed {job.seed}, "
-                f"learning rate {cosine(iteration, budget):.2e}; lower training.lr or look at the crops"
+                f"learning rate {learning_rate(iteration, budget):.2e}; lower training.lr or look at the crops"
             )
         accelerator.backward(loss)
         if budget.grad_clip is not None:
@@ -228,28 +320,38 @@ def fit(job: _Job) -> tuple[list[dict[str, Any]], float]:
             speed = (done - first) * budget.batch / (now - begun)
             watch = last or done % budget.validate_every == 0
             psnr = job.validate(accelerator.unwrap_model(model), accelerator.device) if watch else ""
-            rows.append(
-                dict(zip(LOSS, (job.seed, done, round(value, 6), cosine(iteration, budget), psnr), strict=True))
-            )
+            if budget.keep == "best":
+                best = _best(best, psnr, done, job.model)
+            line = (job.seed, done, round(value, 6), learning_rate(iteration, budget), psnr)
+            rows.append(dict(zip(LOSS, line, strict=True)))
             print(_line(done, value, speed, psnr, budget), flush=True)
         if not last and now - saved >= budget.checkpoint_seconds:
-            _save(job, accelerator.unwrap_model(model), optimiser, done, rows, earlier + now - begun)
+            _save(job, accelerator.unwrap_model(model), optimiser, done, rows, earlier + now - begun, best)
             saved = time.perf_counter()
     job.model.cpu().eval()
     accelerator.free_memory()
-    return rows, earlier + time.perf_counter() - begun
+    return rows, earlier + time.perf_counter() - begun, best
+
+
+def _best(best: dict[str, Any] | None, psnr: Any, done: int, model: nn.Module) -> dict[str, Any] | None:
+    """The better of the best so far and this validation ("": there was none)."""
+    if psnr == "" or (best and psnr <= best["psnr"]):
+        return best
+    return {
+        "iteration": done,
+        "psnr": psnr,
+        "model": {name: value.detach().cpu().clone() for name, value in model.state_dict().items()},
+    }
 
 
 def validation_psnr(
-    model: nn.Module, device: torch.device, *, pairs: list[Pair], priors: Priors, needs: tuple[str, ...]
+    model: nn.Module, device: torch.device, *, pairs: list[Pair], priors: Priors, needs: tuple[str, ...], watch: str
 ) -> Any:
-    """Mean PSNR (``basicsr-rgb``, dB) on the held-out pairs; "" if there are none."""
+    """Mean PSNR (dB, protocol ``watch``) on the held-out pairs; "" if there are none."""
     if not pairs:
         return ""
-    measure = protocol("basicsr-rgb").measure
-    values = [
-        measure(restore(model.eval(), pair, priors, needs, device), read_image(pair.hq))["PSNR"] for pair in pairs
-    ]
+    measure = protocol(watch).psnr
+    values = [measure(restore(model.eval(), pair, priors, needs, device), read_pair(pair)[1]) for pair in pairs]
     model.train()
     return round(float(np.mean(values)), 4)
 
@@ -258,7 +360,7 @@ def _line(done: int, loss: float, speed: float, psnr: Any, budget: Training) -> 
     left = int((budget.iterations - done) * budget.batch / speed)
     watched = f"  validation {psnr} dB" if psnr != "" else ""
     eta = f"{left // 3600}:{left % 3600 // 60:02}:{left % 60:02}"
-    return f"iteration {done}/{budget.iterations}  loss {loss:.3f}  {speed:.1f} images/s{watched}  ETA {eta}"
+    return f"iteration {done}/{budget.iterations}  loss {loss:.4g}  {speed:.1f} images/s{watched}  ETA {eta}"
 
 
 def _accelerator(precision: str) -> Accelerator:
@@ -278,22 +380,24 @@ def _accelerator(precision: str) -> Accelerator:
     return accelerator
 
 
-def _save(job: _Job, model: nn.Module, optimiser: Any, done: int, rows: list[dict[str, Any]], seconds: float) -> None:
+def _save(
+    job: _Job, model: nn.Module, optimiser: Any, done: int, rows: list[dict[str, Any]], seconds: float, best: Any
+) -> None:
     state = {"done": done, "model": model.state_dict(), "optimiser": optimiser.state_dict()}
-    state |= {"rows": rows, "seconds": seconds}
+    state |= {"rows": rows, "seconds": seconds, "best": best}
     with new_file(job.checkpoint) as temporary:
         torch.save(state, temporary)
 
 
-def _restore(job: _Job, optimiser: torch.optim.Optimizer) -> tuple[int, list[dict[str, Any]], float]:
+def _restore(job: _Job, optimiser: torch.optim.Optimizer) -> tuple[int, list[dict[str, Any]], float, Any]:
     if not job.checkpoint.exists():
-        return 0, [], 0.0
+        return 0, [], 0.0, None
     state = torch.load(job.checkpoint, weights_only=True, map_location="cpu")
     job.model.load_state_dict(state["model"])
     job.model.to(job.accelerator.device)
     optimiser.load_state_dict(state["optimiser"])
     print(f"resumed seed {job.seed} at iteration {state['done']}/{job.budget.iterations}", flush=True)
-    return state["done"], state["rows"], state["seconds"]
+    return state["done"], state["rows"], state["seconds"], state["best"]
 
 
 def _digest(suite: Suite, key: str) -> str:
@@ -304,13 +408,14 @@ def _digest(suite: Suite, key: str) -> str:
     files = [Path(str(room.__file__)) for room in rooms]
     files += [*sorted(package.glob("methods/_*.py")), *sorted(package.glob("priors/*.py"))]
     files += [package / f"{name}.py" for name in ("train", "restore", "contracts", "imageio", "seeding")]
+    init = [_init_file(suite, key, seed) for seed in run.seeds]
     names = {"backbone", "method", "train", "validation", "init", "seeds"}
     manifest = suite.work / "data" / run.train / "manifest.csv"
     prior = suite.work / "priors" / run.prior.train / "prior.json"
     state = [
         run.model_dump_json(include=names),
         suite.training_of(key).model_dump_json(),
-        sha256(fetch(run.init)) if run.init else "",
+        *(sha256(file) for file in init if file),
         str(device_at_hand()),
         *(file.read_text() for file in files),
         sha256(manifest),

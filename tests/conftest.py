@@ -29,6 +29,7 @@ def run(method: dict, prior: str = "none", **more) -> dict:
             "train": f"{prior}-train" if prior != "none" else "none",
             "test": f"{prior}-test" if prior != "none" else "none",
         },
+        "init": "weights/random",
     } | more
 
 
@@ -48,6 +49,7 @@ def small_params() -> dict:
             },
             "test": {"shake-blur": photo | {"images": ["chelsea"]}},
         },
+        "weights": {"random": {"asset": None}},
         "priors": {
             "none": {"images": "data/train", "prior": {"name": "none"}},
             "sam-train": {"images": "data/train", "prior": sam},
@@ -72,11 +74,12 @@ def write_params(folder: Path, params: dict) -> Path:
 @pytest.fixture
 def small(tmp_path) -> Suite:
     """The small suite with its pairs made and its priors faked: four vertical stripes a picture, each a mask."""
-    from benchlib.prepare import make_data, make_priors, prior_images
+    from benchlib.prepare import make_data, make_priors, make_weights, prior_images
 
     suite = load_params(write_params(tmp_path, small_params()))
     for key in suite.data:
         make_data(suite, key)
+    make_weights(suite, "random")
     make_priors(suite, "none")
     for key in ("sam-train", "sam-test"):
         records = []

@@ -1,4 +1,5 @@
-"""The blurs: what they must keep (light, place, what does not move) and what they are, against SciPy."""
+"""The degradations: what all must keep to, what a blur keeps (light, place, what does not move) and is, against SciPy,
+and that noise is the noise it names. Bicubic has a file of its own."""
 
 from __future__ import annotations
 
@@ -8,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pydantic import TypeAdapter, ValidationError
-from scipy import ndimage
+from scipy import ndimage, stats
 from skimage import data
 from skimage.registration import phase_cross_correlation
 
 from benchlib import registry
 from benchlib.contracts import BenchError
-from benchlib.degrade import _motion, frame_blur, linear_blur, local_blur, shake_blur
+from benchlib.degrade import _motion, frame_blur, gaussian_noise, linear_blur, local_blur, shake_blur
 from benchlib.seeding import name_rng
 
 MODULES = {name: registry.load("degrade", name) for name in registry.names("degrade")}
@@ -26,6 +27,12 @@ PLAIN = {
     "local-blur": local_blur.Config(),
 }
 every = pytest.mark.parametrize("name", MODULES)
+every_blur = pytest.mark.parametrize("name", PLAIN)
+DRAWS_NOTHING = ("bicubic",)
+OUT_OF_RANGE = {  # what a file refuses besides; a blur by default
+    "bicubic": ({"scale": 5}, {"between": "16-bit"}, {"border": "wrap"}),
+    "gaussian-noise": ({"sigma": 0}, {"sigma": -1}, {"clip": "maybe"}),
+}
 quick = settings(max_examples=25, deadline=None)
 
 
@@ -41,44 +48,69 @@ def region_of(hq: np.ndarray) -> np.ndarray:
     return (y - height // 2) ** 2 + (x - width // 2) ** 2 <= (min(height, width) / 4) ** 2
 
 
+def multiple(name: str, config: object = None) -> int:
+    module = MODULES[name]
+    return module.multiple(config or module.Config()) if hasattr(module, "multiple") else 1
+
+
 def run(name: str, hq: np.ndarray, config: object = None, *seed: str | int) -> np.ndarray:
     module = MODULES[name]
     rng = name_rng(name, *(seed or (0,)))
     return module.degrade(hq, config or module.Config(), rng, region_of(hq) if module.NEEDS_REGION else None)
 
 
-def test_the_room_holds_the_four_blurs():
-    assert sorted(MODULES) == ["frame-blur", "linear-blur", "local-blur", "shake-blur"] == sorted(PLAIN)
+def test_the_room_holds_the_four_blurs_bicubic_and_noise():
+    assert sorted(MODULES) == sorted([*PLAIN, "bicubic", "gaussian-noise"])
 
 
 @every
 def test_same_seed_same_image_other_name_other_image(name, photograph):
     first = run(name, photograph, None, "coffee", 0)
     assert np.array_equal(first, run(name, photograph, None, "coffee", 0))
-    assert not np.array_equal(first, run(name, photograph, None, "chelsea", 0))
-    assert not np.array_equal(first, run(name, photograph, None, "coffee", 1))
+    for other in (("chelsea", 0), ("coffee", 1)):
+        assert np.array_equal(first, run(name, photograph, None, *other)) == (name in DRAWS_NOTHING)
 
 
 @every
 @quick
 @given(shape=st.tuples(st.integers(1, 40), st.integers(1, 40)), seed=st.integers(0, 99))
-def test_any_size_keeps_its_shape_type_and_input(name, shape, seed):
-    hq = np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
+def test_any_size_becomes_an_image_of_that_size_or_a_whole_factor_less_and_keeps_its_input(name, shape, seed):
+    step = multiple(name)
+    height, width = (-(-side // step) * step for side in shape)
+    hq = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     before = hq.copy()
     lq = run(name, hq, None, seed)
-    assert lq.shape == hq.shape
-    assert lq.dtype == np.uint8
+    factor = height // lq.shape[0]
+    assert lq.shape == (height // factor, width // factor, 3)
+    assert step % factor == 0
+    assert height % factor == width % factor == 0
+    assert lq.dtype == np.uint8 or (lq.dtype == np.float32 and np.isfinite(lq).all())
     assert np.array_equal(hq, before)
+    assert not np.shares_memory(hq, lq)
 
 
 @every
+def test_lq_looks_like_hq(name, photograph):
+    """In units of [0,1]: a wrong range, colour order or place is further off than any of the degradations."""
+    lq = run(name, photograph)
+    lq = lq / 255.0 if lq.dtype == np.uint8 else lq
+    factor = photograph.shape[0] // lq.shape[0]
+    height, width = lq.shape[:2]
+    hq = photograph.reshape(height, factor, width, factor, 3).mean(axis=(1, 3)) / 255.0
+    error = np.sqrt(np.mean((lq - hq) ** 2))
+    assert error < 0.12
+    for wrong in (hq[..., ::-1], hq[::-1], hq[:, ::-1]):
+        assert np.sqrt(np.mean((lq - wrong) ** 2)) > 1.5 * error
+
+
+@every_blur
 @pytest.mark.parametrize("grey", [0, 1, 60, 200, 255])
 def test_flat_image_stays_flat(name, grey):
     hq = np.full((37, 41, 3), grey, np.uint8)
     assert np.array_equal(run(name, hq, PLAIN[name]), hq)
 
 
-@every
+@every_blur
 def test_mean_light_is_kept(name, photograph):
     before = _motion.to_linear(photograph, 2.2).mean(axis=(0, 1))
     after = np.mean(
@@ -87,7 +119,7 @@ def test_mean_light_is_kept(name, photograph):
     assert np.allclose(after, before, rtol=0.01)  # what enters and leaves at the border; colour by colour
 
 
-@every
+@every_blur
 def test_blur_lowers_the_gradient_energy(name, photograph):
     where = region_of(photograph)  # all that moves in local blur
 
@@ -97,7 +129,7 @@ def test_blur_lowers_the_gradient_energy(name, photograph):
     assert energy(run(name, photograph, PLAIN[name])) < 0.8 * energy(photograph)
 
 
-@every
+@every_blur
 def test_blurred_lies_on_sharp(name):
     hq = data.coffee()[::2, ::2]
     shifts = [
@@ -112,7 +144,7 @@ def test_blurred_lies_on_sharp(name):
     assert np.linalg.norm(shifts, axis=1).mean() < 1
 
 
-@every
+@every_blur
 def test_default_strength_on_a_photograph(name):
     """22-28 dB for the blurs of the whole picture, 28-38 for the local one (means of three, on coffee)."""
     hq = data.coffee()
@@ -133,7 +165,7 @@ def test_what_is_no_image_is_refused(name, shape, dtype):
 def test_settings_out_of_range_are_refused(name):
     check = TypeAdapter(MODULES[name].Config)
     assert check.validate_python({}) == MODULES[name].Config()
-    for setting in ({"extent": 0}, {"gamma": 0.5}):
+    for setting in OUT_OF_RANGE.get(name, ({"extent": 0}, {"gamma": 0.5})):
         with pytest.raises(ValidationError):
             check.validate_python(setting)
 
@@ -327,3 +359,48 @@ def test_soft_edge_lies_between_object_and_background():
 def test_local_blur_refuses_a_wrong_region(region, said):
     with pytest.raises(BenchError, match=said):
         local_blur.degrade(np.zeros((5, 6, 3), np.uint8), local_blur.Config(), name_rng(0), region)
+
+
+# --- noise ---------------------------------------------------------------------------------------------------------
+
+
+def noise(hq: np.ndarray, sigma: float, clip: bool = False, *seed: str | int) -> np.ndarray:
+    return gaussian_noise.degrade(hq, gaussian_noise.Config(sigma, clip), name_rng("noise", *seed))
+
+
+@pytest.mark.parametrize("sigma", [0.5, 15.0, 25.0, 50.0])
+def test_noise_is_white_gaussian_and_as_strong_as_it_says(sigma):
+    """Five standard errors wide where it is an estimate; the seed is fixed."""
+    hq = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    lq = noise(hq, sigma)
+    assert lq.dtype == np.float32
+    z = (lq.astype(float) * 255 - hq) / sigma
+    count = z.size
+    assert abs(z.mean()) < 5 / np.sqrt(count)
+    assert abs(z.std() - 1) < 5 / np.sqrt(2 * count)
+    assert stats.kstest(z.ravel(), "norm").statistic < 1.95 / np.sqrt(count)  # 0.1 % level
+    pairs = [(z[1:], z[:-1]), (z[:, 1:], z[:, :-1]), (z[..., 0], z[..., 1]), (z[..., 1], z[..., 2]), (z, hq)]
+    for one, other in pairs:
+        assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 5 / np.sqrt(one.size)
+
+
+def test_noise_leaves_0_to_1_and_is_not_rounded_unless_clipped():
+    hq = np.zeros((64, 64, 3), np.uint8)
+    hq[32:] = 255
+    lq = noise(hq, 25.0)
+    assert 0.45 < np.mean(lq[:32] < 0) < 0.55
+    assert 0.45 < np.mean(lq[32:] > 1) < 0.55
+    assert np.abs(lq * 255 - np.rint(lq * 255)).mean() > 0.2
+
+
+def test_clipped_noise_is_the_same_noise_rounded_and_clipped_to_8_bits(photograph):
+    free, held = noise(photograph, 50.0), noise(photograph, 50.0, True)
+    assert held.dtype == np.uint8
+    assert np.abs(np.clip(free.astype(float) * 255, 0, 255) - held).max() <= 0.5 + 1e-4  # float32
+    assert (held == 0).any() and (held == 255).any()
+
+
+def test_noise_of_one_name_scales_with_sigma():
+    hq = np.full((16, 16, 3), 128, np.uint8)
+    weak, strong = (noise(hq, sigma).astype(float) - 128 / 255 for sigma in (15.0, 50.0))
+    assert np.allclose(strong, weak * 50 / 15, atol=1e-6)

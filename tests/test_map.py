@@ -4,7 +4,6 @@ tests/golden/segnafnet_small.npz: computed once by github.com/HPLQAQ/SAM-Deblur 
 """
 
 import copy
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchlib.backbones import nafnet
+from benchlib.contracts import Backbone
 from benchlib.methods import cat
 from benchlib.methods import map as method
 from benchlib.methods._pooling import average_by_bits, average_by_label, drop_labels
@@ -53,7 +53,7 @@ def algorithm_1(values: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def official() -> torch.nn.Module:
     config = nafnet.Config(width=8, encoder=(1, 1), middle=1, decoder=(1, 1))
-    model = method.build(partial(nafnet.build, config), method.Config())
+    model = method.build(Backbone.of(nafnet, config), method.Config())
     model.load_state_dict({k[3:]: golden(k) for k in GOLDEN.files if k.startswith("sd/")}, strict=True)
     return model.eval()
 

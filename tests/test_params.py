@@ -4,7 +4,7 @@ import copy
 from pathlib import Path
 
 import pytest
-from conftest import small_params, write_params
+from conftest import run, small_params, write_params
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -57,7 +57,16 @@ MISTAKES = [
         "run 'map' would wait for itself", "another run"),
     (broken(data__test={"a": {**small_params()["data"]["test"]["shake-blur"], "images": ["chelsae"]}}),
         "data.test.a: got 'chelsae'", "did you mean chelsea?"),
-    (broken(runs__map__init="sam-vit-x"), "runs.map.init: got 'sam-vit-x'", "did you mean sam-vit-"),
+    (broken(runs__map__init="weights/randm"), "runs.map.init: got 'weights/randm'", "did you mean weights/random?"),
+    (broken(runs__map__init="runs/map"), "runs.map.init: run 'map' would wait for itself", "another run"),
+    (broken(weights={"random": {"asset": "sam-vit-x"}}), "weights.random.asset: got 'sam-vit-x'", "mean sam-vit-"),
+    (broken(runs__map__reference="no-priors"), "runs.map.reference: got 'no-priors'", "did you mean no-prior?"),
+    (broken(runs__map__training={"sets": ["held"]}), "training.sets: got 'held'", "may be shake-blur"),
+    (broken(runs__map__training={"candidates": [{"lrr": 1.0}]}), "training.candidates.0.lrr: unknown key", "mean lr?"),
+    (broken(runs__cat__training={"keep": "best"}), "runs.cat.validation: missing", "choose by it"),
+    (broken(training__watch="basicsr-yy"), "got 'basicsr-yy'", "did you mean basicsr-y?"),
+    (broken(controls={"a": {"label": "a", "base": "no-prior", "zeroed": "cat", "segmentation": "cat", "prior": "mpa"}}),
+        "controls.a.prior: got 'mpa'", "did you mean map?"),
     (broken(runs__map__paper="sam-deblurr"), "runs.map.paper: got 'sam-deblurr'", "did you mean sam-deblur?"),
     (broken(runs__map__backbone={"name": "nafnet", "encoder": [-1], "decoder": [1]}), "backbone.encoder.0: got -1",
         "greater than or equal to 0"),
@@ -91,8 +100,28 @@ def test_the_check_of_settings_is_remembered_and_forgotten_on_a_change(tmp_path)
 def test_a_photograph_has_one_side(tmp_path):
     params = small_params()
     params["data"]["test"]["shake-blur"]["images"] = ["coffee"]
-    with pytest.raises(BenchError, match=r"data.test: 'coffee' is in data.train too"):
+    with pytest.raises(BenchError, match=r"runs.blurred.test: 'coffee' is trained on too, in data.train.shake-blur"):
         load_params(write_params(tmp_path, params))
+    params = small_params()  # a run that never saw it, but starts from one that did
+    params["data"]["other"] = {"shake-blur": params["data"]["test"]["shake-blur"] | {"images": ["coffee"]}}
+    params["data"]["clean"] = {"shake-blur": params["data"]["test"]["shake-blur"] | {"images": ["rocket"]}}
+    params["runs"]["tuned"] = run({"name": "none"}, train="clean", test="other", init="runs/no-prior")
+    with pytest.raises(BenchError, match=r"runs.tuned.test: 'coffee' is trained on too, in data.train.shake-blur"):
+        load_params(write_params(tmp_path, params))
+
+
+def test_parts_of_one_list_are_sides_if_they_do_not_meet(tmp_path):
+    params = small_params()
+    parts = (("train", "shake-blur", [0, 60]), ("train", "held", [60, 70]), ("test", "shake-blur", [69, 80]))
+    for where, key, part in parts:
+        params["data"][where][key] |= {"images": ["coffee"], "part": part, "copies": 1}
+    with pytest.raises(BenchError, match=r"runs.blurred.test: 'coffee' \[60, 70\] and \[69, 80\] is trained on too"):
+        load_params(write_params(tmp_path, params))
+    params["data"]["test"]["shake-blur"]["part"] = [70, 80]
+    load_params(write_params(tmp_path, params))
+
+
+def test_what_chooses_is_not_trained_on(tmp_path):
     params = small_params()
     params["data"]["train"]["held"]["images"] = ["coffee"]
     with pytest.raises(BenchError, match=r"validation: 'coffee' is trained on too"):

@@ -117,7 +117,7 @@ def test_a_killed_repro_leaves_nothing_behind_and_resumes(project, how):
     with open(log, "w") as file:
         words = [sys.executable, "-m", "dvc", "repro", "train@no-prior"]
         dvc = subprocess.Popen(words, cwd=project, env=ENVIRONMENT, stdout=file, stderr=file, start_new_session=True)
-        wait_for(lambda: list((project / "work" / "small" / ".resume").glob("*/seed0.pt")), 60)
+        wait_for(lambda: list((project / "work" / "small" / ".resume").glob("*/*seed0.pt")), 60)
         if how == signal.SIGINT:
             os.killpg(dvc.pid, how)  # as a terminal does for Ctrl-C
         else:

@@ -77,8 +77,9 @@ def test_notebooks_know_the_same_dependencies_as_dvc():
     """pipeline.inputs against the work/ and results/ paths that dvc.yaml names for the demo's stages."""
     suite = load_params(ROOT / "params.yaml")
     stages = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
-    kinds = {"data": "fetch", "priors": "priors", "runs": "train", "restored": "evaluate"}
-    items = {"fetch": suite.data, "priors": suite.priors, "train": suite.runs, "evaluate": suite.runs}
+    kinds = {"data": "fetch", "weights": "weights", "priors": "priors", "runs": "train", "restored": "evaluate"}
+    items = {"fetch": suite.data, "weights": suite.weights, "priors": suite.priors}
+    items |= {"train": suite.runs, "evaluate": suite.runs}
     for stage, entries in items.items():
         for key, item in entries.items():
             wanted = set()

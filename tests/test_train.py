@@ -15,7 +15,7 @@ from benchlib.contracts import BenchError
 from benchlib.imageio import quantise, read_image, write_png
 from benchlib.params import load_params
 from benchlib.records import read_json
-from benchlib.train import cosine, crops_of, psnr_loss, train
+from benchlib.train import crops_of, learning_rate, psnr_loss, train
 
 
 class Killed(RuntimeError):
@@ -36,7 +36,7 @@ def crash_at(monkeypatch, call: int) -> list[int]:
             raise Killed
         return real(*arguments)
 
-    monkeypatch.setattr(loop, "psnr_loss", crash)
+    monkeypatch.setitem(loop.LOSSES, "psnr", crash)
     return calls
 
 
@@ -67,7 +67,7 @@ def test_a_changed_setting_does_not_resume_the_old_run(small, tmp_path, monkeypa
 
 
 def test_a_loss_that_is_not_finite_stops_and_says_where(small, monkeypatch):
-    monkeypatch.setattr(loop, "psnr_loss", lambda restored, hq: restored.mean() * math.nan)
+    monkeypatch.setitem(loop.LOSSES, "psnr", lambda restored, hq: restored.mean() * math.nan)
     with pytest.raises(BenchError, match=r"loss is nan at iteration 0 of 6, seed 0"):
         train(small, "no-prior")
     assert not (small.work / "runs" / "no-prior").exists()
@@ -163,6 +163,6 @@ def test_cosine_starts_ends_and_halves_where_torch_does(small):
     optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=budget.lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, budget.iterations, eta_min=budget.lr_end)
     for iteration in range(budget.iterations):
-        assert cosine(iteration, budget) == pytest.approx(schedule.get_last_lr()[0], rel=1e-6)
+        assert learning_rate(iteration, budget) == pytest.approx(schedule.get_last_lr()[0], rel=1e-6)
         optimiser.step()
         schedule.step()

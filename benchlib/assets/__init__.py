@@ -5,8 +5,8 @@ fetched by hand lives), BENCHLIB_MIRROR (a folder or URL prefix laid out as host
 """
 
 from benchlib.assets.catalogue import Entry, find, load_catalogue
-from benchlib.assets.manual import folder, pairs
+from benchlib.assets.manual import folder, images, pairs
 from benchlib.assets.store import cache_folder, fetch
 from benchlib.assets.weights import load_weights
 
-__all__ = ["Entry", "cache_folder", "fetch", "find", "folder", "load_catalogue", "load_weights", "pairs"]
+__all__ = ["Entry", "cache_folder", "fetch", "find", "folder", "images", "load_catalogue", "load_weights", "pairs"]

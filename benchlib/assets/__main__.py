@@ -12,8 +12,10 @@ from benchlib.contracts import BenchError
 
 def line(entry: Entry) -> str:
     """One entry in one line of ``--list``."""
-    size = f"{entry.bytes / 1e6:.1f} MB" if entry.bytes else "manual" if entry.manual else "unpinned"
-    return f"{entry.name:22} {entry.kind:10} {size:>9}  {entry.purpose} [{entry.licence}]"
+    total = entry.bytes or sum(file.bytes for file in entry.files)
+    size = f"{total / 1e6:.1f} MB" if total else "manual" if entry.manual else "unpinned"
+    number = f"{len(entry.files)} files" if entry.files else ""
+    return f"{entry.name:22} {entry.kind:10} {number:>9} {size:>9}  {entry.purpose} [{entry.licence}]"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -113,7 +113,7 @@ def _version(response: Response) -> str:
 def _write(response: Response, part: Path, what: str, have: int, total: int | None) -> None:
     from tqdm import tqdm
 
-    line = {"unit": "B", "unit_scale": True, "file": sys.stdout, "ascii": True, "mininterval": 10}
+    line = {"unit": "B", "unit_scale": True, "file": sys.stdout, "ascii": True, "mininterval": 10, "delay": 10}
     with tqdm(desc=what, initial=have, total=total, **line) as bar, open(part, "ab" if have else "wb") as file:
         for chunk in response.iter_content(CHUNK):
             file.write(chunk)

@@ -37,17 +37,25 @@ def fetch(
 ) -> Path:
     """Where the entry ``name`` lies, after fetching it if need be and verifying it every time.
 
-    Returns the file; for an archive or a manual data set its folder. A ``python:`` entry is not copied: the path is
+    Returns the file; for an archive, an entry of many files (see many.py) or a manual data set its folder. An archive
+    is verified before it is unpacked, and may go once it is. A ``python:`` entry is not copied: the path is
     the one inside the package. mirror (default ``$BENCHLIB_MIRROR``): a folder or URL prefix laid out as host/path,
     tried before the original. An entry without a hash is pinned on its first fetch in ``<cache>/assets.lock.json``.
     Raises BenchError, in one line, for an unknown name, when no source gives the file, when its SHA-256 is not the
     expected one (the file is then deleted), when BENCHLIB_OFFLINE forbids the network, or when manual data is absent.
     """
+    from benchlib.assets import many
+
     entry, root = find(name, catalogue), cache_folder(cache)
-    if entry.manual and entry.layout:
+    mirror = str(mirror or os.environ.get("BENCHLIB_MIRROR") or "")
+    if entry.files:
+        return many.fetch(entry, root, mirror)
+    if entry.manual and entry.inner:
         folder = manual.folder_of(name, root)
         for split in entry.layout:
             manual.check(entry, folder, split)
+        if entry.images:
+            manual.check_images(entry, folder)
         return folder
     if entry.manual:
         return _verified(entry, manual.folder_of(name, root) / entry.filename, root)
@@ -59,7 +67,7 @@ def fetch(
             problems.append(str(error))
     if all(source.startswith("python:") for source in entry.source):
         raise BenchError("; ".join(problems))
-    return _in_cache(entry, root, str(mirror or os.environ.get("BENCHLIB_MIRROR") or ""))
+    return _in_cache(entry, root, mirror)
 
 
 def _in_package(entry: Entry, source: str) -> Path:
@@ -83,21 +91,27 @@ def _in_cache(entry: Entry, root: Path, mirror: str) -> Path:
     folder = root / entry.name
     path = folder / entry.filename
     expected = entry.sha256 or _pins(root).get(entry.name, {}).get("sha256")
+    if entry.archive and expected and (unpacked := _unpacked(folder, expected)).is_dir():
+        return unpacked
     if path.is_file() and sha256(path) == expected and not entry.archive:
         return path  # nothing to write: works in a read-only cache
-    with _alone(folder / ".lock", entry.name):
+    with alone(folder / ".lock", entry.name):
         if not path.exists() or expected not in (None, sha256(path)):
-            _download(entry, path, root, mirror, expected)
+            download(entry, path, root, mirror, expected)
         _verified(entry, path, root)
         if not entry.archive:
             return path
-        unpacked = folder / f"unpacked-{sha256(path)[:12]}"
+        unpacked = _unpacked(folder, entry.sha256 or _pins(root)[entry.name]["sha256"])
         if not unpacked.exists():
             archive.extract(path, unpacked)
         return unpacked
 
 
-def _download(entry: Entry, path: Path, root: Path, mirror: str, expected: str | None) -> None:
+def _unpacked(folder: Path, archive_sha256: str) -> Path:
+    return folder / f"unpacked-{archive_sha256[:12]}"
+
+
+def download(entry: Entry, path: Path, root: Path, mirror: str, expected: str | None) -> None:
     """Try the ways in order; the first that gives the right bytes puts them at ``path``."""
     problems: list[str] = []
     ways = list(_ways(entry, path, root, mirror))
@@ -196,7 +210,7 @@ def _pins(root: Path) -> dict[str, dict]:
 
 
 def _pin(root: Path, name: str, pin: dict) -> None:
-    with _alone(root / f".{PINS}.lock", PINS):
+    with alone(root / f".{PINS}.lock", PINS):
         pins = _pins(root) | {name: pin}
         with new_file(root / PINS) as temporary:
             temporary.write_text(json.dumps(pins, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -205,7 +219,7 @@ def _pin(root: Path, name: str, pin: dict) -> None:
 
 
 @contextmanager
-def _alone(lock: Path, what: str) -> Iterator[None]:
+def alone(lock: Path, what: str) -> Iterator[None]:
     """One process at a time; the lock goes with its process, however that ends."""
     from filelock import FileLock, Timeout
 

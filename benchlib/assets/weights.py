@@ -12,13 +12,15 @@ from benchlib.contracts import BenchError
 if TYPE_CHECKING:
     from torch import Tensor
 
+PARALLEL = "module."  # torch's DataParallel writes it before every name (IMDN's files)
 WRAPPERS = ("params", "state_dict", "params_ema")  # BasicSR reads params where both are there
 
 
 def load_weights(path: str | Path) -> dict[str, Tensor]:
     """The state dict in a ``.safetensors`` file or a PyTorch checkpoint, on the CPU.
 
-    A dict under ``params``, ``state_dict`` or ``params_ema`` (the first of these) is unwrapped. PyTorch files are
+    A dict under ``params``, ``state_dict`` or ``params_ema`` (the first of these) is unwrapped; ``module.``
+    before every name is taken off. PyTorch files are
     read with ``weights_only=True``. Raises BenchError for a file that is absent, empty, a web page, damaged, holds
     anything but tensors by name, or asks for code to be run.
     """
@@ -69,4 +71,6 @@ def _tensors(path: Path, loaded: object) -> dict[str, Tensor]:
     for key, value in loaded.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
             raise BenchError(f"{path}: expected tensors by name, got {type(value).__name__} under '{key}'")
+    if all(key.startswith(PARALLEL) for key in loaded):
+        return {key.removeprefix(PARALLEL): value for key, value in loaded.items()}
     return dict(loaded)

@@ -1,4 +1,8 @@
-"""Networks under their official parameter names. A file has ``Config``,
-``build(config, in_channels=3) -> nn.Module`` from ``(B,in_channels,H,W)`` to ``(B,3,H,W)``, and ``blocks(network)``,
-the building blocks in order, where a plug-in attaches.
+"""Networks under their official parameter names, so that official checkpoints load strictly. A file has
+
+``Config``   a frozen dataclass of its settings; the defaults are an official configuration;
+``build(config, in_channels=3)``  the network, from ``(B,in_channels,H,W)`` of any size to ``(B,3,scale H,scale W)``;
+``blocks(network)``  its building blocks in order, where a plug-in attaches: each takes and gives a map ``(B,C,H,W)``,
+             or tokens ``(B,HW,C)`` with the map's ``(H,W)`` as its second argument;
+``scale(config)``  optional: how much it enlarges (1 without it).
 """

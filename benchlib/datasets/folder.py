@@ -1,4 +1,7 @@
-"""One's own pairs: a folder with ``lq/`` and ``hq/``, the two files of a pair under one name."""
+"""One's own pairs: a folder with ``lq/`` and ``hq/``, the two files of a pair under one name.
+
+For super-resolution an hq is larger than its lq by a whole factor, the same on both sides.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,20 @@ class Config:
 def pairs(config: Config, out: Path, *_: Any) -> list[dict[str, Any]]:
     """Copy every pair to ``out/lq`` and ``out/hq`` as 8-bit RGB PNG; return one record a pair.
 
-    Raises BenchError for an image without a partner, two of one name, a pair of two sizes, or a file that is no image.
+    Raises BenchError for an image without a partner, two of one name, an hq whose size is no whole multiple of its
+    lq's, or a file that is no image.
     """
     records = []
     for lq, hq in progress(_found(config), f"copy {config.path}"):
         record: dict[str, Any] = {"image": hq.stem, "asset": "", "source": hq.stem, "copy": 0}
         first, second = read_image(lq), read_image(hq)
-        if first.shape != second.shape:
-            raise BenchError(f"{lq}: {first.shape[:2]} pixels, but its reference {hq} has {second.shape[:2]}")
+        small, large = first.shape[:2], second.shape[:2]
+        scale = large[0] // small[0]
+        if scale < 1 or large != (scale * small[0], scale * small[1]):
+            raise BenchError(
+                f"{lq}: {small} pixels, but its reference {hq} has {large}; expected the same, or a whole multiple "
+                "(super-resolution): crop the reference at the right and bottom"
+            )
         for side, image in (("lq", first), ("hq", second)):
             file = Path(side) / f"{hq.stem}.png"
             write_png(out / file, image)

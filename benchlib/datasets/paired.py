@@ -1,6 +1,8 @@
-"""Pairs as their authors publish them, used where they lie: GoPro, RealBlur-J, REDS, ReLoBlur.
+"""Pairs as their authors publish them, used where they lie: blurred and sharp, low and high resolution, rainy and dry.
 
-The layouts and the published counts stand in the catalogue (``benchlib/assets/catalogue.yaml``). Where they come from:
+The layouts and the published counts stand in the catalogue (``benchlib/assets/catalogue.yaml``). An lq may be smaller
+than its hq; who reads the pair cuts an hq that is no whole multiple at the right and bottom (``restore.read_pair``), as
+the authors' test code does (IMDN's Set5 has 512 pixels beside 170 at x3). Where the deblurring layouts come from:
 
 gopro: ``train|test/<sequence>/blur|blur_gamma|sharp/*.png``. Deblurring papers since MPRNet, NAFNet among them, use
     ``blur`` (frames averaged without inverse gamma), not ``blur_gamma``; for NAFNet that is inferred, not verified
@@ -51,7 +53,7 @@ def pairs(config: Config, *_: Any) -> list[dict[str, Any]]:
 
 
 def _found(config: Config) -> list[tuple[str, Path, Path]]:
-    """(image, lq, hq); image: the blurred file's path below what all share (``GOPR0384_11_00-blur-000001``)."""
+    """(image, lq, hq); image: the lq file's path below what all share (``GOPR0384_11_00-blur-000001``, ``babyx4``)."""
     files = assets.pairs(config.asset, config.split)
     shared = Path(os.path.commonpath([lq.parent for lq, _ in files]))
     named = [("-".join(lq.relative_to(shared).with_suffix("").parts), lq, hq) for lq, hq in files]

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from benchlib.assets import fetch
+from benchlib import assets
 from benchlib.contracts import BenchError
 from benchlib.files import progress, sha256
-from benchlib.imageio import read_image, write_png
-from benchlib.seeding import name_rng
+from benchlib.imageio import read_image, write_lq, write_png
+from benchlib.seeding import name_rng, name_seed
 
 Degrade = Callable[[np.ndarray, np.random.Generator, np.ndarray | None], np.ndarray]
 Region = Callable[[Path], np.ndarray]
+Part = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
 
 
 @dataclass(frozen=True)
 class Config:
-    images: Annotated[list[str], Field(min_length=1)]  # catalogue names
+    images: Annotated[list[str], Field(min_length=1)]  # catalogue names, of single photographs or of whole sets
     degrade: dict[str, Any]  # `name` of a file in benchlib/degrade, and its settings
+    part: Part | None = None  # [start, stop): these positions of all the photographs in a fixed, shuffled order
+    min_side: Annotated[int, Field(ge=1)] = 1  # pixels; smaller ones of a set are left out before `part` counts
     tile: Annotated[int, Field(ge=16)] | None = None  # pixels; cut into tiles of at least this side; None: whole
     copies: Annotated[int, Field(ge=1)] = 1  # independent degradations of each
     long_side: Annotated[int, Field(ge=16)] | None = None  # pixels; longer photographs are reduced to it first
@@ -33,46 +38,99 @@ class Config:
     seed: Annotated[int, Field(ge=0)] = 0
 
 
-def images(config: Config) -> list[tuple[str, Path]]:
-    """(catalogue name, file as its source ships it), in the order given. Raises BenchError for a name given twice."""
+class Photograph(NamedTuple):
+    image: str  # unique in the list, safe as a file name: the catalogue name, or in a set the file's stem
+    source: str  # the catalogue name, or in a set ``name/stem``
+    path: Path  # the file as its source ships it
+
+
+def images(config: Config) -> list[Photograph]:
+    """The photographs: in the order given, a set's in the set's order; with ``part`` those of the shuffled list.
+
+    That order depends on the photographs' names alone. So every prefix is a fair sample, parts that do not overlap
+    share no photograph, and the settings that follow change none. A stem that an earlier photograph of the list has
+    gets its set's name before it. A set's file that is another's copy (T91 has a pair) is left out, so that no
+    photograph stands in two parts. Raises BenchError for a name given twice or a part that is empty or out of range.
+    """
     twice = sorted({name for name in config.images if config.images.count(name) > 1})
     if twice:
         raise BenchError(f"photographs: {', '.join(twice)} given twice; use `copies` for several degradations")
-    return [(name, fetch(name)) for name in config.images]
+    found: dict[str, Photograph] = {}
+    for name in config.images:
+        files = assets.images(name)
+        for path in _distinct(files, config.min_side) if len(files) > 1 else files:
+            source = name if len(files) == 1 else f"{name}/{path.stem}"
+            image = _free(found, name if len(files) == 1 else path.stem, name)
+            found[image.lower()] = Photograph(image, source, path)
+    if config.part is None:
+        return list(found.values())
+    start, stop = config.part
+    if not start < stop <= len(found):
+        raise BenchError(
+            f"photographs: part [{start}, {stop}]; expected 0 <= start < stop <= {len(found)}, their number"
+        )
+    return sorted(found.values(), key=lambda photograph: name_seed("part", photograph.image))[start:stop]
 
 
-def pairs(config: Config, out: Path, name: str, degrade: Degrade, region: Region | None = None) -> list[dict[str, Any]]:
-    """Write ``out/hq/<tile>.png`` and ``out/lq/<image>.png`` (8-bit RGB); return one record a pair.
+def _distinct(files: list[Path], min_side: int) -> list[Path]:
+    """A set's files without those that repeat an earlier one's bytes, and those whose shorter side is less."""
+    sizes = Counter(path.stat().st_size for path in files)
+    seen: dict[str, Path] = {}
+    kept = []
+    for path in files:
+        if sizes[path.stat().st_size] > 1 and seen.setdefault(sha256(path), path) != path:
+            continue
+        with Image.open(path) as image:
+            if min(image.size) >= min_side:
+                kept.append(path)
+    return kept
+
+
+def _free(taken: dict[str, Photograph], stem: str, name: str) -> str:
+    """A file name that differs from those taken by more than the case of its letters."""
+    stem = re.sub(r"[^\w.-]|^\.", "_", stem, flags=re.ASCII)
+    wishes = itertools.chain([stem, f"{name}-{stem}"], (f"{name}-{stem}-{i}" for i in itertools.count(2)))
+    return next(wish for wish in wishes if wish.lower() not in taken)
+
+
+def pairs(
+    config: Config, out: Path, name: str, degrade: Degrade, region: Region | None = None, multiple: int = 1
+) -> list[dict[str, Any]]:
+    """Write ``out/hq/<tile>.png`` and ``out/lq/<image>.png|npy`` (``imageio.write_lq``); return one record a pair.
 
     name: of the set; with the tile, the copy and ``config.seed`` it seeds the generator that ``degrade`` is given.
-    degrade: ``(hq (H,W,3) uint8, generator, region or None) -> lq`` of the same shape and type.
+    degrade: ``(hq (H,W,3) uint8, generator, region or None) -> lq``, see ``benchlib/degrade``.
     region: gives the ``(H,W)`` bool mask of what moves in a sharp file; called once a tile, all copies share it.
+    multiple: hq is cut at the right and bottom to a multiple of it (the degradation's ``multiple(config)``).
     Record: image (``coffee``, with tiles ``coffee-0``; further copies ``coffee_c1``), lq, hq, asset (empty),
-    sha256_lq, sha256_hq, source (catalogue name), copy. Copies share their sharp file.
+    sha256_lq, sha256_hq, source (catalogue name; of a set with ``/`` and the file's stem), copy. Copies share their
+    sharp file. Raises BenchError for a photograph smaller than ``multiple``, and for two images of one name.
     """
-    todo = [(source, *tile) for source, path in images(config) for tile in _tiles(config, source, path)]
-    records = []
-    for source, tile, hq in progress(todo, f"degrade {name}"):
-        sharp = Path("hq") / f"{tile}.png"
-        write_png(out / sharp, hq)
-        mask = region(out / sharp) if region else None
-        for copy in range(config.copies):
-            image = f"{tile}_c{copy}" if copy else tile
-            lq = degrade(hq, name_rng(name, tile, copy, config.seed), mask)
-            blurred = Path("lq") / f"{image}.png"
-            write_png(out / blurred, lq)
-            records.append(
-                {
-                    "image": image,
-                    "lq": blurred.as_posix(),
-                    "hq": sharp.as_posix(),
-                    "asset": "",
-                    "sha256_lq": sha256(out / blurred),
-                    "sha256_hq": sha256(out / sharp),
-                    "source": source,
-                    "copy": copy,
-                }
-            )
+    records: list[dict[str, Any]] = []
+    for photograph in progress(images(config), f"degrade {name}"):
+        for tile, hq in _tiles(config, photograph, multiple):
+            sharp = Path("hq") / f"{tile}.png"
+            write_png(out / sharp, hq)
+            mask = region(out / sharp) if region else None
+            for copy in range(config.copies):
+                image = f"{tile}_c{copy}" if copy else tile
+                lq = write_lq(out / "lq" / image, degrade(hq, name_rng(name, tile, copy, config.seed), mask))
+                records.append(
+                    {
+                        "image": image,
+                        "lq": lq.relative_to(out).as_posix(),
+                        "hq": sharp.as_posix(),
+                        "asset": "",
+                        "sha256_lq": sha256(lq),
+                        "sha256_hq": sha256(out / sharp),
+                        "source": photograph.source,
+                        "copy": copy,
+                    }
+                )
+    names = [record["image"] for record in records]
+    if len(set(names)) < len(names):  # a photograph called like another one's tile or copy
+        twice = next(image for image in names if names.count(image) > 1)
+        raise BenchError(f"photographs: two images of {name} get the name {twice}; put one of them into another set")
     return records
 
 
@@ -87,11 +145,14 @@ def grid(length: int, tile: int | None) -> list[tuple[int, int]]:
     return list(itertools.pairwise(edges))
 
 
-def _tiles(config: Config, source: str, path: Path) -> list[tuple[str, np.ndarray]]:
-    image = _reduced(config, read_image(path), path)
+def _tiles(config: Config, photograph: Photograph, multiple: int) -> Iterator[tuple[str, np.ndarray]]:
+    image = _reduced(config, read_image(photograph.path), photograph.path)
     cuts = [(y, x) for y in grid(image.shape[0], config.tile) for x in grid(image.shape[1], config.tile)]
-    names = [source] if config.tile is None else [f"{source}-{i}" for i in range(len(cuts))]
-    return [(n, image[y[0] : y[1], x[0] : x[1]].copy()) for n, (y, x) in zip(names, cuts, strict=True)]
+    for i, ((top, bottom), (left, right)) in enumerate(cuts):
+        hq = image[top : bottom - (bottom - top) % multiple, left : right - (right - left) % multiple].copy()
+        if not hq.size:
+            raise BenchError(f"{photograph.path}: {image.shape[:2]} pixels; expected at least {multiple} on each side")
+        yield photograph.image if config.tile is None else f"{photograph.image}-{i}", hq
 
 
 def _reduced(config: Config, image: np.ndarray, path: Path) -> np.ndarray:

@@ -5,13 +5,12 @@ Jin et al., "Let Segment Anything Help Image Dehaze" (arXiv 2306.15870), as SAM-
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from benchlib.contracts import Info, adopt, need
+from benchlib.contracts import Backbone, Info, adopt, need
 
 INFO = Info(paper="sam-deblur", source="section 4.2, row CAT [13]", needs=("labels",), label="CAT")
 
@@ -45,5 +44,5 @@ class Cat(nn.Module):
         return self.network(torch.cat([lq, grey_levels(labels).to(lq.dtype)], 1))[:, :3]
 
 
-def build(backbone: Callable[..., nn.Module], config: Config) -> nn.Module:
+def build(backbone: Backbone, config: Config) -> nn.Module:
     return Cat(backbone(in_channels=4))

@@ -1,14 +1,17 @@
-"""The degraded image itself, as a run: the floor under every comparison, and the reference of mode collapse."""
+"""The degraded image itself, as a run: the floor under every comparison, and the reference of mode collapse.
+
+On a network that enlarges, the image enlarged by a bicubic kernel (a = -0.5, MATLAB's).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn.functional import interpolate
 
-from benchlib.contracts import Info
+from benchlib.contracts import Backbone, Info
 
 INFO = Info(paper="", source="the input", needs=(), label="degraded input", trains=False)
 
@@ -19,9 +22,16 @@ class Config:
 
 
 class Identity(nn.Module):
+    def __init__(self, scale: int):
+        super().__init__()
+        self.scale = scale
+
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        return batch["lq"]
+        if self.scale == 1:
+            return batch["lq"]
+        # torch's kernel has a = -0.5 only with antialias, which does nothing else when enlarging
+        return interpolate(batch["lq"], scale_factor=self.scale, mode="bicubic", antialias=True)
 
 
-def build(backbone: Callable[..., nn.Module], config: Config) -> nn.Module:
-    return Identity()
+def build(backbone: Backbone, config: Config) -> nn.Module:
+    return Identity(backbone.scale)

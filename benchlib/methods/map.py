@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from benchlib.contracts import Info, adopt, need, pad_to
+from benchlib.contracts import Backbone, Info, adopt, need, pad_to
 from benchlib.methods._pooling import average_by_bits, average_by_label
 
 INFO = Info(paper="sam-deblur", source="Algorithm 1, section 3.2", needs=("labels",), label="MAP")
@@ -37,9 +36,9 @@ def needs(config: Config) -> tuple[str, ...]:
 class MaskAveragePooling(nn.Module):
     network: nn.Module
 
-    def __init__(self, network: nn.Module, config: Config):
+    def __init__(self, network: nn.Module, scale: int, config: Config):
         super().__init__()
-        self.config = config
+        self.config, self.scale = config, scale
         self.pre_seg = nn.Conv2d(3, config.channels, 3, padding=1)  # the official names: their checkpoints load
         self.pre_seg_in = nn.Conv2d(config.channels, config.channels, 1)
         adopt(self, network)
@@ -60,8 +59,9 @@ class MaskAveragePooling(nn.Module):
         multiple = getattr(self.network, "padder_size", 1)  # so that the padding is a part of the uncovered rest
         image = pad_to(batch["lq"], multiple)
         pooled = self.pool(self.encode(image), batch, multiple)
-        return self.network(torch.cat([image, pooled], 1))[:, :3, :height, :width]
+        restored = self.network(torch.cat([image, pooled], 1))
+        return restored[:, :3, : self.scale * height, : self.scale * width]
 
 
-def build(backbone: Callable[..., nn.Module], config: Config) -> nn.Module:
-    return MaskAveragePooling(backbone(in_channels=3 + config.channels), config)
+def build(backbone: Backbone, config: Config) -> nn.Module:
+    return MaskAveragePooling(backbone(in_channels=3 + config.channels), backbone.scale, config)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from benchlib.contracts import Info, adopt
+from benchlib.contracts import Backbone, Info, adopt
 
 INFO = Info(paper="", source="the backbone as published", needs=(), label="no prior")
 
@@ -29,5 +28,5 @@ class NoPrior(nn.Module):
         return self.network(batch["lq"])
 
 
-def build(backbone: Callable[..., nn.Module], config: Config) -> nn.Module:
+def build(backbone: Backbone, config: Config) -> nn.Module:
     return NoPrior(backbone())

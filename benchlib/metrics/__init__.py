@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchlib.contracts import BenchError, nearest
-from benchlib.metrics.measures import psnr, ssim_2d, ssim_2d_padded, ssim_3d, to_y
+from benchlib.metrics.measures import psnr, ssim_2d, ssim_2d_padded, ssim_3d, to_y, to_y_rounded
 
 Measure = Callable[[np.ndarray, np.ndarray], float]
 
@@ -18,7 +18,7 @@ class Protocol:
     """How one pair of 8-bit RGB images becomes numbers. Per image; a table's figure is the mean over images.
 
     name: with its border, e.g. ``basicsr-y@4``.
-    colour: "rgb" or "y" (BT.601 luma in [16,235], not rounded).
+    colour: "rgb", "y" (BT.601 luma in [16,235], not rounded) or "y-rounded" (that luma in whole numbers).
     border: pixels cut from each side first.
     ssim: the SSIM variant; PSNR is one and the same, data range 255.
     """
@@ -50,13 +50,20 @@ class Protocol:
         if min(height, width) - 2 * cut < 11:
             raise BenchError(f"{self.name}: an image of {height}x{width} leaves under 11 pixels, SSIM's window")
         pair = [image[cut : height - cut, cut : width - cut].astype(np.float64) for image in (restored, reference)]
-        first, second = [to_y(image) for image in pair] if self.colour == "y" else pair
+        first, second = [_COLOURS[self.colour](image) for image in pair]
         return first, second
 
+
+_COLOURS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "rgb": np.asarray,
+    "y": to_y,
+    "y-rounded": to_y_rounded,
+}
 
 _KINDS: dict[str, tuple[str, Measure]] = {
     "basicsr-rgb": ("rgb", ssim_2d),
     "basicsr-y": ("y", ssim_2d),
+    "matlab-y-rounded": ("y-rounded", ssim_2d),
     "nafnet-ssim3d": ("rgb", ssim_3d),
     "nafnet-y": ("y", ssim_2d_padded),
 }

@@ -14,6 +14,16 @@ def to_y(image: np.ndarray) -> np.ndarray:
     return image @ np.array([65.481, 128.553, 24.966]) / 255 + 16
 
 
+def to_y_rounded(image: np.ndarray) -> np.ndarray:
+    """:func:`to_y` in whole numbers, half upwards: what MATLAB's rgb2ycbcr gives for a uint8 image, as float64.
+
+    ``image`` holds whole numbers. Computed exactly: the luma is a whole number of 1/255000. MATLAB adds products of
+    doubles, so on the about 12 of a million colours whose luma is exactly a half it may round the other way.
+    """
+    thousandths = image.astype(np.int64) @ np.array([65481, 128553, 24966])
+    return (thousandths + 127500) // 255000 + 16.0
+
+
 def psnr(first: np.ndarray, second: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB, peak 255; infinite for equal images."""
     error = float(np.mean((first - second) ** 2))

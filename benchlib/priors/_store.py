@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -95,6 +96,21 @@ def unpack(bits: np.ndarray, n: int) -> np.ndarray:
 def regions(masks: MaskSet) -> int:
     """How many masks own a pixel of the label map; the others lie wholly under smaller ones."""
     return int(np.count_nonzero(np.unique(masks.labels)))
+
+
+def mask_record(masks: MaskSet) -> dict[str, Any]:
+    """What a prior's record says of one image's masks: size, how many, areas in pixels, coverage in [0,1]."""
+    area = masks.area
+    return {
+        "height": masks.labels.shape[0],
+        "width": masks.labels.shape[1],
+        "n_masks": len(masks),
+        "regions": regions(masks),
+        "area_min": int(area.min()) if len(area) else None,
+        "area_median": float(np.median(area)) if len(area) else None,
+        "area_max": int(area.max()) if len(area) else None,
+        "coverage": float(np.count_nonzero(masks.labels) / masks.labels.size),
+    }
 
 
 def save_masks(path: str | Path, masks: MaskSet) -> None:

@@ -19,7 +19,7 @@ from benchlib import assets, imageio
 from benchlib.contracts import BenchError
 from benchlib.files import new_file, progress, sha256
 from benchlib.imageio import read_image
-from benchlib.priors._store import MaskSet, crop, load_masks, mask_set, regions, save_masks
+from benchlib.priors._store import MaskSet, crop, load_masks, mask_record, mask_set, save_masks
 
 if TYPE_CHECKING:
     from segment_anything import SamAutomaticMaskGenerator
@@ -241,18 +241,9 @@ def _make(image: np.ndarray, generator: Generator, config: Config, file: Path) -
     start = time.perf_counter()
     masks = masks_of(image, generator, config)
     save_masks(file, masks)
-    area = masks.area
-    return {
-        "height": image.shape[0],
-        "width": image.shape[1],
-        "n_masks": len(masks),
-        "regions": regions(masks),
-        "area_min": int(area.min()) if len(area) else None,
-        "area_median": float(np.median(area)) if len(area) else None,
-        "area_max": int(area.max()) if len(area) else None,
-        "coverage": float(np.count_nonzero(masks.labels) / masks.labels.size),
-        "predicted_iou": float(masks.predicted_iou.mean()) if len(area) else None,
-        "stability": float(masks.stability.mean()) if len(area) else None,
+    return mask_record(masks) | {
+        "predicted_iou": float(masks.predicted_iou.mean()) if len(masks) else None,
+        "stability": float(masks.stability.mean()) if len(masks) else None,
         "seconds": round(time.perf_counter() - start, 3),
     }
 
