@@ -270,6 +270,8 @@ def _check_references(suite: Suite, path: Path) -> None:
         for field, value, allowed in references:
             if value is not None and value not in allowed:
                 raise BenchError(f"{path}: runs.{key}.{field}: got {value!r}; {nearest(value, allowed)}")
+        if run.reference and suite.runs[run.reference].test != run.test:
+            raise BenchError(f"{path}: runs.{key}.reference: {run.reference!r} tests on other images than {key!r}")
         _check_sides(suite, path, key)
         if len(set(run.seeds)) < len(run.seeds):
             raise BenchError(f"{path}: runs.{key}.seeds: got {run.seeds}; each seed once")

@@ -16,7 +16,7 @@
     const select = at(which);
     const label = select.selectedOptions[0].textContent;
     const image = at(`image-${which}`);
-    image.src = scene.layers[select.value] || scene.layers[":blurred"];
+    image.src = scene.layers[select.value] || scene.layers[":input"];
     image.alt = `${which}: ${label}, ${scene.set}, ${scene.name}`;
     at(`read-${which}`).textContent =
       select.value in scene.layers ? [label, scene.psnr[select.value]].filter(Boolean).join(", ") : `${label}: not run`;

@@ -22,7 +22,7 @@ from benchlib.metrics import protocol
 from benchlib.papers import bibtex
 from benchlib.records import read_json
 from benchlib.report import pictures, plots, tables
-from benchlib.report.pictures import BLURRED, MASKS, SHARP
+from benchlib.report.pictures import INPUT, MASKS, SHARP
 from benchlib.report.tables import Column
 
 if TYPE_CHECKING:
@@ -156,6 +156,7 @@ def _changes(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     cells = tables.cells(suite, rows)
     runs = set(pictures.gains(suite, rows)["run"])
     main = dict(tables.main_columns(rows))["PSNR"]
+    cells = cells[cells["dataset"] != tables.AVERAGE]
     return cells[(cells["metric"] == "PSNR") & (cells["protocol"] == main) & cells["run"].isin(runs)]
 
 
@@ -359,7 +360,7 @@ def _viewer(suite: Suite, rows: pd.DataFrame, scenes: list[pictures.Scene]) -> d
         "scenes": shown,
         "sets": list(dict.fromkeys(scene["set"] for scene in shown)),
         "layers": [{"key": name, "label": pictures.label(suite, name)} for name in names],
-        "left": BLURRED,
+        "left": INPUT,
         "right": scenes[0].focus,
         "masks": any(scene["masks"] for scene in shown),
     }
@@ -373,7 +374,7 @@ def _scores(rows: pd.DataFrame) -> dict[tuple[str, str, str], float]:
 
 def _score(suite: Suite, scores: dict[tuple[str, str, str], float], scene: pictures.Scene, layer: str) -> float | None:
     """The PSNR of a scene's layer; the blurred layer's is that of the run that is the input."""
-    runs = [run for run in tables.compared(suite) if tables.is_input(suite, run)] if layer == BLURRED else [layer]
+    runs = [run for run in tables.compared(suite) if tables.is_input(suite, run)] if layer == INPUT else [layer]
     return next((scores.get((run, scene.pair.dataset, scene.pair.image)) for run in runs), None)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from benchlib.imageio import read_image
 from benchlib.priors._store import load_masks
@@ -20,7 +21,9 @@ from benchlib.report import tables
 if TYPE_CHECKING:
     from benchlib.params import Suite
 
-BLURRED, MASKS, SHARP = ":blurred", ":masks", ":sharp"  # names of layers beside the runs' (no run has a colon)
+INPUT, MASKS, SHARP = ":input", ":masks", ":sharp"  # names of layers beside the runs' (no run has a colon)
+INPUTS = {"super-resolution": "input (bicubic)", "denoising": "noisy", "deblurring": "blurred"}  # task -> its label
+MOST = 7  # methods side by side in one figure
 KINDS = ("median", "best", "worst")
 ERROR_SCALE = 4.0  # error maps: grey levels of difference times this
 
@@ -32,36 +35,84 @@ class Scene:
     suite: Suite
     pair: Pair
     why: str  # "median", "best", "worst", or several of them joined
-    gain: float  # dB; PSNR of the focus run minus no-prior
+    gain: float  # dB; PSNR of the focus run minus its reference
     focus: str  # the run whose gain chose it
     runs: tuple[str, ...]  # the compared runs that restore, measured on it
 
     @cached_property
     def layers(self) -> dict[str, np.ndarray]:
-        """Name -> image: BLURRED, one a run, SHARP; all of one size."""
+        """Name -> image: INPUT, one a run, SHARP; all of SHARP's size, as :func:`shown_pair` makes it."""
         folder = self.suite.work / "restored"
         restored = {run: read_image(folder / run / f"{self.pair.key}.png") for run in self.runs}
-        return {BLURRED: read_image(self.pair.lq), **restored, SHARP: read_image(self.pair.hq)}
+        lq, hq = shown_pair(self.pair)
+        return {INPUT: lq, **restored, SHARP: hq}
 
     @cached_property
     def labels(self) -> np.ndarray | None:
-        """The masks that the last run with a prior read: ``(H,W)`` uint16, 0 uncovered; None without such a run."""
-        with_prior = [run for run in self.runs if tables.has_prior(self.suite, run)]
+        """The masks that the focus run, else the last run with a prior, read: ``(H,W)`` uint16 of SHARP's size.
+
+        0 is uncovered; an enlarged mask keeps its label. None without such a run.
+        """
+        with_prior = [run for run in (*self.runs, self.focus) if tables.has_prior(self.suite, run)]
         if not with_prior:
             return None
         key = self.suite.run(with_prior[-1]).prior.test
-        return load_masks(self.suite.work / "priors" / key / f"{self.pair.key}.npz").labels
+        labels = load_masks(self.suite.work / "priors" / key / f"{self.pair.key}.npz").labels
+        return enlarged_labels(labels, self.layers[SHARP].shape[:2])
+
+
+def shown_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    """A pair as pictures of one size, ``(H,W,3)`` uint8: lq, enlarged by a bicubic kernel if it is smaller; hq.
+
+    hq is cut to a whole multiple of lq, as everywhere (``restore.read_pair``, which raises BenchError if it is none).
+    """
+    from benchlib.restore import read_pair  # it needs torch; tables and most plots do not
+
+    hq = read_pair(pair)[1]
+    return enlarged(read_image(pair.lq), hq.shape[:2]), hq
+
+
+def enlarged(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """An image ``(h,w,3)`` uint8 at ``shape`` (H,W), by a bicubic kernel (Pillow's, a = -0.5); as it is if it fits."""
+    if image.shape[:2] == tuple(shape):
+        return image
+    return np.asarray(Image.fromarray(image).resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
+
+
+def enlarged_labels(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Labels ``(h,w)`` at ``shape`` (H,W), a whole multiple: each pixel becomes a square of its label."""
+    return labels.repeat(shape[0] // labels.shape[0], axis=0).repeat(shape[1] // labels.shape[1], axis=1)
 
 
 def label(suite: Suite, layer: str) -> str:
-    """A layer's name as shown."""
+    """A layer's name as shown; the input's says what was done to it, if the runs' tasks agree."""
+    if layer == INPUT:
+        tasks = {suite.run(run).task for run in tables.compared(suite)}
+        return INPUTS.get(tasks.pop(), "input") if len(tasks) == 1 else "input"
     return layer[1:] if layer.startswith(":") else tables.label(suite, layer)
 
 
 def focus(suite: Suite, rows: pd.DataFrame) -> str | None:
-    """The run whose gains choose the images: the last measured one that is neither the input nor the no-prior run."""
-    runs = [run for run in restoring(suite, rows) if run != tables.baseline(suite)]
-    return runs[-1] if runs else None
+    """The run whose gains choose the images: the last measured one with a reference that restores.
+
+    One that stands in a prior's place in a control is taken only if there is no other.
+    """
+    runs = [run for run in restoring(suite, rows) if tables.reference(suite, run)]
+    own = [run for run in runs if run not in tables.controlling(suite)]
+    return next(reversed(own or runs), None)
+
+
+def side_by_side(suite: Suite, rows: pd.DataFrame, runs: tuple[str, ...] | None = None) -> list[str]:
+    """At most MOST of the runs that restore (or of ``runs``), in params' order: what a figure has room for.
+
+    The baseline, the focus run and its reference first, then the runs that no control needs, then the others.
+    """
+    there = [run for run in restoring(suite, rows) if runs is None or run in runs]
+    main, means = focus(suite, rows), tables.controlling(suite)
+    wanted = [tables.baseline(suite), main, tables.reference(suite, main) if main else None]
+    wanted += [run for run in there if run not in means] + there
+    chosen = list(dict.fromkeys(run for run in wanted if run in there))[:MOST]
+    return [run for run in there if run in chosen]
 
 
 def restoring(suite: Suite, rows: pd.DataFrame) -> list[str]:
@@ -71,11 +122,11 @@ def restoring(suite: Suite, rows: pd.DataFrame) -> list[str]:
 
 
 def gains(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a (run, dataset, image) of the runs that have a reference; ``difference``: PSNR minus no-prior's, dB."""
+    """One row a (run, dataset, image) of the main collection; ``difference``: PSNR minus that of ``reference``, dB."""
+    rows = tables.of(suite, rows)
     protocol = dict(tables.main_columns(rows))["PSNR"]
     values = tables.paired(suite, rows[(rows["metric"] == "PSNR") & (rows["protocol"] == protocol)])
-    runs = [run for run in restoring(suite, rows) if run != tables.baseline(suite)]
-    return values[values["run"].isin(runs) & values["difference"].notna()]
+    return values[values["run"].isin(restoring(suite, rows)) & values["difference"].notna()]
 
 
 def choose(suite: Suite, rows: pd.DataFrame, by_set: bool) -> list[Scene]:
@@ -83,6 +134,7 @@ def choose(suite: Suite, rows: pd.DataFrame, by_set: bool) -> list[Scene]:
 
     The median is the lower one of an even number; an image chosen twice appears once. Ties go by name.
     """
+    rows = tables.of(suite, rows)
     run = focus(suite, rows)
     changes = gains(suite, rows)
     own = changes[changes["run"] == run].sort_values(["difference", "dataset", "image"])

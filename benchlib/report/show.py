@@ -12,7 +12,7 @@ import pandas as pd
 
 from benchlib.imageio import read_image
 from benchlib.records import Pair, read_json, read_pairs, read_rows, read_table
-from benchlib.report import pictures, tables
+from benchlib.report import controls, pictures, tables
 from benchlib.report import plots as _plots
 
 if TYPE_CHECKING:
@@ -59,11 +59,13 @@ def manifest(suite: Suite, key: str) -> pd.DataFrame:
 
 
 def pairs(suite: Suite, key: str) -> Figure:
-    """The first pair of each set: degraded, sharp, difference."""
+    """The first pair of each set: degraded (enlarged if it is smaller), sharp, difference."""
     lines = []
     for pair in _first(suite, key):
-        lq, hq = read_image(pair.lq), read_image(pair.hq)
-        lines.append([(f"{pair.key}: lq", lq), ("hq", hq), ("difference x4", pictures.error_map(lq, hq))])
+        small = read_image(pair.lq).shape[:2]
+        lq, hq = pictures.shown_pair(pair)
+        name = f"{pair.key}: lq" + (f", {hq.shape[0] // small[0]} times smaller" if small != hq.shape[:2] else "")
+        lines.append([(name, lq), ("hq", hq), ("difference x4", pictures.error_map(lq, hq))])
     return _grid(lines)
 
 
@@ -116,7 +118,7 @@ def crops(suite: Suite, key: str, count: int = 4) -> Figure:
     lines = []
     for item in items:
         lq, hq = quantise(item["lq"]), quantise(item["hq"])
-        line = [("lq", lq), ("hq", hq)]
+        line = [("lq", pictures.enlarged(lq, hq.shape[:2])), ("hq", hq)]
         if "labels" in item:
             line.append(("labels", pictures.with_masks(np.zeros_like(lq), item["labels"].numpy())))
         lines.append(line)
@@ -127,32 +129,75 @@ def _facts(record: dict[str, Any], names: tuple[str, ...]) -> pd.DataFrame:
     return pd.DataFrame({"": {name: str(record[name]) for name in names if name in record}})
 
 
+def weights(suite: Suite, key: str) -> pd.DataFrame:
+    """What one entry of ``weights`` holds: asset, its SHA-256, source, licence, what to cite, how many parameters."""
+    names = ("asset", "sha256", "source", "licence", "citation", "tensors", "parameters")
+    record = read_json(suite.work / "weights" / key / "weights.json")
+    if record["asset"] is None:
+        record = {"asset": "none: a network's own random start"}
+    return _facts(record, names)
+
+
 def run_record(suite: Suite, key: str) -> pd.DataFrame:
-    """What was trained, on what, for how long."""
-    names = ("label", "pairs", "parameters", "train_seconds", "hardware", "threads", "torch", "revision", "weights")
-    return _facts(read_json(suite.work / "runs" / key / "record.json"), names)
+    """What was trained, from what, on what, for how long; which budget was chosen, which iteration was kept."""
+    names = (
+        "label", "init", "pairs", "parameters", "trained_parameters", "loss", "iterations", "kept", "choice",
+        "train_seconds", "hardware", "threads", "torch", "revision", "weights",
+    )  # fmt: skip
+    record = read_json(suite.work / "runs" / key / "record.json")
+    training = record.get("training", {})
+    said = {"loss": training.get("loss", "psnr"), "iterations": training.get("iterations", "")}
+    said["kept"] = "; ".join(
+        f"{seed}: iteration {one['iteration']}" + (f", validation {one['validation']} dB" if one["validation"] else "")
+        for seed, one in record.get("kept", {}).items()
+    )
+    said["choice"] = "; ".join(
+        f"{_changes(one['changes'])}: {one['validation']} dB at iteration {one['iteration']}"
+        + (" (chosen)" if one["chosen"] else "")
+        for one in record.get("choice", [])
+    )
+    return _facts({name: value for name, value in (record | said).items() if value != ""}, names)
+
+
+def _changes(changes: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in changes.items()) or "as set"
 
 
 def loss(suite: Suite, key: str) -> Figure | None:
-    """The run's loss and validation curves; None for a run with nothing to train."""
+    """The run's loss and validation curves; None for a run with nothing to train.
+
+    A PSNR loss (minus dB) shares the validation's axis; a loss of another unit has an axis of its own above.
+    """
     table = pd.read_csv(suite.results / "loss" / f"{key}.csv")
     if table.empty:
         return None
-    figure, axis = plt.subplots(figsize=(7, 3), layout="constrained")
+    record = read_json(suite.work / "runs" / key / "record.json")
+    kind = record.get("training", {}).get("loss", "psnr")
+    in_db, watched = kind == "psnr", table["validation_psnr"].notna().any()
+    count = 1 if in_db or not watched else 2
+    figure, grid = plt.subplots(
+        count, 1, sharex=True, squeeze=False, figsize=(7, 3 + 2 * (count - 1)), layout="constrained"
+    )
+    above, below = grid[0, 0], grid[-1, 0]
     for seed, part in table.groupby("seed"):
-        axis.plot(part["iteration"], -part["loss"], label=f"training batch, seed {seed}")
+        above.plot(part["iteration"], -part["loss"] if in_db else part["loss"], label=f"training batch, seed {seed}")
         seen = part.dropna(subset="validation_psnr")
-        axis.plot(seen["iteration"], seen["validation_psnr"], "o", label=f"held out, seed {seed}")
-    axis.set(xlabel="iteration", ylabel="PSNR (dB)")
-    axis.legend(frameon=False)
+        if len(seen):
+            below.plot(seen["iteration"], seen["validation_psnr"], "o", label=f"held out, seed {seed}")
+    above.set_ylabel("PSNR (dB)" if in_db else _plots.LOSSES.get(kind, kind))
+    if count > 1:
+        below.set_ylabel("PSNR (dB)")
+    below.set_xlabel("iteration")
+    for axis in grid[:, 0]:
+        axis.legend(frameon=False)
     plt.close(figure)
     return figure
 
 
 def scores(suite: Suite, key: str) -> pd.DataFrame:
-    """Means over images of one run, a test set a line."""
+    """Means over images of one run, a test set a line, and the Average if its evaluation asks for one."""
     rows = read_rows(suite, [key])
-    rows = rows[rows["metric"].isin(["PSNR", "SSIM", "MC"])]
+    rows = tables.pooled(suite, rows[rows["metric"].isin(tables.METRICS)])
     return rows.pivot_table(index="dataset", columns=["protocol", "metric"], values="value", sort=False).round(4)
 
 
@@ -165,7 +210,7 @@ def restored(suite: Suite, key: str) -> Figure:
     for dataset, part in rows.groupby("dataset", sort=False):
         middle = part.sort_values("value").iloc[len(part) // 2]
         pair = known[f"{dataset}/{middle['image']}"]
-        lq, hq = read_image(pair.lq), read_image(pair.hq)
+        lq, hq = pictures.shown_pair(pair)
         out = read_image(suite.work / "restored" / key / pair.dataset / f"{pair.image}.png")
         error = pictures.error_map(out, hq)
         lines.append([(f"{pair.key}", lq), (f"{middle['value']:.2f} dB", out), ("sharp", hq), ("error x4", error)])
@@ -173,16 +218,49 @@ def restored(suite: Suite, key: str) -> Figure:
 
 
 def comparison(suite: Suite) -> Any:
-    """The measured table under the leading protocols, best in bold."""
-    rows = tables.measured(suite)
-    main = tables.main_columns(rows)
-    return _bold(tables.comparison(suite, rows, main), tables.best(suite, rows, main))
+    """The measured table of each test collection under its leading protocols, best in bold."""
+    return _by_collection(suite, tables.comparison, tables.best)
 
 
 def differences(suite: Suite) -> Any:
-    """Differences to the run without a prior, and on how many images each run is better."""
-    rows = tables.measured(suite)
-    return tables.differences(suite, rows, tables.main_columns(rows))
+    """Differences to each run's reference with 95 % intervals, of each test collection; gains beyond chance in bold."""
+    return _by_collection(suite, tables.differences, tables.gained)
+
+
+def _by_collection(suite: Suite, table: Any, flags: Any) -> Any:
+    """One table as it is; several are displayed, each under its collection's name."""
+    from IPython.display import HTML, display
+
+    rows = tables.everything(suite)
+    shown = {}
+    for name in tables.measured_collections(suite, rows):
+        at = (suite, rows, tables.main_columns(tables.of(suite, rows, name)), name)
+        shown[name] = _bold(table(*at), flags(*at))
+    if len(shown) == 1:
+        return shown.popitem()[1]
+    for name, style in shown.items():
+        display(HTML(f"<h3>{escape(name)}</h3>"), style)
+    return None
+
+
+def reproduction(suite: Suite) -> Any:
+    """Published beside ours, paper's table by paper's table; nothing where no printed data set was measured."""
+    from IPython.display import HTML, display
+
+    frame = tables.reproduction(suite, tables.everything(suite))
+    for at, lines in frame.groupby(["paper", "table"], sort=False):
+        display(HTML(f"<p>{escape(tables.reproduction_note(*at))}</p>"))
+        display(tables.reproduction_text(lines).style.format(escape="html").hide(axis=0))
+
+
+def control_steps(suite: Suite) -> Any:
+    """What the prior itself adds, control by control."""
+    from IPython.display import HTML, display
+
+    steps = controls.every(suite, tables.everything(suite))
+    for key, lines in steps.groupby("control", sort=False):
+        text, flags = controls.text(lines)
+        display(HTML(f"<p>{escape(controls.note(suite, key))}</p>"), _bold(text, flags).hide(axis=0))
 
 
 def published(suite: Suite) -> Any:

@@ -1,0 +1,130 @@
+"""What does the prior itself add? The total gain of a run over its base, split into steps between runs of its controls.
+
+Floor 4. A step is the paired difference between two neighbours of the chain base -> trained -> zeroed -> segmentation
+-> prior; all steps are taken over the same images and seeds, so they add up to the total.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from benchlib.contracts import BenchError
+from benchlib.report import statistics, tables
+
+if TYPE_CHECKING:
+    from benchlib.params import Control, Suite
+
+COLUMNS = (
+    "control", "collection", "dataset", "metric", "protocol", "kind", "step", "reference", "run", "difference", "low",
+    "high", "p", "gain", "loss", "images", "seeds", "value",
+)  # fmt: skip
+TOTAL = "total"
+STEPS = ("further training", "extra parameters", "any segmentation")  # and the last is called as the prior is
+
+
+def chain(suite: Suite, control: Control) -> list[tuple[str, str]]:
+    """(step, the run it leads to) from the base, whose step is empty, to the prior."""
+    name = suite.prior(suite.run(control.prior).prior.test).prior["name"].upper()
+    runs = (control.base, control.trained, control.zeroed, control.segmentation, control.prior)
+    return [(step, run) for step, run in zip(("", *STEPS, name), runs, strict=True) if run]
+
+
+def split(suite: Suite, rows: pd.DataFrame, control: str) -> pd.DataFrame:
+    """The steps of one control, tidy: PSNR (dB) of the first protocol, for each data set and the Average if any.
+
+    kind "step": from ``reference`` to ``run``, in order; "total": from the base to the prior, over the same images and
+    seeds, so that the steps add up to it; "other": a run shown beside, against the zeroed one. difference with low and
+    high, its paired 95 % interval, p (not corrected); gain, loss: the interval excludes zero. value: mean of ``run``.
+    Raises BenchError if a run of the chain has no rows, or one of them no seed in common with the others.
+    """
+    names = suite.controls[control]
+    steps = chain(suite, names)
+    runs, collection = [run for _, run in steps], suite.run(names.prior).test
+    missing = [run for run in runs if run not in set(rows["run"])]
+    if missing:
+        raise BenchError(f"controls.{control}: no rows of {missing[0]!r}; run `{tables.command(suite, missing[0])}`")
+    own = tables.of(suite, rows, collection)
+    protocol = dict(tables.main_columns(own)).get("PSNR")
+    own = own[(own["metric"] == "PSNR") & (own["protocol"] == protocol)]
+    sets, own = tables.columns_of(suite, own, collection), tables.pooled(suite, own)
+    about = {"control": control, "collection": collection, "metric": "PSNR", "protocol": protocol}
+    lines = []
+    for dataset in sets:
+        part = own[own["dataset"] == dataset]
+        shared = _shared(control, {run: part[part["run"] == run] for run in runs})
+        if shared[runs[0]].empty:  # no image that all have
+            continue
+        place = about | {"dataset": dataset}
+        for (_, before), (step, run) in pairwise(steps):
+            lines.append(place | _step("step", step, before, run, shared))
+        lines.append(place | _step("total", TOTAL, runs[0], runs[-1], shared))
+        for run in names.others:
+            pair = {key: part[part["run"] == key] for key in (names.zeroed, run)}
+            if len(pair[run]):
+                lines.append(place | _step("other", tables.label(suite, run), names.zeroed, run, pair))
+    return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def _shared(control: str, runs: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The rows of the images that all runs have, and of the seeds that all runs with several have."""
+    images = set.intersection(*(set(part["image"]) for part in runs.values()))
+    several = [set(part["seed"]) for part in runs.values() if part["seed"].nunique() > 1]
+    seeds = set.intersection(*several) if several else set()
+    if several and not seeds:
+        raise BenchError(f"controls.{control}: its runs {', '.join(runs)} have no seed in common; give them the same")
+    return {
+        run: part[part["image"].isin(images) & (part["seed"].isin(seeds) | (part["seed"].nunique() == 1))]
+        for run, part in runs.items()
+    }
+
+
+def _step(kind: str, step: str, reference: str, run: str, rows: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    found = statistics.compare(rows[run], rows[reference])
+    line = {"kind": kind, "step": step, "reference": reference, "run": run, "difference": found.mean}
+    line |= {"low": found.low, "high": found.high, "p": found.p, "images": found.images, "seeds": found.seeds}
+    value = rows[run].groupby("image")["value"].mean().mean()
+    return line | {"gain": found.low > 0, "loss": found.high < 0, "value": value}
+
+
+def every(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
+    """``split`` of all controls, one below the other; one whose runs are not all there is left out, and says why."""
+    parts = []
+    for control in suite.controls:
+        try:
+            parts.append(split(suite, rows, control))
+        except BenchError as error:
+            print(f"controls {control}: skipped: {error}")
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
+
+
+def text(lines: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One control's steps as text, a line a step and a column a data set; and where an interval is above zero."""
+    names = lines["step"].where(lines["kind"] != "other", "beside: " + lines["step"] + " against zeroed")
+    lines = lines.assign(name=names, metric="PSNR")
+    lines["shown"] = [tables.interval_text(line) for line in lines.itertuples()]
+    count = lines.groupby("dataset")[["images", "seeds"]].max()
+    order = {name: f"{name} ({count.images[name]} images)" for name in lines["dataset"].drop_duplicates()}
+    wide = {}
+    for value in ("shown", "gain"):
+        table = lines.pivot_table(index="name", columns="dataset", values=value, aggfunc="first", sort=False)
+        wide[value] = table.reindex(columns=list(order)).rename(columns=order).astype(object)
+    shown = wide["shown"].fillna("-").rename_axis(columns=None).reset_index(names="step")
+    seeds = lines.groupby("name", sort=False)["seeds"].max().reindex(shown["step"])
+    shown.insert(1, "seeds", seeds.astype(str).to_numpy())
+    flags = pd.DataFrame(False, shown.index, shown.columns)
+    flags.iloc[:, 2:] = wide["gain"].eq(True).to_numpy()
+    return shown.astype(object), flags
+
+
+def note(suite: Suite, control: str) -> str:
+    """The line that stands over a control's steps."""
+    one = suite.controls[control]
+    runs = "; ".join(tables.label(suite, run) for _, run in chain(suite, one))
+    return (
+        f"{one.label}: what the prior itself adds. PSNR in dB, first protocol; each step leads to the next of: {runs}. "
+        "95 % intervals, paired by image; the steps add up to the total. Bold: a gain whose interval excludes "
+        "zero."
+    )

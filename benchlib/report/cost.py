@@ -1,0 +1,222 @@
+"""What a method costs: parameters, multiply-adds, time and memory of its network and of its prior, training. Floor 4.
+
+The network is run as evaluation runs it (``restore``: local pooling, tiles, prior), on the device at hand, with fresh
+weights; one test image of median size stands for all, and figures are per megapixel of its input. What is measured
+here is the network's calls: reading, rounding and writing images is not in it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from benchlib.contracts import BenchError
+from benchlib.evaluate import uses_tlc
+from benchlib.files import progress
+from benchlib.imageio import read_lq
+from benchlib.params import Evaluation, configure
+from benchlib.records import Pair, hardware, read_json, read_pairs
+from benchlib.report.tables import compared, label
+from benchlib.restore import Priors, build_model, device_at_hand, needs_of, restore
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from benchlib.params import Suite
+
+Batch = dict[str, torch.Tensor]
+Meter = Callable[[nn.Module, Batch], tuple[torch.Tensor, float]]
+
+REPEATS, BUDGET = 3, 2.0  # timed passes, and the seconds after which no further one begins
+SIZES_READ = 25  # test images whose size is looked at
+
+
+def cost(suite: Suite, key: str) -> dict[str, Any]:
+    """What one run costs; NaN where it was not recorded. Takes five passes over one image, fewer if they are slow.
+
+    run, label, hardware, device, threads: what was measured, where.
+    dataset, image, height, width: the input it was measured on; calls: of the network (more than one: tiles).
+    parameters, trained_parameters: of the model; those that training changes.
+    multiply_adds_per_megapixel: torch's FlopCounterMode halved (it counts two operations a multiply-add), attention
+    taken apart into matrix products first. Convolutions and matrix products are counted; norms, activations, pooling,
+    interpolation are not.
+    seconds_per_megapixel: median of up to ``REPEATS`` passes after one to warm up.
+    peak_mib_per_megapixel: most memory held in a call over weights and input, MiB per megapixel of the call's input;
+    memory_by says how: on CUDA ``max_memory_allocated``, on the CPU the same figure of torch's CPU allocator, from
+    ``torch.profiler`` (allocated, not resident; unlike resident memory the same each time).
+    prior, prior_images: the prior read at test time, and the images it is computed from. prior_seconds_per_image,
+    prior_seconds_per_megapixel, prior_device: as recorded when it was computed; 0 without a prior.
+    train_seconds: of one seed (mean); train_total_seconds: of all, candidates included; train_hardware.
+
+    Raises BenchError for a missing input (test images, the prior).
+    """
+    run, how, device = suite.run(key), suite.evaluation_of(key), device_at_hand()
+    method, _ = configure("methods", run.method, f"runs.{key}.method")
+    pair, (height, width) = _median_image(read_pairs(suite, run.test))
+    model = _network(suite, key, pair, how, method.INFO.trains).to(device)
+    parameters = list(model.parameters())
+    place = {
+        "run": key,
+        "label": label(suite, key),
+        "hardware": hardware(str(device)),
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+        "dataset": pair.dataset,
+        "image": pair.image,
+        "height": height,
+        "width": width,
+        "parameters": sum(p.numel() for p in parameters),
+        "trained_parameters": sum(p.numel() for p in parameters if p.requires_grad and method.INFO.trains),
+    }
+    priors, needs = Priors(suite, run.prior.test), needs_of(suite, key)
+
+    def readings(meter: Meter) -> list[float]:
+        metered = _Metered(model, meter)
+        restore(metered, pair, priors, needs, device, how)
+        return metered.readings
+
+    measured = _measure(readings, height * width / 1e6, device)
+    return place | measured | _prior_cost(suite, key, bool(needs)) | _training_cost(suite, key)
+
+
+def table(suite: Suite) -> pd.DataFrame:
+    """``cost`` of every compared run, a row each; ``note`` says why one could not be measured (its figures are NaN)."""
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for key in progress(compared(suite), "cost"):
+        try:
+            rows.append(cost(suite, key) | {"note": ""})
+        except BenchError as error:
+            rows.append({"run": key, "label": label(suite, key), "note": str(error)})
+    return pd.DataFrame(rows)
+
+
+class _Metered(nn.Module):
+    """The network, with one reading of ``meter`` a call."""
+
+    def __init__(self, network: nn.Module, meter: Meter):
+        super().__init__()
+        self.network, self.meter = network, meter
+        self.readings: list[float] = []
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        out, reading = self.meter(self.network, batch)
+        self.readings.append(reading)
+        return out
+
+
+def _measure(readings: Callable[[Meter], list[float]], megapixels: float, device: torch.device) -> dict[str, Any]:
+    flops = readings(_flops)  # the warm-up, too
+    seconds: list[float] = []
+    while len(seconds) < REPEATS and sum(seconds) < BUDGET:
+        seconds.append(sum(readings(_seconds)))
+    cuda = device.type == "cuda"
+    return {
+        "calls": len(flops),
+        "multiply_adds_per_megapixel": sum(flops) / 2 / megapixels,
+        "seconds_per_megapixel": median(seconds) / megapixels,
+        "peak_mib_per_megapixel": max(readings(_cuda_peak if cuda else _cpu_peak)),
+        "memory_by": "torch.cuda.max_memory_allocated" if cuda else "torch.profiler, CPU allocator",
+    }
+
+
+def _flops(network: nn.Module, batch: Batch) -> tuple[torch.Tensor, float]:
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    # fused attention on the CPU has no formula in the counter and would count as nothing
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        out = network(batch)
+    return out, counter.get_total_flops()
+
+
+def _seconds(network: nn.Module, batch: Batch) -> tuple[torch.Tensor, float]:
+    def now() -> float:
+        if batch["lq"].is_cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    begun = now()
+    out = network(batch)
+    return out, now() - begun
+
+
+def _per_megapixel(size: float, batch: Batch) -> float:
+    return size / 2**20 / (math.prod(batch["lq"].shape[-2:]) / 1e6)
+
+
+def _cuda_peak(network: nn.Module, batch: Batch) -> tuple[torch.Tensor, float]:
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    out = network(batch)
+    return out, _per_megapixel(torch.cuda.max_memory_allocated() - before, batch)
+
+
+def _cpu_peak(network: nn.Module, batch: Batch) -> tuple[torch.Tensor, float]:
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it writes of its start and stop, and that there is no GPU
+    cpu = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=cpu, profile_memory=True) as profile:
+        out = network(batch)
+    results: Any = profile.profiler
+    events = [event for event in results.kineto_results.events() if event.name() == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return out, _per_megapixel(peak, batch)
+
+
+def _network(suite: Suite, key: str, pair: Pair, how: Evaluation, trains: bool) -> nn.Module:
+    model = build_model(suite, key).eval()
+    if not (trains and uses_tlc(how, pair.dataset)):
+        return model
+    return configure("backbones", suite.run(key).backbone)[0].tlc(model, how.tlc_crop)
+
+
+def _median_image(pairs: list[Pair]) -> tuple[Pair, tuple[int, int]]:
+    """The pair whose input has the median number of pixels, of a few spread over the list, and its height and width."""
+    if not pairs:
+        raise BenchError("cost: the test collection has no pairs; check its manifest.csv")
+    some = pairs[:: -(-len(pairs) // SIZES_READ)]
+    sizes = [read_lq(pair.lq).shape[:2] for pair in some]
+    order = sorted(range(len(some)), key=lambda i: math.prod(sizes[i]))
+    chosen = order[len(order) // 2]
+    return some[chosen], (sizes[chosen][0], sizes[chosen][1])
+
+
+def _prior_cost(suite: Suite, key: str, reads_one: bool) -> dict[str, Any]:
+    name = suite.run(key).prior.test
+    columns = ("prior_seconds_per_image", "prior_seconds_per_megapixel")
+    if not reads_one:
+        return {"prior": "none", "prior_images": "", **dict.fromkeys(columns, 0.0), "prior_device": ""}
+    record = read_json(suite.work / "priors" / name / "prior.json")
+    timed = [image for image in record["images"] if "seconds" in image]
+    seconds = sum(image["seconds"] for image in timed) if timed else math.nan
+    megapixels = sum(image.get("height", math.nan) * image.get("width", math.nan) for image in timed) / 1e6
+    return {
+        "prior": name,
+        "prior_images": suite.prior(name).images,
+        columns[0]: seconds / max(1, len(timed)),
+        columns[1]: seconds / (megapixels or math.nan),
+        "prior_device": record.get("device", ""),
+    }
+
+
+def _training_cost(suite: Suite, key: str) -> dict[str, Any]:
+    files = [suite.work / "runs" / key / "record.json", suite.results / "records" / f"{key}.json"]
+    record: dict[str, Any] = next((read_json(file) for file in files if file.exists()), {})
+    total = record.get("train_seconds", math.nan)
+    seeds = list(record.get("seed_seconds", {}).values()) or [total / max(1, len(record.get("seeds", [])))]
+    return {
+        "train_seconds": sum(seeds) / len(seeds),
+        "train_total_seconds": total,
+        "train_hardware": record.get("hardware", ""),
+    }

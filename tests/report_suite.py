@@ -1,0 +1,222 @@
+"""Suites for the report's tests: one of rows written by hand, one of small photographs, masks and losses.
+
+The second has names that would break a page or a table that does not escape.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from benchlib import records
+from benchlib.imageio import write_png
+from benchlib.params import Suite
+from benchlib.priors._store import mask_set, save_masks
+from benchlib.report import tables
+
+EVIL_LABEL = '<script>alert("label")</script> | 100%_$x$ & {b} **c** \\d'
+EVIL_IMAGE = "<img src=x onerror=alert(2)>"
+SETS = ("shake-blur", "local-blur")
+TEST = {"name": "photographs", "images": ["chelsea", "coffee"]}
+
+
+def make_suite(folder: Path, sets: tuple[str, ...] = SETS, ours: str = "MAP + mask dropout") -> Suite:
+    """The demo's runs in short; the folder is where params.yaml would stand."""
+
+    def run(method: str, row: str = "", label: str | None = None, test: str = "test", prior: str = "none") -> dict:
+        return {
+            "label": label, "row": row, "paper": "sam-deblur" if row else "", "table": "1" if row else "",
+            "method": {"name": method}, "backbone": {"name": "nafnet"}, "train": "train", "test": test,
+            "prior": {"train": "none", "test": prior}, "init": "weights/random",
+        }  # fmt: skip
+
+    raw = {
+        "suite": "small",
+        "training": {"iterations": 10},
+        "evaluation": {},
+        "data": {"train": {sets[0]: {"name": "photographs"}}, "test": dict.fromkeys(sets, TEST)},
+        "weights": {"random": {"asset": None}},
+        "priors": {
+            "none": {"images": "data/test", "prior": {"name": "none"}},
+            "sam": {"images": "data/test", "prior": {"name": "sam"}},
+        },
+        "runs": {
+            "predeblur": run("none", test="train"),
+            "blurred": run("identity", label="Blurred input"),
+            "no-prior": run("none", "w/o SAM", "No prior"),
+            "cat": run("cat", "CAT", "CAT", prior="sam"),
+            "map-dropout": run("map", "Ours", ours, prior="sam"),
+        },
+    }
+    suite = Suite.model_validate(raw)
+    return suite.model_copy(update={"folder": folder.resolve()})
+
+
+def row(
+    suite: Suite, run: str, dataset: str, image: str, metric: str, value: float, seed: int | str = 0, **more
+) -> dict:
+    base = dict.fromkeys(records.ROW, "")
+    protocol = {"masks": "sam", "coverage": "sam"}.get(metric, "basicsr-rgb")
+    base |= {"suite": suite.suite, "run": run, "dataset": dataset, "image": image, "metric": metric, "seed": seed}
+    return base | {"value": value, "protocol": protocol, "inference": "global", "revision": "abc123", **more}
+
+
+def write_numbers(suite: Suite) -> Suite:
+    """Two sets, three runs with rows; CAT has two seeds; nothing of map-dropout."""
+    shake, local = SETS
+    values = {  # run: [(dataset, image, metric, seed, value)]
+        "blurred": [(shake, "a", "PSNR", 0, 20.0), (shake, "b", "PSNR", 0, 24.0), (local, "c", "PSNR", 0, 30.0)],
+        "no-prior": [(shake, "a", "PSNR", 0, 25.0), (shake, "b", "PSNR", 0, 27.0), (local, "c", "PSNR", 0, 29.0)],
+        "cat": [
+            (shake, "a", "PSNR", 0, 26.0), (shake, "a", "PSNR", 1, 27.0), (shake, "b", "PSNR", 0, 26.0),
+            (shake, "b", "PSNR", 1, 26.5), (local, "c", "PSNR", 0, 26.0), (local, "c", "PSNR", 1, 29.5),
+        ],
+    }  # fmt: skip
+    for run, entries in values.items():
+        rows = [row(suite, run, d, i, m, v, s) for d, i, m, s, v in entries]
+        rows += [row(suite, run, d, i, "SSIM", v / 40, s) for d, i, _, s, v in entries]
+        blurred = {i: v for _, i, _, _, v in values["blurred"]}
+        rows += [row(suite, run, d, i, "MC", int(blurred[i] - v > 3), s) for d, i, _, s, v in entries]
+        rows += [row(suite, run, d, i, "PSNR", v + 1, s, protocol="basicsr-y") for d, i, _, s, v in entries]
+        records.write_rows(suite.results / "rows" / f"{run}.csv", rows)
+    records.write_rows(suite.results / "rows" / "predeblur.csv", [row(suite, "predeblur", shake, "t", "PSNR", 99.0)])
+    return suite
+
+
+def blur(image: np.ndarray, sigma: float) -> np.ndarray:
+    from scipy.ndimage import gaussian_filter
+
+    return gaussian_filter(image.astype(np.float32), (sigma, sigma, 0))
+
+
+def fill(suite: Suite, photographs: dict[str, np.ndarray], segments: int = 12) -> Suite:
+    """Write all that the stages before write: pairs, masks (SLIC), restorations, rows, losses and records."""
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+    from skimage.segmentation import slic
+
+    manifest, rows = [], {run: [] for run in tables.compared(suite)}
+    data, sets = suite.work / "data" / "test", list(suite.collection("test"))
+    for s, name in enumerate(sets):
+        for i, (image, sharp) in enumerate(photographs.items()):
+            lq = blur(sharp, 1.2 + 0.5 * s)
+            detail = sharp - lq
+            share = {"no-prior": 0.35, "cat": 0.35 + 0.05 * (i - s), "map-dropout": 0.38 + 0.06 * (i - 1.2 * s)}
+            restored = {run: lq + part * detail for run, part in share.items()}
+            if s == len(sets) - 1 and i == 0:
+                restored["cat"][20:60, 10:50] = 255  # a mode collapse
+            images = {"blurred": lq, **restored}
+            images = {key: np.clip(np.rint(value), 0, 255).astype(np.uint8) for key, value in images.items()}
+            write_png(data / name / "lq" / f"{image}.png", images["blurred"])
+            write_png(data / name / "hq" / f"{image}.png", sharp)
+            manifest.append({"dataset": name, "image": image, "lq": f"lq/{image}.png", "hq": f"hq/{image}.png"})
+            labels = slic(images["blurred"], segments + 7 * i, start_label=0)
+            masks = [labels == k for k in range(1, labels.max() + 1)]
+            scores = np.ones(len(masks), np.float32)
+            stored = mask_set(masks, labels.shape, scores, scores)
+            save_masks(suite.work / "priors" / "sam" / name / f"{image}.npz", stored)
+            floor = peak_signal_noise_ratio(sharp, images["blurred"])
+            for run, picture in images.items():
+                if run != "blurred":
+                    write_png(suite.work / "restored" / run / name / f"{image}.png", picture)
+                psnr = peak_signal_noise_ratio(sharp, picture)
+                ssim = structural_similarity(sharp, picture, channel_axis=2)
+                measured = {"PSNR": psnr, "SSIM": ssim, "MC": int(floor - psnr > 3)}
+                if tables.has_prior(suite, run):
+                    rows[run].append(row(suite, run, name, image, "masks", len(masks), seed="", inference=""))
+                hardware = "Some processor, 2 threads"
+                rows[run] += [row(suite, run, name, image, m, v, hardware=hardware) for m, v in measured.items()]
+                for m in ("PSNR", "SSIM"):
+                    rows[run].append(
+                        row(suite, run, name, image, m, measured[m] * 1.01, protocol="basicsr-y", hardware=hardware)
+                    )
+    records.write_table(
+        data / "manifest.csv", ["dataset", "image", "asset", "lq", "hq"], [{"asset": "", **line} for line in manifest]
+    )
+    generator = np.random.default_rng(0)
+    for number, (run, entries) in enumerate(rows.items()):
+        records.write_rows(suite.results / "rows" / f"{run}.csv", entries)
+        columns = ["seed", "iteration", "loss", "lr", "validation_psnr"]
+        if run == "blurred":
+            records.write_table(suite.results / "loss" / f"{run}.csv", columns, [])
+            continue
+        steps = np.arange(10, 610, 10)
+        loss = -18 - (5 + 0.3 * number) * (1 - np.exp(-steps / 150)) + generator.normal(0, 0.8, len(steps))
+        curve = [{"seed": 0, "iteration": i, "loss": v, "lr": 1e-3} for i, v in zip(steps, loss, strict=True)]
+        curve[-1]["validation_psnr"] = 30.0 + number
+        records.write_table(suite.results / "loss" / f"{run}.csv", columns, curve)
+        record = {
+            "run": run,
+            "training": {"iterations": 600},
+            "train_seconds": 93.2,
+            "parameters": 291_000,
+            "revision": "abc123",
+        }
+        records.write_json(suite.results / "records" / f"{run}.json", record)
+    return suite
+
+
+def write_pictured(folder: Path) -> Suite:
+    """Three crops of photographs an image set, one with a hostile file name; the last run has a hostile label."""
+    from skimage import data
+
+    photographs = {"chelsea": data.chelsea(), EVIL_IMAGE: data.coffee(), "astronaut": data.astronaut()}
+    small = {name: np.ascontiguousarray(image[:200:2, 60:300:2]) for name, image in photographs.items()}
+    return fill(make_suite(folder, ours=EVIL_LABEL), small)
+
+
+def sr_suite(folder: Path, sets: tuple[str, ...] = ("Set5", "Set14"), average: bool = True) -> Suite:
+    """IMDN x4 with all runs of a control, and x2 in a collection of its own; the folder is where params.yaml stands."""
+
+    def run(scale: int, method: str, prior: str = "none", row: str = "", **more) -> dict:
+        return {
+            "task": "super-resolution", "paper": "spt" if row else "", "table": "1" if row else "", "row": row,
+            "method": {"name": method}, "backbone": {"name": "imdn"}, "train": "train", "test": f"test-x{scale}",
+            "prior": {"train": "none", "test": prior}, "init": "weights/imdn",
+        } | more  # fmt: skip
+
+    names = {"sam": "sam", "zeroed": "zeroed", "slic": "superpixels", "shuffled": "shuffled"}
+    priors = {"none": {"images": "data/train", "prior": {"name": "none"}}}
+    priors |= {key: {"images": "data/test-x4", "prior": {"name": name}} for key, name in names.items()}
+    raw = {
+        "suite": "sr",
+        "training": {"iterations": 800},
+        "evaluation": {"average": average},
+        "data": {
+            "train": {"T91": {"name": "folder"}},
+            "test-x2": {"Set5": {"name": "paired"}},
+            "test-x4": {name: {"name": "paired"} for name in sets},
+        },
+        "weights": {"imdn": {"asset": None}},
+        "priors": priors,
+        "runs": {
+            "bicubic": run(4, "identity", label="bicubic"),
+            "imdn": run(4, "none", label="IMDN", row="IMDN x4"),
+            "imdn-x2": run(2, "none", label="IMDN", row="IMDN x2"),
+            "further": run(4, "none", label="IMDN, trained on"),
+            "spt": run(4, "spt", "sam", label="SPT", row="IMDN x4 + SPT"),
+            "spt-zeroed": run(4, "spt", "zeroed", label="SPT, prior zeroed"),
+            "spt-slic": run(4, "spt", "slic", label="SPT, superpixels"),
+            "spt-shuffled": run(4, "spt", "shuffled", label="SPT, another image's", reference="spt-zeroed"),
+            "spt-x2": run(2, "spt", label="SPT", row="IMDN x2 + SPT"),
+        },
+        "controls": {
+            "spt": {
+                "label": "SPT on IMDN x4", "base": "imdn", "trained": "further", "zeroed": "spt-zeroed",
+                "segmentation": "spt-slic", "prior": "spt", "others": ["spt-shuffled"],
+            }
+        },
+    }  # fmt: skip
+    return Suite.model_validate(raw).model_copy(update={"folder": folder.resolve()})
+
+
+def write_psnr(suite: Suite, values: dict[str, dict[str, list]], protocol: str = "basicsr-y@4") -> None:
+    """Rows of PSNR: run -> data set -> one value an image, or a list of them, one a seed; images are called i0, i1."""
+    for run, sets in values.items():
+        rows = [
+            row(suite, run, name, f"i{i}", "PSNR", value, seed, protocol=protocol)
+            for name, images in sets.items()
+            for i, seeds in enumerate(images)
+            for seed, value in enumerate(seeds if isinstance(seeds, list) else [seeds])
+        ]
+        records.write_rows(suite.results / "rows" / f"{run}.csv", rows)

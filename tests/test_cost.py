@@ -1,0 +1,158 @@
+"""Costs against counts made another way and against networks whose cost is known."""
+
+import json
+import math
+import time
+
+import numpy as np
+import pytest
+import torch
+from conftest import run
+from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from benchlib.imageio import write_png
+from benchlib.params import Run
+from benchlib.records import read_pairs, write_json
+from benchlib.report import cost as module
+from benchlib.report.cost import cost, table
+from benchlib.restore import build_model
+
+
+@pytest.fixture(autouse=True)
+def _one_pass(monkeypatch):
+    monkeypatch.setattr(module, "REPEATS", 1)
+    monkeypatch.setattr(module, "device_at_hand", lambda: torch.device("cpu"))  # what is expected here is of the CPU
+
+
+def with_runs(suite, **runs):
+    """The small suite, its data made, with other runs."""
+    return suite.model_copy(update={"runs": {key: Run.model_validate(value) for key, value in runs.items()}})
+
+
+def multiply_adds(model: nn.Module, height: int, width: int) -> int:
+    """Counted layer by layer: outputs of each convolution times its kernel's size."""
+    total = 0
+
+    def count(layer: nn.Conv2d, _, out: torch.Tensor) -> None:
+        nonlocal total
+        total += out.numel() * layer.weight[0].numel()
+
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(count)
+    model({"lq": torch.rand(1, 3, height, width)})
+    return total
+
+
+def test_network_costs_what_its_layers_cost_counted_one_by_one(small):
+    found = cost(small, "no-prior")
+    model = build_model(small, "no-prior")
+    megapixels = found["height"] * found["width"] / 1e6
+    assert (found["dataset"], found["image"], found["calls"]) == ("shake-blur", "chelsea", 1)
+    assert max(found["height"], found["width"]) == 64
+    expected = multiply_adds(model, found["height"], found["width"])
+    assert found["multiply_adds_per_megapixel"] * megapixels == pytest.approx(expected, rel=1e-12)
+    assert found["parameters"] == found["trained_parameters"] == sum(p.numel() for p in model.parameters())
+    assert found["seconds_per_megapixel"] > 0
+    assert found["device"] == "cpu" and "threads" in found["hardware"]
+
+
+def test_enlarging_network_is_counted_per_megapixel_of_its_input(small):
+    suite = with_runs(small, sr=run({"name": "none"}) | {"backbone": {"name": "imdn", "scale": 2, "width": 16}})
+    found = cost(suite, "sr")
+    expected = multiply_adds(build_model(suite, "sr").eval(), found["height"], found["width"])
+    megapixels = found["height"] * found["width"] / 1e6
+    assert found["multiply_adds_per_megapixel"] * megapixels == pytest.approx(expected, rel=1e-12)
+
+
+def test_frozen_parameters_are_not_trained_ones(small):
+    found = cost(with_runs(small, tuned=run({"name": "spt", "masks": 2}, "sam")), "tuned")
+    backbone = cost(small, "no-prior")["parameters"]
+    assert 0 < found["trained_parameters"] == found["parameters"] - backbone
+
+
+def test_degraded_input_costs_no_parameters_and_no_multiply_adds(small):
+    found = cost(small, "blurred")
+    assert found["parameters"] == found["trained_parameters"] == found["multiply_adds_per_megapixel"] == 0
+    assert (found["prior"], found["prior_seconds_per_image"]) == ("none", 0)
+
+
+def test_tiles_cost_their_overlap(small):
+    tiles = run({"name": "none"}, evaluation={"tile": 64, "overlap": 32})
+    suite = with_runs(small, whole=run({"name": "none"}), tiled=tiles)
+    (pair,) = read_pairs(suite, "test")
+    write_png(pair.lq, np.zeros((66, 100, 3), np.uint8))
+    whole, tiled = cost(suite, "whole"), cost(suite, "tiled")
+    assert (whole["calls"], tiled["calls"]) == (1, 6)  # 2 high, 3 wide
+    ratio = tiled["multiply_adds_per_megapixel"] / whole["multiply_adds_per_megapixel"]
+    assert ratio == pytest.approx(6 * 64 * 64 / (66 * 100), rel=0.001)  # channel attention's cost has no size
+    # per megapixel of a tile; of the whole image it would be 0.62 times that
+    assert tiled["peak_mib_per_megapixel"] == pytest.approx(whole["peak_mib_per_megapixel"], rel=0.2)
+
+
+def test_fused_attention_is_counted():
+    class Attention(nn.Module):
+        def forward(self, batch):
+            tokens = batch["lq"].flatten(2).transpose(1, 2)[:, None]
+            return scaled_dot_product_attention(tokens, tokens, tokens)
+
+    with torch.inference_mode():
+        _, flops = module._flops(Attention(), {"lq": torch.rand(1, 3, 6, 8)})
+    assert flops == 2 * (2 * 48 * 48 * 3)  # two products of 48 tokens, 3 channels
+
+
+class Known(nn.Module):
+    """Holds 20 images at its peak, then one more of the first ten; sleeps."""
+
+    def forward(self, batch):
+        time.sleep(0.03)
+        many = batch["lq"].repeat(1, 10, 1, 1)
+        doubled = many * 2
+        del many
+        return doubled[:, :3].clone()
+
+
+def test_peak_memory_and_time_of_a_network_that_is_known():
+    batch = {"lq": torch.rand(1, 3, 40, 50)}
+    with torch.inference_mode():
+        _, seconds = module._seconds(Known(), batch)
+        _, mebibytes = module._cpu_peak(Known(), batch)
+    assert 0.03 <= seconds < 1
+    assert mebibytes == pytest.approx(20 * 12e6 / 2**20, rel=1e-4)  # an image of a megapixel is 12e6 bytes
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_peak_memory_on_a_gpu_is_that_of_the_same_network():
+    batch = {"lq": torch.rand(1, 3, 512, 1024, device="cuda")}
+    with torch.inference_mode():
+        _, mebibytes = module._cuda_peak(Known(), batch)
+    assert mebibytes == pytest.approx(20 * 12e6 / 2**20, rel=0.05)
+
+
+def test_prior_and_training_cost_is_what_their_records_say(small):
+    file = small.work / "priors" / "sam-test" / "prior.json"
+    images = [{"seconds": 2.0, "height": 100, "width": 200}, {"seconds": 4.0, "height": 200, "width": 200}]
+    write_json(file, {"images": images, "device": "cuda"})
+    record = {"train_seconds": 50.0, "seed_seconds": {"seed0": 10.0, "seed1": 20.0}, "hardware": "a machine"}
+    write_json(small.work / "runs" / "map" / "record.json", record)
+    found = cost(small, "map")
+    assert (found["prior"], found["prior_images"], found["prior_device"]) == ("sam-test", "data/test", "cuda")
+    assert found["prior_seconds_per_image"] == 3.0
+    assert found["prior_seconds_per_megapixel"] == pytest.approx(6.0 / 0.06)
+    assert (found["train_seconds"], found["train_total_seconds"], found["train_hardware"]) == (15.0, 50.0, "a machine")
+
+
+def test_what_was_not_recorded_is_not_a_number(small):
+    found = cost(small, "cat")  # the fixture's priors have no seconds, and nothing was trained
+    for key in ("prior_seconds_per_image", "prior_seconds_per_megapixel", "train_seconds", "train_total_seconds"):
+        assert math.isnan(found[key])
+
+
+def test_table_has_a_row_for_every_compared_run_and_says_why_one_is_empty(small):
+    (small.work / "priors" / "sam-test" / "prior.json").unlink()
+    rows = table(small).set_index("run")
+    assert rows.index.tolist() == ["blurred", "no-prior", "cat", "map"]
+    assert rows["note"].tolist()[:2] == ["", ""] and "prior.json: not there" in rows.loc["map", "note"]
+    assert math.isnan(rows.loc["map", "parameters"]) and rows.loc["no-prior", "parameters"] > 0
+    json.dumps(cost(small, "no-prior"))  # plain data
