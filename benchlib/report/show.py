@@ -75,16 +75,17 @@ def prior_record(suite: Suite, key: str) -> pd.DataFrame:
     table = pd.DataFrame(record["images"])
     if table.empty:
         return table
-    return table.groupby("dataset", sort=False).agg(
-        images=("image", "size"),
-        masks=("n_masks", "mean"),
-        fewest=("n_masks", "min"),
-        most=("n_masks", "max"),
-        coverage=("coverage", "mean"),
-        predicted_iou=("predicted_iou", "mean"),
-        stability=("stability", "mean"),
-        seconds=("seconds", "mean"),
-    )
+    columns = {
+        "images": ("image", "size"),
+        "masks": ("n_masks", "mean"),
+        "fewest": ("n_masks", "min"),
+        "most": ("n_masks", "max"),
+        "coverage": ("coverage", "mean"),
+        "predicted_iou": ("predicted_iou", "mean"),  # SAM's alone
+        "stability": ("stability", "mean"),
+        "seconds": ("seconds", "mean"),
+    }
+    return table.groupby("dataset", sort=False).agg(**{k: v for k, v in columns.items() if v[0] in table})
 
 
 def masks(suite: Suite, key: str) -> Figure | None:
