@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 from segment_anything.utils.amg import mask_to_rle_pytorch
@@ -233,6 +236,71 @@ def test_every_prior_offers_what_the_room_asks(name: str) -> None:
         stored = sam.masks_of(np.zeros((4, 6, 3), np.uint8), TopAndAll(), CONFIG)
         assert callable(prior.load)
         assert set(prior.crop(stored, 0, 0, 2, 2, False, False, False)) == set(prior.ENTRIES)
+
+
+SETTINGS = {"shuffled": {"of": {"name": "superpixels", "segments": 6}}}  # of priors that have no default
+
+
+@pytest.mark.parametrize("name", sorted(set(registry.names("priors")) - {"none", "sam"}))
+def test_every_control_gives_what_a_method_reads(name: str, tmp_path, photographs) -> None:
+    """One file and one whole record an image, of its size; the same again byte for byte; crops as the contract says."""
+    prior = registry.load("priors", name)
+    for folder in ("a", "b"):
+        config = prior.Config(**SETTINGS.get(name, {}))
+        records = prior.compute(named(photographs), tmp_path / folder, config)
+        assert {r["image"] for r in records} == set(named(photographs)) and not any(r["refused"] for r in records)
+    for record in records:
+        path = named(photographs)[record["image"]]
+        stored = prior.load(tmp_path / "a" / f"{record['image']}.npz")
+        assert stored.labels.shape == read_image(path).shape[:2] == (record["height"], record["width"])
+        assert record["n_masks"] == len(stored)
+        first, second = ((tmp_path / folder / f"{record['image']}.npz").read_bytes() for folder in ("a", "b"))
+        assert first == second
+        assert set(prior.crop(stored, 1, 2, 4, 5)) == set(prior.ENTRIES)
+    assert json.dumps(prior.record(config))
+
+
+def test_zeroed_has_no_mask_and_superpixels_cover_everything_once(tmp_path, photographs) -> None:
+    zeroed, superpixels = registry.load("priors", "zeroed"), registry.load("priors", "superpixels")
+    assert all(
+        r["n_masks"] == r["coverage"] == 0 for r in zeroed.compute(named(photographs), tmp_path, zeroed.Config())
+    )
+    image = read_image(photographs[0])
+    for kind in ("slic", "felzenszwalb"):
+        masks = superpixels.segment(image, superpixels.Config(kind=kind, segments=1024, scale=10.0))
+        assert masks.area.sum() == masks.labels.size and (masks.labels > 0).all()
+        assert list(masks.area) == sorted(masks.area, reverse=True)
+        assert len(superpixels.segment(image, superpixels.Config(kind=kind, segments=3))) <= 3
+
+
+@given(st.lists(st.from_regex(r"[a-z]{1,3}(-[0-9])?(_c[0-9])?", fullmatch=True), min_size=2, max_size=12, unique=True))
+def test_shuffled_never_gives_a_photograph_its_own_masks(names: list[str]) -> None:
+    from benchlib.priors.shuffled import donors
+
+    def photograph(name: str) -> str:
+        return re.sub(r"(-[0-9])?(_c[0-9])?$", "", name)
+
+    if len({photograph(name) for name in names}) < 2:
+        with pytest.raises(BenchError, match="need"):
+            donors(names)
+        return
+    given = donors(names)
+    assert set(given) == set(names) and set(given.values()) <= set(names)
+    assert all(photograph(name) != photograph(donor) for name, donor in given.items())
+    assert given == donors(names[::-1])
+
+
+def test_shuffled_masks_are_the_donor_s_at_the_image_s_size(tmp_path, photographs) -> None:
+    from benchlib.priors.shuffled import donors, resized
+
+    shuffled, superpixels = registry.load("priors", "shuffled"), registry.load("priors", "superpixels")
+    shuffled.compute(named(photographs), tmp_path, shuffled.Config(**SETTINGS["shuffled"]))
+    given = donors(list(named(photographs)))
+    for name, path in named(photographs).items():
+        masks = superpixels.segment(read_image(named(photographs)[given[name]]), superpixels.Config(segments=6))
+        got = load_masks(tmp_path / f"{name}.npz")
+        assert np.array_equal(got.labels, resized(masks, read_image(path).shape[:2]).labels)
+        assert np.array_equal(resized(masks, masks.labels.shape).bits, masks.bits)
 
 
 def test_no_prior_writes_nothing(tmp_path, photographs) -> None:
