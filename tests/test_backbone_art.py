@@ -227,3 +227,16 @@ def test_gradients_reach_every_parameter():
 def test_a_configuration_that_does_not_fit_is_refused(wrong):
     with pytest.raises(BenchError, match="art: .*heads"):
         art.Config(**wrong)
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_the_range_is_what_the_network_sees_and_taken_back(scale):
+    """With a range, the network is that of range 1 whose first and last convolution are scaled to match."""
+    plain, ranged = small(scale=scale), small(scale=scale, img_range=255.0)
+    with torch.no_grad():
+        plain.conv_first.weight *= 255
+        plain.conv_last.weight /= 255
+        plain.conv_last.bias /= 255
+    image = torch.rand(1, 3, 12, 9, dtype=torch.float64)
+    with torch.no_grad():
+        assert torch.allclose(plain(image), ranged(image), rtol=0, atol=1e-10)
