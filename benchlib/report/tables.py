@@ -669,7 +669,7 @@ AGAINST = (
 
 def make(suite: Suite) -> dict[str, Path]:
     """Write ``tables/{comparison,differences,published}.{csv,md,tex}`` and ``metrics.json`` under the suite's results;
-    ``reproduction`` and ``controls`` too where there is something to say.
+    ``reproduction``, ``controls`` and ``convergence`` too where there is something to say.
 
     The CSV files are tidy and at full precision; Markdown and LaTeX (booktabs) are for reading, a part a test
     collection. Returns the paths by name ("comparison.csv", ..., "metrics.json"). Raises BenchError if no run has rows.
@@ -697,13 +697,20 @@ def make(suite: Suite) -> dict[str, Path]:
             _part(reproduction_text(lines), reproduction_note(*at))
             for at, lines in beside.groupby(["paper", "table"], sort=False)
         ]
-    from benchlib.report import controls  # it reads cells
+    from benchlib.report import controls, convergence  # controls reads cells
 
     steps = controls.every(suite, rows)
     if len(steps):
         frames["controls"] = steps
         parts["controls"] = [
             (*controls.text(lines), controls.note(suite, key)) for key, lines in steps.groupby("control", sort=False)
+        ]
+    soon = convergence.table(suite)
+    if len(soon):
+        frames["convergence"] = soon
+        parts["convergence"] = [
+            _part(convergence.text(lines), convergence.note(suite, group, lines))
+            for group, lines in soon.groupby("group", sort=False)
         ]
     folder = suite.results / "tables"
     texts = {f"{name}.csv": frame.to_csv(index=False, lineterminator="\n") for name, frame in frames.items()}

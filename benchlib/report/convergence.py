@@ -1,0 +1,94 @@
+"""How soon each way of training gets to one validation PSNR (SPT's Table 5: iterations; here time as well). Floor 4.
+
+Runs are comparable that start from the same weights and are watched on the same photographs. What they are asked to
+reach is the best validation PSNR of the worst of them, so every one of them gets there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from benchlib.records import read_json
+
+if TYPE_CHECKING:
+    from benchlib.params import Suite
+
+COLUMNS = (
+    "group", "run", "label", "seed", "target", "iterations", "seconds", "best", "best_iteration", "trained_parameters",
+)  # fmt: skip
+
+
+def table(suite: Suite) -> pd.DataFrame:
+    """One row a run and seed of every group of two or more runs; columns as COLUMNS.
+
+    target, best: validation PSNR in dB (the protocol is the budget's ``watch``). iterations, seconds: until the target
+    was first reached, as precisely as training was validated; seconds are the seed's training time, validation
+    included, in proportion. hardware stands in the run's record.
+    """
+    curves = {key: curve for key in suite.runs if (curve := _curve(suite, key)) is not None}
+    groups: dict[str, list[str]] = {}
+    for key in curves:
+        run = suite.run(key)
+        groups.setdefault(f"{run.init}, {run.train}/{run.validation}", []).append(key)
+    lines = []
+    for group, keys in groups.items():
+        if len(keys) < 2:
+            continue
+        target = min(seed["validation_psnr"].max() for key in keys for _, seed in curves[key].groupby("seed"))
+        lines += [line for key in keys for line in _lines(suite, group, key, curves[key], target)]
+    return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def _curve(suite: Suite, key: str) -> pd.DataFrame | None:
+    """The validated rows of a run's loss file; None if it was not trained or not validated."""
+    path = suite.results / "loss" / f"{key}.csv"
+    if suite.run(key).validation is None or not path.exists():
+        return None
+    rows = pd.read_csv(path)
+    rows = rows[rows["validation_psnr"].notna()]
+    return rows if len(rows) else None
+
+
+def _lines(suite: Suite, group: str, key: str, curve: pd.DataFrame, target: float) -> list[dict]:
+    record = read_json(suite.results / "records" / f"{key}.json")
+    lines = []
+    for seed, rows in curve.groupby("seed"):
+        best = rows.loc[rows["validation_psnr"].idxmax()]
+        reached = int(rows.loc[rows["validation_psnr"] >= target, "iteration"].min())
+        share = reached / record["training"]["iterations"]
+        seconds = round(share * record["seed_seconds"][f"seed{seed}"], 1)
+        facts = (group, key, record["label"], seed, target, reached, seconds)
+        facts += (best["validation_psnr"], int(best["iteration"]), record["trained_parameters"])
+        lines.append(dict(zip(COLUMNS, facts, strict=True)))
+    return lines
+
+
+def text(lines: pd.DataFrame) -> pd.DataFrame:
+    """One group as a table of text, a row a run and seed."""
+    shown = pd.DataFrame(
+        {
+            ("validation", "target, dB"): lines["target"].map("{:.3f}".format),
+            ("to the target", "iterations"): lines["iterations"].map("{:,}".format),
+            ("to the target", "seconds"): lines["seconds"].map("{:.0f}".format),
+            ("validation", "best, dB"): lines["best"].map("{:.3f}".format),
+            ("validation", "at iteration"): lines["best_iteration"].map("{:,}".format),
+            ("run", "trained parameters"): lines["trained_parameters"].map("{:,}".format),
+        }
+    )
+    several = lines["seed"].nunique() > 1
+    names = [
+        f"{label}, seed {seed}" if several else label for label, seed in zip(lines["label"], lines["seed"], strict=True)
+    ]
+    return shown.set_axis(names).rename_axis("method")
+
+
+def note(suite: Suite, group: str, lines: pd.DataFrame) -> str:
+    """What stands over a group's table."""
+    record = read_json(suite.results / "records" / f"{lines['run'].iloc[0]}.json")
+    start = group.split(",")[0]
+    return (
+        f"Until one validation PSNR ({record['training'].get('watch', 'basicsr-rgb')}) is reached, from {start}; "
+        f"validated every {record['training']['validate_every']} iterations; {record['hardware']}."
+    )
