@@ -33,7 +33,7 @@ from benchlib.records import Pair, hardware, read_json, read_pairs, revision, wr
 from benchlib.restore import Priors, build_model, device_at_hand, needs_of, read_pair, restore
 from benchlib.seeding import name_rng, name_seed
 
-KEPT = 32  # pairs that each loading process keeps in memory
+KEPT = 2**30  # bytes of pairs and packed masks that a run keeps in memory, all its loading processes together
 LOSS = ("seed", "iteration", "loss", "lr", "validation_psnr")
 
 
@@ -43,19 +43,23 @@ class Crops(Dataset):
     crop: side in pixels of lq; hq's is ``scale`` times that.
     """
 
-    def __init__(self, pairs: list[Pair], priors: Priors, needs: tuple[str, ...], crop: int, seed: int):
+    def __init__(
+        self, pairs: list[Pair], priors: Priors, needs: tuple[str, ...], crop: int, seed: int, keep: int = KEPT
+    ):
         if not pairs:
             raise BenchError("training: the data set has no pairs; check its manifest.csv")
         self.pairs, self.priors, self.needs, self.side, self.seed = pairs, priors, needs, crop, seed
         self._kept: OrderedDict[int, tuple[np.ndarray, np.ndarray, Any]] = OrderedDict()
+        self._room = keep
 
     def _open(self, index: int) -> tuple[np.ndarray, np.ndarray, Any]:
-        """One pair and its prior, whole; the last ones used are kept."""
+        """One pair and its prior, whole; the last ones used are kept, as many as there is room for."""
         if index not in self._kept:
             self._kept[index] = self._read(index)
+            self._room -= _size(self._kept[index])
         self._kept.move_to_end(index)
-        if len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
+        while self._room < 0 and len(self._kept) > 1:
+            self._room += _size(self._kept.popitem(last=False)[1])
         return self._kept[index]
 
     def _read(self, index: int) -> tuple[np.ndarray, np.ndarray, Any]:
@@ -88,6 +92,13 @@ class Crops(Dataset):
             )
             item |= {name: torch.from_numpy(np.ascontiguousarray(entries[name])) for name in self.needs}
         return item
+
+
+def _size(opened: tuple[np.ndarray, np.ndarray, Any]) -> int:
+    """Bytes of a pair and its prior in memory."""
+    lq, hq, prior = opened
+    arrays = vars(prior).values() if prior is not None else ()
+    return lq.nbytes + hq.nbytes + sum(array.nbytes for array in arrays if isinstance(array, np.ndarray))
 
 
 def collate(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -128,9 +139,9 @@ def crops_of(suite: Suite, key: str, seed: int | None = None, budget: Training |
     run, budget = suite.run(key), budget or suite.training_of(key)
     sets = budget.sets or [name for name in suite.collection(run.train) if name != run.validation]
     pairs = [pair for pair in read_pairs(suite, run.train) if pair.dataset in sets]
-    return Crops(
-        pairs, Priors(suite, run.prior.train), needs_of(suite, key), budget.crop, run.seeds[0] if seed is None else seed
-    )
+    first, room = run.seeds[0], KEPT // max(1, budget.workers)
+    needs = needs_of(suite, key)
+    return Crops(pairs, Priors(suite, run.prior.train), needs, budget.crop, first if seed is None else seed, room)
 
 
 def start(suite: Suite, key: str, seed: int) -> nn.Module:

@@ -166,3 +166,16 @@ def test_cosine_starts_ends_and_halves_where_torch_does(small):
         assert learning_rate(iteration, budget) == pytest.approx(schedule.get_last_lr()[0], rel=1e-6)
         optimiser.step()
         schedule.step()
+
+
+def test_what_is_kept_in_memory_stays_within_its_room_and_changes_no_crop(small):
+    """Room for nothing, for one pair of three, and for all give the same crops."""
+    crops = [crops_of(small, "map") for _ in range(3)]
+    crops[0].pairs = crops[1].pairs = crops[2].pairs = crops[0].pairs * 2
+    one = loop._size(crops[0]._read(0))
+    crops[1]._room, crops[2]._room = 0, int(1.5 * one)
+    for n in range(8):
+        items = [source[n] for source in crops]
+        assert all(torch.equal(items[0][name], item[name]) for item in items for name in item)
+    assert [len(source._kept) for source in crops] == [len(crops[0].pairs), 1, 1]
+    assert crops[2]._room == int(1.5 * one) - one
