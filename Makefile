@@ -5,15 +5,17 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 unexport PYTHONDONTWRITEBYTECODE
 RUN := $(UV) run
 
-.PHONY: help demo test lab check lock clean
+.PHONY: help demo reproduce test lab check lock clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo   rerun SAM-Deblur's ablation on real photographs; the page is results/demo/report.html"
-	@echo "make test   run the tests"
-	@echo "make lab    open the notebooks in JupyterLab"
-	@echo "make check  lint, types, locks"
-	@echo "make lock   renew requirements*.txt"
+	@echo "make demo        rerun SAM-Deblur's ablation on real photographs; the page is results/demo/report.html"
+	@echo "make reproduce   reprint SPT's rows from official weights and tune SPT; results/reproduce/report.html"
+	@echo "make suite/NAME  run suites/NAME, e.g. suite/spt-alpha; results/NAME/report.html"
+	@echo "make test        run the tests"
+	@echo "make lab         open the notebooks in JupyterLab"
+	@echo "make check       lint, types, locks"
+	@echo "make lock        renew requirements*.txt"
 
 .uv/bin/uv:
 	@echo "bringing uv into .uv/"
@@ -24,6 +26,12 @@ help:
 demo: | $(UV)
 	@$(RUN) dvc repro
 	@echo "the report: $(CURDIR)/results/demo/report.html"
+
+reproduce: suite/reproduce
+
+suite/%: | $(UV)
+	@cd suites/$* && $(if $(filter .uv/%,$(UV)),../../)$(RUN) dvc repro
+	@echo "the report: $(CURDIR)/results/$*/report.html"
 
 test: | $(UV)
 	@$(RUN) --extra dev pytest

@@ -59,8 +59,8 @@ def _lines(suite: Suite, group: str, key: str, curve: pd.DataFrame, target: floa
         reached = int(rows.loc[rows["validation_psnr"] >= target, "iteration"].min())
         share = reached / record["training"]["iterations"]
         seconds = round(share * record["seed_seconds"][f"seed{seed}"], 1)
-        facts = (group, key, record["label"], seed, target, reached, seconds)
-        facts += (best["validation_psnr"], int(best["iteration"]), record["trained_parameters"])
+        when = (target, reached, seconds, best["validation_psnr"], int(best["iteration"]))
+        facts = (group, key, record["label"], seed, *when, record["trained_parameters"])
         lines.append(dict(zip(COLUMNS, facts, strict=True)))
     return lines
 

@@ -299,3 +299,31 @@ def report(suite: Suite) -> HTML:
     path = suite.results / "report.html"
     size = Path(path).stat().st_size / 1e6
     return HTML(f'<a href="file://{escape(str(path))}">{escape(path.name)}</a>, {size:.1f} MB')
+
+
+def audit(paper: str = "", verdict: str = "") -> Any:
+    """What the papers state about themselves and what comes out when it is computed again; of one paper or verdict.
+
+    Raises BenchError, with the nearest name, for an unknown paper or verdict.
+    """
+    from benchlib.contracts import BenchError, nearest
+    from benchlib.papers import papers
+    from benchlib.papers.audit import INCONSISTENT, OPEN, ROUNDING
+    from benchlib.papers.audit import audit as every
+
+    verdicts = (ROUNDING, INCONSISTENT, OPEN)
+    for got, allowed in ((paper, papers()), (verdict, verdicts)):
+        if got and got not in allowed:
+            raise BenchError(f"audit: got {got!r}; {nearest(got, allowed)}")
+    found = every()
+    found = found[found["paper"].eq(paper) | (paper == "")]
+    found = found[found["verdict"].eq(verdict) | (verdict == "")]
+    return found.style.hide(axis="index").set_properties(**{"white-space": "normal", "text-align": "left"})
+
+
+def audit_counts() -> pd.DataFrame:
+    """How many statements were checked, by paper and verdict."""
+    from benchlib.papers.audit import audit as every
+
+    checks = every(all=True)
+    return pd.crosstab(checks["paper"], checks["verdict"])
