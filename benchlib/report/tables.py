@@ -631,10 +631,13 @@ def reproduction_text(frame: pd.DataFrame) -> pd.DataFrame:
 
 def reproduction_note(paper: str, table: str) -> str:
     """The line that stands over published and ours."""
+    numbers = published(paper)
+    budgets = numbers[numbers["metric"] == "iterations"]
+    said = ", ".join(f"{cell.row} {float(cell.printed):,.0f}" for cell in budgets.itertuples() if cell.printed)
     return (
         f"{paper}, Table {table}: published, and measured here on the data sets of the same name. Difference: ours "
         "minus published. Gain: to the reference run, published and ours, ours with its 95 % interval."
-    )
+    ) + (f" Iterations are ours; the paper's (its Table {budgets['table'].iloc[0]}): {said}." if said else "")
 
 
 Part = tuple[pd.DataFrame, pd.DataFrame, str]  # a table of text, its bold cells, the line over it
