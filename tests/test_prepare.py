@@ -79,3 +79,26 @@ def test_rows_that_came_with_a_clone_do_not_pass_for_an_evaluation(small):
     pipeline.open_suite(str(small.folder / "params.yaml"), "tables")
     for run in small.runs:
         assert list((small.work / "restored" / run).rglob("*.png")), run
+
+
+def test_weights_are_kept_as_safetensors_under_their_names_with_where_they_came_from(tmp_path, monkeypatch):
+    import torch
+    from safetensors.torch import load_file
+
+    from benchlib import assets
+    from benchlib.prepare import make_weights
+    from benchlib.records import read_json
+
+    params = small_params()
+    params["weights"]["official"] = {"asset": "imdn-x4"}
+    suite = load_params(write_params(tmp_path, params))
+    torch.save({"module.a.weight": torch.arange(6.0).reshape(2, 3), "module.a.bias": torch.ones(2)}, tmp_path / "w.pth")
+    monkeypatch.setattr(assets, "fetch", lambda name: tmp_path / "w.pth")
+    report = make_weights(suite, "official")
+    kept = load_file(suite.work / "weights" / "official" / "weights.safetensors")
+    assert torch.equal(kept["a.weight"], torch.arange(6.0).reshape(2, 3)) and set(kept) == {"a.weight", "a.bias"}
+    assert report == read_json(suite.work / "weights" / "official" / "weights.json")
+    assert (report["asset"], report["parameters"], report["tensors"]) == ("imdn-x4", 8, 2)
+    assert report["source"][0].endswith("IMDN_x4.pth") and report["licence"] and len(report["sha256"]) == 64
+    make_weights(suite, "random")
+    assert [file.name for file in (suite.work / "weights" / "random").iterdir()] == ["weights.json"]

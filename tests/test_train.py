@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import small_params, write_params
-from safetensors.torch import load_file
+from conftest import run, small_params, write_params
+from safetensors.torch import load_file, save_file
 
 import benchlib.train as loop
 from benchlib.contracts import BenchError
@@ -179,3 +179,52 @@ def test_what_is_kept_in_memory_stays_within_its_room_and_changes_no_crop(small)
         assert all(torch.equal(items[0][name], item[name]) for item in items for name in item)
     assert [len(source._kept) for source in crops] == [len(crops[0].pairs), 1, 1]
     assert crops[2]._room == int(1.5 * one) - one
+
+
+def test_a_run_starts_from_another_s_weights_of_its_seed_or_its_first(tmp_path):
+    params = small_params()
+    params["runs"]["no-prior"]["seeds"] = [3, 4]
+    params["runs"]["tuned"] = run({"name": "none"}, init="runs/no-prior", seeds=[4, 5])
+    suite = load_params(write_params(tmp_path, params))
+    (suite.work / "runs" / "no-prior").mkdir(parents=True)
+    for seed in (3, 4):
+        model = loop.build_model(suite, "no-prior")
+        with torch.no_grad():
+            for p in model.parameters():
+                p.fill_(seed)
+        save_file(model.state_dict(), suite.work / "runs" / "no-prior" / f"seed{seed}.safetensors")
+    for seed, source in ((4, 4), (5, 3)):
+        assert all((p == source).all() for p in loop.start(suite, "tuned", seed).parameters())
+
+
+def test_weights_that_do_not_fit_are_refused_in_one_line(tmp_path):
+    params = small_params()
+    params["weights"]["other"] = {"asset": "mobilesam-decoder"}
+    params["runs"]["tuned"] = run({"name": "none"}, init="weights/other")
+    suite = load_params(write_params(tmp_path, params))
+    (suite.work / "weights" / "other").mkdir(parents=True)
+    save_file({"intro.weight": torch.zeros(1)}, suite.work / "weights" / "other" / "weights.safetensors")
+    with pytest.raises(BenchError, match=r"runs.tuned.init: weights/other does not fit .*nafnet.*Missing key") as error:
+        loop.start(suite, "tuned", 0)
+    assert "\n" not in str(error.value)
+
+
+def test_the_best_validation_is_kept_start_included(small, monkeypatch):
+    """Three validations of four are worse than the start: the start is what is saved, and the record says so."""
+    figures = iter([20.0, 19.0, 20.5, 18.0])
+    monkeypatch.setattr(loop, "validation_psnr", lambda *_, **__: next(figures))
+    params = small_params()
+    params["runs"]["no-prior"]["training"] = {"keep": "best", "validate_every": 2}
+    suite = load_params(write_params(small.folder, params))
+    record = train(suite, "no-prior")
+    assert record["kept"] == {"seed0": {"iteration": 4, "validation": 20.5}}
+    figures = iter([20.0, 19.0, 19.5, 18.0])
+    record = train(suite, "no-prior")
+    assert record["kept"] == {"seed0": {"iteration": 0, "validation": 20.0}}
+    start = loop.start(suite, "no-prior", 0).state_dict()
+    assert all(torch.equal(value, start[name]) for name, value in weights(suite, "no-prior").items())
+
+
+def test_the_rate_is_halved_every_so_often(small):
+    budget = small.training.model_copy(update={"schedule": "halve", "halve_every": 5, "lr": 0.8})
+    assert [learning_rate(i, budget) for i in (0, 4, 5, 9, 10, 15)] == [0.8, 0.8, 0.4, 0.4, 0.2, 0.1]
