@@ -138,7 +138,7 @@ def test_an_image_named_twice_or_unknown_is_refused():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"images": []}, {"copies": 0}, {"tile": 1}, {"seed": -1}, {"shrink_jpeg": 0}, {"part": [1]}, {"part": [-1, 2]}],
+    [{"copies": 0}, {"tile": 1}, {"seed": -1}, {"shrink_jpeg": 0}, {"part": [1]}, {"part": [-1, 2]}],
 )
 def test_settings_out_of_range_are_refused(settings):
     check = TypeAdapter(photographs.Config)
@@ -211,6 +211,19 @@ def test_a_set_s_copies_and_small_photographs_are_left_out(sets):
     assert names_of(images=["t"]) == ["a", "c"]
     Image.new("RGB", (9, 6)).save(first)
     assert names_of(images=["t"], min_side=7) == ["b", "c"]
+
+
+def test_a_folder_of_one_s_own_photographs_is_degraded_like_a_set(tmp_path):
+    for i in range(2):
+        (tmp_path / "mine").mkdir(exist_ok=True)
+        Image.new("RGB", (9, 7), (40 * i, 0, 0)).save(tmp_path / "mine" / f"p{i}.png")
+    own = photographs.Config(degrade={"name": "x"}, path=str(tmp_path / "mine"))
+    assert [(p.image, p.source) for p in photographs.images(own)] == [("p0", "mine/p0"), ("p1", "mine/p1")]
+    for settings in ({}, {"path": str(tmp_path / "mine"), "images": ["coffee"]}):
+        with pytest.raises(BenchError, match="give `images`, names of the catalogue, or `path`"):
+            photographs.images(photographs.Config(degrade={"name": "x"}, **settings))
+    with pytest.raises(BenchError, match="no such folder"):
+        photographs.images(photographs.Config(degrade={"name": "x"}, path=str(tmp_path / "absent")))
 
 
 def test_parts_share_no_photograph_cover_all_and_are_a_fair_sample(sets):

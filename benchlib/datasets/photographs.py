@@ -6,7 +6,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -17,7 +17,7 @@ from pydantic import Field
 from benchlib import assets
 from benchlib.contracts import BenchError
 from benchlib.files import progress, sha256
-from benchlib.imageio import read_image, write_lq, write_png
+from benchlib.imageio import image_files, read_image, write_lq, write_png
 from benchlib.seeding import name_rng, name_seed
 
 Degrade = Callable[[np.ndarray, np.random.Generator, np.ndarray | None], np.ndarray]
@@ -27,8 +27,9 @@ Part = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_leng
 
 @dataclass(frozen=True)
 class Config:
-    images: Annotated[list[str], Field(min_length=1)]  # catalogue names, of single photographs or of whole sets
     degrade: dict[str, Any]  # `name` of a file in benchlib/degrade, and its settings
+    images: list[str] = field(default_factory=list)  # catalogue names, of single photographs or of whole sets
+    path: str | None = None  # in their place, a folder of one's own photographs; relative to params.yaml
     part: Part | None = None  # [start, stop): these positions of all the photographs in a fixed, shuffled order
     min_side: Annotated[int, Field(ge=1)] = 1  # pixels; smaller ones of a set are left out before `part` counts
     tile: Annotated[int, Field(ge=16)] | None = None  # pixels; cut into tiles of at least this side; None: whole
@@ -52,16 +53,23 @@ def images(config: Config) -> list[Photograph]:
     gets its set's name before it. A set's file that is another's copy (T91 has a pair) is left out, so that no
     photograph stands in two parts. Raises BenchError for a name given twice or a part that is empty or out of range.
     """
+    if bool(config.images) == bool(config.path):
+        raise BenchError("photographs: give `images`, names of the catalogue, or `path`, a folder of your own")
     twice = sorted({name for name in config.images if config.images.count(name) > 1})
     if twice:
         raise BenchError(f"photographs: {', '.join(twice)} given twice; use `copies` for several degradations")
     found: dict[str, Photograph] = {}
-    for name in config.images:
-        files = assets.images(name)
-        for path in _distinct(files, config.min_side) if len(files) > 1 else files:
-            source = name if len(files) == 1 else f"{name}/{path.stem}"
-            image = _free(found, name if len(files) == 1 else path.stem, name)
+    lists = [(name, assets.images(name)) for name in config.images]
+    if config.path:
+        lists = [(Path(config.path).name, image_files(config.path))]
+    for name, files in lists:
+        single = len(files) == 1 and not config.path
+        for path in files if single else _distinct(files, config.min_side):
+            source = name if single else f"{name}/{path.stem}"
+            image = _free(found, name if single else path.stem, name)
             found[image.lower()] = Photograph(image, source, path)
+    if not found:
+        raise BenchError(f"photographs: {config.path}: no image of at least {config.min_side} pixels; add some")
     if config.part is None:
         return list(found.values())
     start, stop = config.part
