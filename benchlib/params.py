@@ -112,14 +112,15 @@ class Control(Model):
     """Runs that together say what a prior itself adds: the gain of ``prior`` over ``base``, in steps (see README).
 
     base -> trained (further training, nothing else) -> zeroed (the method's parameters, its prior zeroed) ->
-    segmentation (superpixels in the prior's place) -> prior. ``trained`` is None where base has had the same training.
+    segmentation (superpixels in the prior's place) -> prior. ``trained`` is None where base has had the same training,
+    ``segmentation`` where no such run is wanted: the last step then is all that masks add.
     """
 
     label: str
     base: Name
     trained: Name | None = None
     zeroed: Name
-    segmentation: Name
+    segmentation: Name | None = None
     prior: Name
     others: list[Name] = Field([], description="shown beside, no step: another image's prior, other superpixels")
 

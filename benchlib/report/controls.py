@@ -28,6 +28,7 @@ STEPS = ("further training", "extra parameters", "any segmentation")  # and the 
 def chain(suite: Suite, control: Control) -> list[tuple[str, str]]:
     """(step, the run it leads to) from the base, whose step is empty, to the prior."""
     name = suite.prior(suite.run(control.prior).prior.test).prior["name"].upper()
+    name = name if control.segmentation else f"segmentation by {name}"
     runs = (control.base, control.trained, control.zeroed, control.segmentation, control.prior)
     return [(step, run) for step, run in zip(("", *STEPS, name), runs, strict=True) if run]
 
