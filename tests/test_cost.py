@@ -5,6 +5,7 @@ import math
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import run
@@ -156,3 +157,19 @@ def test_table_has_a_row_for_every_compared_run_and_says_why_one_is_empty(small)
     assert rows["note"].tolist()[:2] == ["", ""] and "prior.json: not there" in rows.loc["map", "note"]
     assert math.isnan(rows.loc["map", "parameters"]) and rows.loc["no-prior", "parameters"] > 0
     json.dumps(cost(small, "no-prior"))  # plain data
+
+
+def test_written_table_is_the_measured_one_and_names_the_machine(small, monkeypatch):
+    monkeypatch.setattr(module, "compared", lambda suite: ["no-prior", "map"])
+    (small.work / "priors" / "sam-test" / "prior.json").unlink()
+    paths = module.make(small)
+    assert sorted(paths) == ["cost.csv", "cost.md", "cost.tex"]
+    rows = pd.read_csv(paths["cost.csv"]).set_index("run")
+    parameters = rows.loc["no-prior", "parameters"]
+    assert parameters == sum(p.numel() for p in build_model(small, "no-prior").parameters())
+    shown = paths["cost.md"].read_text()
+    assert f"| no-prior | {parameters / 1e6:.3f} | {parameters / 1e6:.3f} |" in shown
+    assert rows.loc["no-prior", "hardware"] in shown and "shake-blur/chelsea" in shown
+    map_line = next(line for line in shown.splitlines() if line.startswith("| map "))
+    assert map_line.count("| - ") >= 7 and "prior.json: not there" in map_line
+    assert r"\begin{table*}" in paths["cost.tex"].read_text()

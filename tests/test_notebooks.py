@@ -12,7 +12,7 @@ from benchlib.contracts import BenchError
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
-PICTURES = {"10_fetch": 1, "20_priors": 1, "30_train": 2, "40_evaluate": 1, "50_tables": 4}
+PICTURES = {"10_fetch": 1, "20_priors": 1, "30_train": 2, "40_evaluate": 1, "50_tables": 4, "explore": 2}
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,11 @@ from torch import nn
 
 from benchlib.contracts import BenchError
 from benchlib.evaluate import uses_tlc
-from benchlib.files import progress
+from benchlib.files import new_file, progress
 from benchlib.imageio import read_lq
 from benchlib.params import Evaluation, configure
 from benchlib.records import Pair, hardware, read_json, read_pairs
-from benchlib.report.tables import compared, label
+from benchlib.report.tables import compared, label, latex, markdown
 from benchlib.restore import Priors, build_model, device_at_hand, needs_of, restore
 
 if TYPE_CHECKING:
@@ -97,6 +98,67 @@ def table(suite: Suite) -> pd.DataFrame:
         except BenchError as error:
             rows.append({"run": key, "label": label(suite, key), "note": str(error)})
     return pd.DataFrame(rows)
+
+
+def make(suite: Suite) -> dict[str, Path]:
+    """Measure, and write ``tables/cost.{csv,md,tex}`` under the suite's results; return the paths by name.
+
+    The CSV is ``table``; Markdown and LaTeX show its main columns.
+    """
+    import pandas as pd
+
+    frame = table(suite)
+    shown = text(frame)
+    none = pd.DataFrame(False, shown.index, shown.columns)
+    texts = {
+        "cost.csv": frame.to_csv(index=False, lineterminator="\n"),
+        "cost.md": markdown(shown, none, note(frame)),
+        "cost.tex": latex(shown, none, note(frame)),
+    }
+    for name, written in texts.items():
+        with new_file(suite.results / "tables" / name) as temporary:
+            temporary.write_text(written, encoding="utf-8")
+    return {name: suite.results / "tables" / name for name in texts}
+
+
+SHOWN = {  # column of ``table`` -> (header, its unit's size, digits)
+    "parameters": ("parameters (M)", 1e6, 3),
+    "trained_parameters": ("trained (M)", 1e6, 3),
+    "multiply_adds_per_megapixel": ("multiply-adds (G/MP)", 1e9, 2),
+    "seconds_per_megapixel": ("network (s/MP)", 1.0, 3),
+    "peak_mib_per_megapixel": ("memory (MiB/MP)", 1.0, 0),
+    "prior_seconds_per_megapixel": ("prior (s/MP)", 1.0, 2),
+    "train_seconds": ("training of a seed (s)", 1.0, 0),
+}
+
+
+def text(frame: pd.DataFrame) -> pd.DataFrame:
+    """``table`` as text, its main columns; "-" where a figure was not recorded; why a run was not measured."""
+    import pandas as pd
+
+    lines = []
+    for line in frame.to_dict("records"):
+        shown = {"run": str(line["label"])}
+        for name, (header, size, digits) in SHOWN.items():
+            value = line.get(name, math.nan)
+            shown[header] = "-" if pd.isna(value) else f"{value / size:,.{digits}f}"
+        lines.append(shown | {"prior": str(line.get("prior", "-")), "note": str(line["note"])})
+    result = pd.DataFrame(lines, dtype=object).fillna("-")
+    return result if (result["note"] != "").any() else result.drop(columns="note")
+
+
+def note(frame: pd.DataFrame) -> str:
+    """The line that stands over the table: on which machine and image, and what MP means."""
+    done = frame[frame["note"] == ""]
+    where = "; ".join(dict.fromkeys(f"{line.hardware}, {line.threads:.0f} threads used" for line in done.itertuples()))
+    size = "; ".join(
+        dict.fromkeys(f"{line.dataset}/{line.image}, {line.height:.0f}x{line.width:.0f}" for line in done.itertuples())
+    )
+    trained = "; ".join(dict.fromkeys(name for name in done.get("train_hardware", []) if name))
+    return (
+        f"Cost per megapixel (MP) of the network's input, measured on {where or 'nothing'} ({size or 'no image'}). "
+        f"Prior and training as recorded when they were made{f' (training: {trained})' if trained else ''}."
+    )
 
 
 class _Metered(nn.Module):

@@ -327,3 +327,28 @@ def audit_counts() -> pd.DataFrame:
 
     checks = every(all=True)
     return pd.crosstab(checks["paper"], checks["verdict"])
+
+
+def costs(suite: Suite) -> pd.DataFrame:
+    """The cost table that ``cost.make`` wrote, its main columns."""
+    from benchlib.report import cost
+
+    frame = pd.read_csv(suite.results / "tables" / "cost.csv", keep_default_na=True).fillna({"note": ""})
+    print(cost.note(frame))
+    return cost.text(frame)
+
+
+def protocols(paper: str = "") -> Any:
+    """The protocol of each published table: as stated, as official code has it, as used here; of one paper, or all."""
+    from benchlib.report import ledger
+
+    table = ledger.stated()
+    table = table[table["paper"].eq(paper) | (paper == "")]
+    return table.style.hide(axis="index").set_properties(**{"white-space": "normal", "text-align": "left"})
+
+
+def protocol_effects() -> pd.DataFrame:
+    """What each ambiguity of a protocol is worth on the same images."""
+    from benchlib.report import ledger
+
+    return ledger.effects_text(ledger.effects())
