@@ -29,6 +29,9 @@ ROW = (
 )  # fmt: skip
 
 
+TEXT = dict.fromkeys(("image", "setting", "table", "seed"), str)  # columns that may look like numbers
+
+
 @dataclass(frozen=True)
 class Pair:
     """One degraded image and its reference, as files. ``key`` is ``<set>/<image>``, unique in a collection."""
@@ -78,7 +81,8 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def read_rows(suite: Suite, runs: Iterable[str] | None = None) -> pd.DataFrame:
-    """All rows of a suite (or of the runs named) in one frame, columns as ROW, ``value`` float, in params' order."""
+    """All rows of a suite (or of the runs named) in one frame, columns as ROW, ``value`` float and the rest text, in params'
+    order."""
     import pandas as pd
 
     frames = []
@@ -88,7 +92,7 @@ def read_rows(suite: Suite, runs: Iterable[str] | None = None) -> pd.DataFrame:
         path = suite.results / "rows" / f"{run}.csv"
         if not path.exists():
             raise BenchError(f"{path}: no rows of run '{run}'; run its evaluate stage (dvc repro)")
-        frames.append(pd.read_csv(path, keep_default_na=False, dtype={"image": str, "setting": str, "table": str}))
+        frames.append(pd.read_csv(path, keep_default_na=False, dtype=TEXT))
     return pd.concat(frames, ignore_index=True)
 
 

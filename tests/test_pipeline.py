@@ -22,6 +22,7 @@ def params(iterations: int = 4) -> dict:
     made = small_params()
     made["priors"] = {"none": made["priors"]["none"]}
     plain = {"train": "train", "test": "test", "prior": {"train": "none", "test": "none"}, "backbone": SMALL}
+    plain["init"] = "weights/random"
     made["runs"] = {
         "blurred": plain | {"method": {"name": "identity"}},
         "no-prior": plain | {"method": {"name": "none"}, "training": {"lr": 0.001}},

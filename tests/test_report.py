@@ -7,10 +7,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from report_suite import make_suite, write_numbers, write_pictured
+from report_suite import make_suite, sr_suite, write_enlarging, write_numbers, write_pictured, write_psnr
 
+from benchlib import records
+from benchlib.papers import published
 from benchlib.params import Suite
-from benchlib.report import page, pictures, tables
+from benchlib.report import controls, page, pictures, tables
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -30,24 +32,142 @@ def report(pictured) -> Path:
     return page.make(pictured)
 
 
+@pytest.fixture(scope="module")
+def enlarging(tmp_path_factory) -> Suite:
+    return write_enlarging(tmp_path_factory.mktemp("enlarging"))
+
+
+@pytest.fixture(scope="module")
+def large(enlarging) -> Path:
+    """The page of a super-resolution suite with controls, a second collection, published rows and costs."""
+    return page.make(enlarging)
+
+
+def said(suite: Suite) -> dict:
+    rows = tables.everything(suite)
+    return page.headline(suite, rows, controls.every(suite, rows))
+
+
+# ---------------------------------------------------------------- words
+
+
 def test_the_headline_is_computed_and_claims_no_more(numbers):
-    said = page.headline(numbers, tables.measured(numbers))
-    assert said["verdict"] == "“CAT” has a higher mean PSNR than “No prior” on 1 of 2 test sets."
-    assert said["more"].strip() == "“CAT” is below the degraded input itself on local-blur."
-    assert said["caution"] == "3 test images made from 2 photographs, 1 to 2 seeds a run: no significance claimed."
-    assert said["figures"] == [
-        {"set": "shake-blur", "count": "1 of 2 images better", "difference": "+0.375", "meaning": "better"},
-        {"set": "local-blur", "count": "0 of 1 images better", "difference": "−1.250", "meaning": "worse"},
+    """CAT minus no prior: 1.5 and -0.75 on shake-blur (mean of two seeds each), one image on local-blur."""
+    words = said(numbers)
+    assert words["lead"] == "Not by more than chance."
+    assert words["verdict"] == (
+        "“CAT”, which reads SAM's masks, against “No prior”, in mean PSNR: not more than chance on 1 test set "
+        "(+0.375 dB); no interval on local-blur (one image)."
+    )
+    assert words["cautions"] == [
+        "3 test images; 1 to 2 seeds a run. Where a run has one seed, an interval speaks of images alone, not of "
+        "training once more.",
+        "No control splits the change of “CAT”: what comes of added parameters alone is not known there.",
+        "Below the blurred input itself: “CAT” on local-blur.",
     ]
 
 
-def test_the_page_is_one_small_file_without_addresses(report, pictured):
-    text = report.read_text()
+def test_images_of_one_photograph_are_no_new_photographs(numbers):
+    lines = [("shake-blur", "a", "cat"), ("shake-blur", "b", "cat"), ("local-blur", "c", "dog")]
+    manifest = [dict(zip(("dataset", "image", "source"), line, strict=True)) for line in lines]
+    records.write_table(numbers.work / "data" / "test" / "manifest.csv", manifest[0], manifest)
+    assert said(numbers)["cautions"][0].startswith("3 test images made from 2 photographs; 1 to 2 seeds a run.")
+
+
+def gains(effects: dict[str, list[float]]) -> dict[str, dict[str, list[float]]]:
+    """PSNRs of the runs of a control: 30, 31, ... dB and an effect an image, the same images in two sets."""
+    return {
+        run: {name: [30 + i + e for i, e in enumerate(own)] for name in ("Set5", "Set14")}
+        for run, own in effects.items()
+    }
+
+
+def test_the_answer_is_the_prior_s_own_share_where_a_control_tells_it(tmp_path):
+    """The method gains 0.3 dB on each image; superpixels in SAM's place gain the same but for 0.01 dB up and down."""
+    suite = sr_suite(tmp_path)
+    near = {"spt": [0.30] * 4, "spt-slic": [0.31, 0.29, 0.31, 0.29], "spt-zeroed": [0.25] * 4, "further": [0.2] * 4}
+    write_psnr(suite, gains({"imdn": [0.0] * 4, **near}))
+    words = said(suite)
+    assert words["lead"] == "Not by more than chance."
+    assert (
+        "changes mean PSNR by +0.300 dB [+0.300, +0.300] against “IMDN” on all 8 test images: better, more than chance."
+        in words["verdict"]
+    )
+    assert re.search(
+        r"over any other segmentation is \+0\.000 dB \[−0\.0[01]\d, \+0\.0[01]\d\]: not more than chance",
+        words["verdict"],
+    )
+    rows = tables.everything(suite)
+    [card] = page.answers(suite, rows, controls.every(suite, rows))
+    assert [part["title"] for part in card["parts"]] == [
+        "Whole method, against “IMDN”",
+        "SAM itself, against “SPT, superpixels”",
+    ]
+    assert card["splits"] == [
+        "On all images, of +0.300 dB: further training +0.200, extra parameters +0.050, any segmentation +0.050, "
+        "SAM +0.000."
+    ]
+    write_psnr(suite, gains({"spt": [0.40] * 4}))
+    assert said(suite)["lead"] == "Yes, wherever it was tested."
+    write_psnr(suite, gains({"spt": [0.20] * 4}))
+    assert said(suite)["lead"] == "Better in none of 1 comparison, worse in 1."
+
+
+def test_a_stand_in_for_a_prior_is_no_answer(enlarging):
+    """Even one that no control names."""
+    rows = tables.everything(enlarging)
+    assert page.answering(enlarging.model_copy(update={"controls": {}}), rows) == ["spt"]
+
+
+def test_the_rounded_luma_is_told_from_the_other():
+    frame = tables.pd.DataFrame({"metric": "PSNR", "protocol": ["basicsr-y@4", "matlab-y-rounded@4"]})
+    first, second = (note["text"] for note in page._protocols(frame))
+    assert first.startswith("BT.601 luma, not rounded; 4 px cut off each side; SSIM: 2-D")
+    assert second.startswith("BT.601 luma rounded to whole numbers; 4 px")
+
+
+def test_no_word_of_blur_where_nothing_was_blurred(large):
+    text = large.read_text()
+    before = text[: text.index('id="audit"')]  # what the papers say of themselves follows
+    assert "blur" not in re.sub(r"base64,[A-Za-z0-9+/=]*", "", before)
+
+
+def test_each_published_number_stands_in_its_column(enlarging):
+    """SPT's Table 1 prints all PSNRs first and then all differences; the page groups them by data set."""
+    wide = page._published(enlarging, tables.everything(enlarging), "spt", "1")["wide"]
+    places = [(group["name"], column["text"]) for group in wide["sets"] for column in group["columns"]]
+    printed = published("spt").query("table == '1'").set_index(["row", "dataset", "metric"])["printed"]
+    shown = {
+        (line["label"], *place): cell["text"]
+        for line in wide["lines"]
+        for place, cell in zip(places, line["cells"], strict=True)
+        if cell
+    }
+    assert shown == printed.to_dict()
+    assert len(shown) > 150
+
+
+def test_the_choice_and_the_iteration_kept_are_shown(large):
+    text = large.read_text()
+    how = text[text.index('id="how"') :]
+    assert "800 iterations; 4 crops of 32×32; l1 loss, learning rate 0.0001, halve" in how
+    assert "chosen: sets T91 (validation 30.123 dB)" in how
+    assert "tried: sets BSDS500 (validation 30.012 dB)" in how
+    assert "kept of seed1: iteration 90 (validation 30.123 dB)" in how
+    assert "from weights/imdn" in how
+
+
+# ---------------------------------------------------------------- the file
+
+
+def test_the_page_is_one_small_file_without_addresses(report, large, pictured):
     assert report == pictured.results / "report.html"
-    assert len(text) < 6_000_000
-    assert not re.search(r"""(src|href|srcset|action)=["'](?!data:|#)""", text)
-    assert not re.search(r"@import|url\(", text)
-    assert page.render(pictured, tables.measured(pictured)) == text
+    for path in (report, large):
+        text = path.read_text()
+        assert len(text) < 6_000_000
+        assert not re.search(r"""(src|href|srcset|action)=["'](?!data:|#)""", text)
+        assert not re.search(r"@import|url\(", text)
+    assert page.render(pictured, tables.everything(pictured)) == report.read_text()
 
 
 def test_names_from_data_are_escaped_in_the_page(report):
@@ -75,6 +195,10 @@ def test_a_page_without_pictures_is_made_from_rows_alone(numbers, tmp_path):
     assert "not run: <code>dvc repro evaluate@no-prior</code>" in text
     assert "Nothing to compare yet" in text
     assert 'id="compare"' not in text
+    assert 'id="cost"' not in text
+
+
+# ---------------------------------------------------------------- in a browser
 
 
 @pytest.fixture(scope="module")
@@ -91,11 +215,10 @@ def browser():
         browser.close()
 
 
-@pytest.fixture(params=["light", "dark"])
-def opened(browser, report, request):
+def watched(browser, report: Path, scheme: str):
     """(page, requests that left the file, console errors): desktop in light, a phone in dark."""
-    size = {"width": 1280, "height": 900} if request.param == "light" else {"width": 390, "height": 844}
-    context = browser.new_context(color_scheme=request.param, viewport=size)
+    size = {"width": 1280, "height": 900} if scheme == "light" else {"width": 390, "height": 844}
+    context = browser.new_context(color_scheme=scheme, viewport=size)
     sheet, left, errors = context.new_page(), [], []
 
     def guard(route):
@@ -114,13 +237,29 @@ def opened(browser, report, request):
     context.close()
 
 
+@pytest.fixture(params=["light", "dark"])
+def opened(browser, report, request):
+    yield from watched(browser, report, request.param)
+
+
+@pytest.fixture
+def sheet(browser, large):
+    """The super-resolution page on a desktop."""
+    for page_, _, errors in watched(browser, large, "light"):
+        yield page_
+        assert errors == []
+
+
 def use(sheet) -> None:
     """Touch every control once."""
     sheet.locator("#masks").check()
     for control in ("#scene", "#left", "#right"):
         for value in sheet.locator(f"{control} option").evaluate_all("options => options.map(o => o.value)"):
             sheet.locator(control).select_option(value)
-    sheet.locator("summary").first.click()
+    for summary in sheet.locator("summary").all():
+        summary.click()
+    sheet.evaluate("document.querySelectorAll('button').forEach(button => button.click())")
+    sheet.locator("#audit select").first.select_option("spt")
 
 
 def test_nothing_is_requested_and_nothing_errs(opened):
@@ -134,7 +273,7 @@ def test_nothing_is_requested_and_nothing_errs(opened):
 
 def test_the_slider_moves_the_clip_by_keyboard_and_pointer(opened):
     sheet, _, _ = opened
-    edge = "parseFloat(getComputedStyle(document.getElementById('image-right')).clipPath.split(' ')[3])"
+    edge = "parseFloat(getComputedStyle(document.getElementById('right-half')).clipPath.split(' ')[3])"
     assert sheet.evaluate(edge) == 50
     slider = sheet.locator("#slider")
     slider.focus()
@@ -152,12 +291,16 @@ def test_the_slider_moves_the_clip_by_keyboard_and_pointer(opened):
 def test_masks_are_toggled(opened):
     sheet, _, _ = opened
     overlay = sheet.locator("#overlay")
+    views = sheet.locator("#views .mask")
     assert not overlay.is_visible()
     sheet.locator("#masks").check()
     assert overlay.is_visible()
+    assert views.count() == sheet.locator("#views figure").count() == 5
+    assert all(view.is_visible() for view in views.all())
     assert re.fullmatch(r"\d+ masks in colours", overlay.get_attribute("alt"))
     sheet.locator("#masks").uncheck()
     assert not overlay.is_visible()
+    assert not any(view.is_visible() for view in views.all())
 
 
 def test_image_and_method_can_be_chosen(opened, pictured):
@@ -181,17 +324,28 @@ def test_the_page_does_not_scroll_sideways(opened):
     assert sheet.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
-def test_axe_finds_no_serious_violation(opened):
+def serious(sheet) -> list:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-    sheet, _, _ = opened
     use(sheet)
-    found = axe.Axe().run(sheet).response["violations"]
-    serious = [
+    return [
         (violation["id"], [node["html"][:120] for node in violation["nodes"]])
-        for violation in found
+        for violation in axe.Axe().run(sheet).response["violations"]
         if violation["impact"] in ("serious", "critical")
     ]
-    assert serious == []
+
+
+def test_axe_finds_no_serious_violation(opened):
+    assert serious(opened[0]) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_violation_where_every_section_is_there(browser, large, scheme):
+    for sheet, left, errors in watched(browser, large, scheme):
+        assert serious(sheet) == []
+        assert (left, errors) == ([], [])
+        assert sheet.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        ids = sheet.locator("[id]").evaluate_all("nodes => nodes.map(node => node.id)")
+        assert len(ids) == len(set(ids))
 
 
 def test_headings_follow_each_other_without_a_gap(opened):
@@ -199,3 +353,133 @@ def test_headings_follow_each_other_without_a_gap(opened):
     levels = sheet.locator("h1, h2, h3").evaluate_all("nodes => nodes.map(node => Number(node.tagName[1]))")
     assert levels[0] == 1
     assert all(later - earlier <= 1 for earlier, later in pairwise(levels))
+
+
+def column(sheet, table: str, number: int) -> list[str]:
+    rows = sheet.locator(f"#{table} tbody tr")
+    return rows.evaluate_all(f"rows => rows.map(row => row.cells[{number}].firstChild.textContent)")
+
+
+def test_a_table_sorts_by_numbers_and_leaves_what_is_missing_last(sheet):
+    """Seconds 9.5, 10.25 and 100 would sort otherwise as text; IMDN has no trained parameters."""
+    head = sheet.locator("#t-cost thead th").nth(4)
+    button = head.get_by_role("button", name="Network, s per megapixel")
+    assert head.get_attribute("aria-sort") is None
+    button.click()
+    assert head.get_attribute("aria-sort") == "descending"
+    assert column(sheet, "t-cost", 4) == ["100", "10.2", "9.5"]
+    button.press("Enter")
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert column(sheet, "t-cost", 4) == ["9.5", "10.2", "100"]
+    trained = sheet.locator("#t-cost thead th").nth(2).get_by_role("button")
+    for way in ("descending", "ascending"):
+        trained.press("Space")
+        assert sheet.locator("#t-cost thead th").nth(2).get_attribute("aria-sort") == way
+        assert column(sheet, "t-cost", 2)[-1] == "–"
+    assert sheet.locator("#t-cost [aria-sort]").count() == 1
+    sheet.locator("#t-cost thead th").first.get_by_role("button").click()
+    assert column(sheet, "t-cost", 0) == ["IMDN", "IMDN, trained on", "SPT"]
+
+
+def test_the_measured_table_sorts_under_its_two_lines_of_heads(sheet):
+    table = sheet.locator("#measured table").first
+    table.locator("button.sort").nth(3).click()  # method, Set5, Set14, Average
+    values = table.locator("tbody tr").evaluate_all("rows => rows.map(row => Number(row.cells[3].dataset.v))")
+    assert values == sorted(values, reverse=True)
+    assert len(set(values)) == 7
+    assert table.locator("tbody tr").last.locator("th").inner_text().startswith("bicubic")
+
+
+def test_a_table_filters_by_words_and_choices_and_counts(sheet):
+    tools = sheet.locator('.tools[data-table="t-audit"]')
+    rows = sheet.locator("#t-audit tbody tr")
+    most, count = rows.count(), tools.locator("output")
+    assert count.inner_text() == f"{most} of {most} lines"
+    tools.get_by_role("searchbox").fill("ours bsd68")
+    shown = [row.inner_text().lower() for row in rows.all() if row.is_visible()]
+    assert 0 < len(shown) < most
+    assert all("ours" in text and "bsd68" in text for text in shown)
+    assert count.inner_text() == f"{len(shown)} of {most} lines"
+    tools.get_by_role("searchbox").fill("")
+    tools.get_by_label("Paper").select_option("spt")
+    tools.get_by_label("Verdict").select_option("inconsistent")
+    shown = [row for row in rows.all() if row.is_visible()]
+    assert {row.locator("th").inner_text() for row in shown} == {"spt"}
+    assert {row.locator("td").nth(4).inner_text() for row in shown} == {"inconsistent"}
+    assert count.inner_text() == f"{len(shown)} of {most} lines"
+    assert not sheet.locator("#t-rounding").is_visible()
+
+
+PLACES = """nodes => nodes.map(image => {
+  const view = image.closest(".view").getBoundingClientRect(), box = image.getBoundingClientRect();
+  return [box.width / view.width, (view.left - box.left) / box.width, (view.top - box.top) / box.height];
+})"""
+
+
+def places(sheet) -> list[float]:
+    """Zoom, left and top edge of every picture of the scene; one answer, since all agree."""
+    found = sheet.locator("#stage img, #views img").evaluate_all(PLACES)
+    shown = [place for place in found if place[0]]
+    assert len(shown) >= 10
+    for place in shown:
+        assert place == pytest.approx(shown[0], abs=2e-3)
+    return shown[0]
+
+
+def test_one_zoom_moves_all_views_of_a_scene(sheet):
+    zoom = lambda name: sheet.get_by_role("button", name=name, exact=True)  # noqa: E731
+    assert places(sheet) == pytest.approx([1, 0, 0])
+    zoom("Zoom in").click()
+    assert places(sheet) == pytest.approx([1.5, 1 / 6, 1 / 6], abs=1e-3), "about the middle"
+    zoom("Move right").click()
+    assert places(sheet) == pytest.approx([1.5, 1 / 6 + 0.2 / 1.5, 1 / 6], abs=1e-3)
+    zoom("Move right").click()
+    assert places(sheet) == pytest.approx([1.5, 1 / 3, 1 / 6], abs=1e-3), "no further than the edge"
+    stage = sheet.locator("#stage")
+    stage.press("ArrowDown")
+    assert places(sheet) == pytest.approx([1.5, 1 / 3, 1 / 6 + 0.2 / 1.5], abs=1e-3)
+    stage.press("+")
+    assert places(sheet)[0] == pytest.approx(2.25, abs=1e-3)
+    stage.press("0")
+    assert places(sheet) == pytest.approx([1, 0, 0])
+    view = sheet.locator("#views .view").first
+    box = view.bounding_box()
+    view.scroll_into_view_if_needed()
+    box = view.bounding_box()
+    sheet.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 0.5 * box["height"])
+    sheet.keyboard.down("Control")
+    sheet.mouse.wheel(0, -200)
+    sheet.keyboard.up("Control")
+    sheet.wait_for_function("document.getElementById('viewer').classList.contains('zoomed')")
+    size, left, _ = places(sheet)
+    assert left == pytest.approx(0.25 * (1 - 1 / size), abs=5e-3), "the point under the pointer stays"
+    sheet.mouse.down()
+    sheet.mouse.move(box["x"] + 0.15 * box["width"], box["y"] + 0.5 * box["height"], steps=3)
+    sheet.mouse.up()
+    assert places(sheet)[1] == pytest.approx(left + 0.1 / size, abs=5e-3)
+    edge = sheet.evaluate("getComputedStyle(document.getElementById('right-half')).clipPath.split(' ')[3]")
+    assert edge == "50%)", "the divider stays"
+    zoom("Whole image").click()
+    assert places(sheet) == pytest.approx([1, 0, 0])
+
+
+def test_the_crop_of_the_figures_is_found_in_the_viewer(sheet, enlarging):
+    sheet.get_by_role("button", name="Where they differ most").click()
+    scene = pictures.choose(enlarging, tables.measured(enlarging), by_set=True)[0]
+    window = pictures.crop_window(scene.layers["imdn"], scene.layers["spt"], 80)
+    expected = [200 / 80, window[1].start / 240, window[0].start / 200]
+    assert places(sheet) == pytest.approx(expected, abs=2e-3)
+
+
+def test_the_views_stand_in_order_input_methods_sharp(sheet):
+    captions = [text.split("\n")[0] for text in sheet.locator("#views figcaption").all_inner_texts()]
+    assert captions[0] == "input (bicubic)"
+    assert captions[1:-1] == [
+        "IMDN",
+        "IMDN, trained on",
+        "SPT",
+        "SPT, prior zeroed",
+        "SPT, superpixels",
+        "SPT, another image's",
+    ]
+    assert captions[-1] == "sharp"

@@ -1,7 +1,8 @@
 """The report: one HTML file that needs nothing else, not even a network.
 
 Floor 4. ``page.html.jinja`` is the page; what stands in it is collected here as plain dictionaries and escaped there.
-Images are embedded; previews are JPEG, every number was measured on the lossless files.
+Nothing is measured or trained here: figures come from rows, tables, records and the papers' own numbers. Images are
+embedded; previews may be JPEG, every number was measured on the lossless files.
 """
 
 from __future__ import annotations
@@ -20,17 +21,29 @@ from PIL import Image
 from benchlib.files import new_file
 from benchlib.metrics import protocol
 from benchlib.papers import bibtex
-from benchlib.records import read_json
-from benchlib.report import pictures, plots, tables
+from benchlib.papers.audit import ROUNDING, audit
+from benchlib.records import read_json, read_table
+from benchlib.report import controls, ledger, pictures, plots, tables
 from benchlib.report.pictures import INPUT, MASKS, SHARP
-from benchlib.report.tables import Column
+from benchlib.report.tables import AVERAGE, Column
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from benchlib.params import Suite
 
 HERE = Path(__file__).parent
 SIDES = (720, 560, 448, 360, 280)  # longest side of a preview, pixels: the largest that keeps within the budget
-PREVIEW_BYTES = 3_500_000  # of all previews, encoded
+PREVIEW_BYTES = 6_000_000  # of all previews, encoded
+PRIORS = {"sam": "SAM's masks"}  # a prior's name in plain words
+CHANCE = {
+    "better": "better, more than chance",
+    "worse": "worse, more than chance",
+    "open": "not more than chance",
+    "same": "no change",
+    "single": "no interval: one image",
+}
+Cell = dict[str, Any]  # one cell of a table: see ``_cell``
 
 
 def make(suite: Suite, path: Path | None = None) -> Path:
@@ -39,48 +52,60 @@ def make(suite: Suite, path: Path | None = None) -> Path:
     Raises BenchError if no compared run has rows, or an image or mask file that the page shows is not there.
     """
     path = Path(path) if path else suite.results / "report.html"
-    text = render(suite, tables.measured(suite))
+    text = render(suite, tables.everything(suite))
     with new_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
 
 
 def render(suite: Suite, rows: pd.DataFrame) -> str:
-    """The page as text."""
-    main = tables.main_columns(rows)
-    rest = [column for column in tables.columns(rows) if column not in main]
-    scenes = pictures.choose(suite, rows, by_set=True)
-    template = _environment().get_template("page.html.jinja")
-    return template.render(
+    """The page as text; ``rows`` are those of all shown test collections (``tables.everything``).
+
+    Pictures and plots are of the first collection, which has the most runs.
+    """
+    steps, beside = controls.every(suite, rows), tables.reproduction(suite, rows)
+    main = tables.of(suite, rows)
+    scenes = pictures.choose(suite, main, by_set=True) if len(main) else []
+    citations = dict.fromkeys(paper for paper, _ in tables.suite_tables(suite))
+    focus = pictures.focus(suite, main)
+    return _environment().get_template("page.html.jinja").render(
         css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         js=Markup((HERE / "page.js").read_text(encoding="utf-8")),
         suite=suite.suite,
-        tasks=sorted({suite.run(run).task for run in tables.compared(suite)}),
-        headline=headline(suite, rows),
-        cards=_cards(suite, rows),
-        baseline=_label(suite, tables.baseline(suite)),
-        focus=_label(suite, pictures.focus(suite, rows)),
-        main=_measured(suite, rows, main),
-        rest=_measured(suite, rows, rest) if rest else None,
-        published=[_published(suite, *at) for at in tables.suite_tables(suite)],
-        viewer=_viewer(suite, rows, scenes),
-        crops=_crops(suite, rows),
-        error_scale=pictures.ERROR_SCALE,
-        plots=_plots(suite, rows),
-        provenance=_provenance(suite, rows),
+        tasks=sorted({suite.run(run).task for runs in tables.collections(suite).values() for run in runs}),
+        headline=headline(suite, rows, steps),
+        answers=answers(suite, rows, steps),
+        controls=_controls(suite, steps),
+        cards=_cards(suite, main) if len(main) else [],
+        measured=[_collection(suite, rows, name) for name in tables.measured_collections(suite, rows)],
+        measures={metric for metric, _ in tables.columns(rows)},
         protocols=_protocols(rows),
-        drop=suite.evaluation.mcr_drop,
-        citations=[bibtex(paper) for paper in dict.fromkeys(paper for paper, _ in tables.suite_tables(suite))],
+        drop=f"{suite.evaluation.mcr_drop:g}",
+        degraded=_degraded(suite),
+        reproduced=_reproduced(suite, beside),
+        published=[_published(suite, rows, *at) for at in tables.suite_tables(suite)],
+        focus=_label(suite, focus),
+        reference=_label(suite, tables.reference(suite, focus) if focus else None),
+        viewer=_viewer(suite, main, scenes),
+        crops=_crops(suite, main) if len(main) else [],
+        error_scale=f"{pictures.ERROR_SCALE:g}",
+        plots=_plots(suite, rows, steps) if len(main) else [],
+        cost=_cost(suite),
+        audit=_audit(),
+        ledger=_ledger(suite),
+        provenance=_provenance(suite, rows),
+        citations=[bibtex(paper) for paper in citations],
         revisions=", ".join(rows["revision"].drop_duplicates()),
-        hardware="; ".join(rows["hardware"].drop_duplicates()),
-        seeds=tables.seeds_text(rows),
-    )
+        hardware="; ".join(name for name in rows["hardware"].drop_duplicates() if name),
+    )  # fmt: skip
 
 
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # layers stay in order: input, methods, sharp
+    return environment
 
 
 def _label(suite: Suite, run: str | None) -> str:
@@ -92,72 +117,556 @@ def _minus(text: str) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-# ---------------------------------------------------------------- words
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def headline(suite: Suite, rows: pd.DataFrame) -> dict[str, Any]:
-    """The answer first: the last method's mean PSNR change against no-prior, set by set, and the largest of any method.
+def _degraded(suite: Suite) -> str:
+    """What the methods are given, in words: "blurred input"; "degraded input" where the task gives none."""
+    words = {"super-resolution": "small input, enlarged", "denoising": "noisy input", "deblurring": "blurred input"}
+    tasks = {suite.run(run).task for run in tables.compared(suite)}
+    return words.get(tasks.pop(), "degraded input") if len(tasks) == 1 else "degraded input"
 
-    "verdict" and "more" are sentences, "caution" says how much stands behind them, "figures" holds one change a test
-    set. Only what the rows hold: means and counts of images; no word on chance.
+
+# ---------------------------------------------------------------- the answer
+
+
+def answering(suite: Suite, rows: pd.DataFrame) -> list[str]:
+    """The measured runs that answer the question: with a real prior and a measured reference, in no control's place.
+
+    Where no run has a prior, the run that chooses the pictures, if it can be compared. The first collection's come
+    first.
     """
-    focus, no_prior = pictures.focus(suite, rows), tables.baseline(suite)
-    changes = _changes(suite, rows)
-    own = changes[changes["run"] == focus]
-    words = {"caution": _caution(suite, rows), "more": ""}
-    if own.empty:
+    seen, means = set(rows["run"]), tables.controlling(suite)
+    runs = [run for name in tables.measured_collections(suite, rows) for run in tables.compared(suite, name)]
+    runs = [run for run in runs if run in seen and tables.reference(suite, run) in seen]
+    own = [run for run in runs if tables.has_prior(suite, run) and run not in means]
+    return own or [run for run in [pictures.focus(suite, rows)] if run in runs]
+
+
+def headline(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> dict[str, Any]:
+    """The answer first: "lead", a few words; "verdict", sentences on one method; "cautions", what stands behind them.
+
+    ``steps`` is ``controls.every``. The words weigh 95 % intervals: a method's own change where no control splits it,
+    else the share of the prior itself; over all images (the Average) where there is one, else test set by test set.
+    """
+    runs = answering(suite, rows)
+    if not runs:
         nothing = "Nothing to compare yet: a run without a prior and a run with one are needed."
-        return words | {"verdict": nothing, "figures": []}
-    up = int((own["difference"] > 0).sum())
-    where = f"{up or 'none'} of {len(own)}" if up < len(own) else f"all {up}" if up > 1 else "the one"
-    words["verdict"] = (
-        f"“{_label(suite, focus)}” has a higher mean PSNR than “{_label(suite, no_prior)}” on {where} test set"
-        f"{'s' if len(own) > 1 else ''}."
+        return {"lead": "", "verdict": nothing, "cautions": [_counts(suite, rows)]}
+    found = {run: (_changes(suite, rows, run), _own_share(suite, steps, run)) for run in runs}
+    evidence = [
+        _meaning(line) for whole, own in found.values() for line in _summary(own if len(own) else whole).itertuples()
+    ]
+    leading = next(run for run in reversed(runs) if suite.run(run).test == suite.run(runs[0]).test)
+    cautions = [_counts(suite, rows), _multiplicity([whole for whole, _ in found.values()])]
+    cautions += [_uncontrolled(suite, [run for run, (_, own) in found.items() if not len(own)])]
+    cautions += [_under_input(suite, rows, runs)]
+    verdict = _verdict(suite, leading, *found[leading])
+    others = [f"“{_label(suite, run)}”: {_brief(whole)}." for run, (whole, _) in found.items() if run != leading]
+    verdict += f" Others, likewise: {' '.join(others)}" if others else ""
+    return {"lead": _lead(evidence), "verdict": verdict, "cautions": [text for text in cautions if text]}
+
+
+def _lead(evidence: list[str]) -> str:
+    if not {"better", "worse"} & set(evidence):
+        return "Too few images to say." if set(evidence) <= {"single"} else "Not by more than chance."
+    better, worse, number = evidence.count("better"), evidence.count("worse"), len(evidence)
+    if better == number:
+        return "Yes, wherever it was tested."
+    return f"Better in {better or 'none'} of {_count(number, 'comparison')}, worse in {worse or 'none'}."
+
+
+def _verdict(suite: Suite, run: str, whole: pd.DataFrame, own: pd.DataFrame) -> str:
+    name, to = f"“{_label(suite, run)}”", f"“{_label(suite, tables.reference(suite, run))}”"
+    name += f", which reads {_prior_words(suite, run)}," if tables.has_prior(suite, run) else ""
+    first = next(_summary(whole).itertuples())
+    if first.dataset == AVERAGE or len(whole) == 1:
+        where = f"all {first.paired} test images" if first.dataset == AVERAGE else f"{first.dataset}"
+        said = f"{name} changes mean PSNR by {_interval(first)} against {to} on {where}: {CHANCE[_meaning(first)]}."
+    else:
+        said = f"{name} against {to}, in mean PSNR: {_places(whole)}."
+    if len(own):
+        part = next(_summary(own).itertuples())
+        where = "" if part.dataset == first.dataset else f" (on {part.dataset})"
+        said += (
+            f" Of this, what {_prior_words(suite, run)} add over any other segmentation is {_interval(part)}{where}: "
+            f"{CHANCE[_meaning(part)]}."
+        )
+    return said
+
+
+def _brief(whole: pd.DataFrame) -> str:
+    if AVERAGE not in set(whole["dataset"]) and len(whole) > 1:
+        return _places(whole)
+    first = next(_summary(whole).itertuples())
+    return f"{_interval(first)}, {CHANCE[_meaning(first)]}"
+
+
+def _places(whole: pd.DataFrame) -> str:
+    """On which test sets a run is better and worse than its reference by more than chance, a few with their numbers."""
+    said = []
+    for word, column in (("higher", "gain"), ("lower", "loss")):
+        found = whole[whole[column]]
+        few = ", ".join(f"{line.dataset} ({_interval(line)})" for line in found.itertuples())
+        if len(found):
+            said.append(
+                f"{word} by more than chance on {few if len(found) <= 2 else f'{len(found)} of {len(whole)} test sets'}"
+            )
+    single = whole["low"].isna()
+    left = whole[~(whole["gain"] | whole["loss"] | single)]
+    if len(left):
+        ends = (f"{end:+.{tables.DIGITS['PSNR']}f}" for end in (left["difference"].min(), left["difference"].max()))
+        low, high = map(_minus, ends)
+        on = (
+            "every test set"
+            if len(left) == len(whole)
+            else f"{'the other ' * bool(said)}{_count(len(left), 'test set')}"
+        )
+        said.append(f"not more than chance on {on} ({low}{'' if low == high else f' to {high}'} dB)")
+    if single.any():
+        said.append(f"no interval on {', '.join(whole['dataset'][single])} (one image)")
+    return "; ".join(said)
+
+
+def _prior_words(suite: Suite, run: str) -> str:
+    name = suite.prior(suite.run(run).prior.test).prior["name"]
+    return PRIORS.get(name, f"the prior {name}")
+
+
+def _counts(suite: Suite, rows: pd.DataFrame) -> str:
+    """How many images, photographs and seeds stand behind the page, and what that leaves open."""
+    shown = rows[rows["metric"].isin(tables.METRICS)].assign(collection=rows["run"].map(lambda r: suite.run(r).test))
+    images = shown[["dataset", "image"]].drop_duplicates()
+    sources = _sources(suite, shown)
+    made = f" made from {_count(sources, 'photograph')}" if 0 < sources < len(images) else ""
+    said = f"{_count(len(images), 'test image')}{made}; {tables.seeds_text(rows).lower()}."
+    if made:
+        said += " Images of one photograph are alike, so there is more chance in these figures than the intervals say."
+    if shown.groupby("run")["seed"].nunique().min() == 1:
+        said += " Where a run has one seed, an interval speaks of images alone, not of training once more."
+    return said
+
+
+def _sources(suite: Suite, shown: pd.DataFrame) -> int:
+    """How many photographs the images were cut from, by the manifests; 0 if one does not say."""
+    found = set()
+    for name, part in shown.groupby("collection"):
+        path = suite.work / "data" / str(name) / "manifest.csv"
+        used = set(zip(part["dataset"], part["image"], strict=True))
+        lines = [
+            line for line in (read_table(path) if path.exists() else []) if (line["dataset"], line["image"]) in used
+        ]
+        if len(lines) < len(used) or not all(line.get("source") for line in lines):
+            return 0
+        found |= {line["source"] for line in lines}
+    return len(found)
+
+
+def _multiplicity(found: list[pd.DataFrame]) -> str:
+    """A word on many intervals at once; the Average is of the same images and does not count."""
+    cells = pd.concat(found)
+    cells = cells[(cells["dataset"] != AVERAGE) & cells["low"].notna()]
+    marked = cells[cells["gain"] | cells["loss"]]
+    if len(cells) < 2 or marked.empty:
+        return ""
+    kept = int((marked["p_holm"] < 0.05).sum())
+    return (
+        f"One interval in twenty excludes zero by chance alone. Of {len(cells)} here, {len(marked)} "
+        f"do{'es' if len(marked) == 1 else ''}; {kept or 'none'} of these "
+        f"also pass{'es' if kept == 1 else ''} a rank test corrected for their number (Wilcoxon, Holm, p < 0.05)."
     )
-    top = next(changes.sort_values("difference", ascending=False, kind="stable").itertuples())
-    if changes["run"].nunique() > 1:
-        change = _minus(tables.difference_text(top))
-        words["more"] = f"The highest of all methods: {change} dB, “{top.label}” on {top.dataset}."
-    under = _under_input(suite, rows, str(focus))
-    if under:
-        words["more"] += f" “{_label(suite, focus)}” is below the degraded input itself on {', '.join(under)}."
-    figures = [
-        {"set": cell.dataset, "count": f"{cell.better} of {cell.paired} images better"}
-        | _difference(tables.difference_text(cell), "PSNR")
-        for cell in own.itertuples()
-    ]
-    return words | {"figures": figures}
 
 
-def _under_input(suite: Suite, rows: pd.DataFrame, run: str) -> list[str]:
-    """The test sets on which a run's mean PSNR is below the degraded input's."""
-    cells = tables.cells(suite, rows)
-    main = dict(tables.main_columns(rows))["PSNR"]
-    cells = cells[(cells["metric"] == "PSNR") & (cells["protocol"] == main)]
+def _uncontrolled(suite: Suite, runs: list[str]) -> str:
+    runs = [run for run in runs if tables.has_prior(suite, run)]
+    if not runs:
+        return ""
+    names = ", ".join(f"“{_label(suite, run)}”" for run in runs)
+    return f"No control splits the change of {names}: what comes of added parameters alone is not known there."
+
+
+def _under_input(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
+    """Where a method's mean PSNR is below that of the degraded input itself."""
+    cells = _psnr_cells(suite, rows)
     means = {(cell.run, cell.dataset): cell.value for cell in cells.itertuples()}
-    inputs = [key for key in tables.compared(suite) if tables.is_input(suite, key)]
+    said = []
+    for run in runs:
+        inputs = [key for key in tables.compared(suite, suite.run(run).test) if tables.is_input(suite, key)]
+        own = [name for key, name in means if key == run and name != AVERAGE]
+        under = [n for n in own if any(means[run, n] < means.get((key, n), -np.inf) for key in inputs)]
+        said += [f"“{_label(suite, run)}” on {', '.join(under)}"] if under else []
+    return f"Below the {_degraded(suite)} itself: {'; '.join(said)}." if said else ""
+
+
+def _psnr_cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
+    """``tables.cells`` of PSNR under each collection's first protocol."""
+    cells = tables.cells(suite, rows)
+    main = {n: dict(tables.main_columns(tables.of(suite, rows, n))).get("PSNR") for n in cells["collection"].unique()}
+    return cells[(cells["metric"] == "PSNR") & (cells["protocol"] == cells["collection"].map(main))]
+
+
+def _changes(suite: Suite, rows: pd.DataFrame, run: str) -> pd.DataFrame:
+    """A run's cells of mean PSNR change, the Average last."""
+    cells = _psnr_cells(suite, rows)
+    return cells[(cells["run"] == run) & cells["difference"].notna()]
+
+
+def _own_share(suite: Suite, steps: pd.DataFrame, run: str) -> pd.DataFrame:
+    """The last steps, to the prior itself, of the control that ends in a run; empty without one."""
+    own = steps[(steps["run"] == run) & (steps["kind"] == "step")]
+    return own[own["control"] == own["control"].iloc[0]].assign(paired=own["images"]) if len(own) else own
+
+
+def _summary(lines: pd.DataFrame) -> pd.DataFrame:
+    """The Average alone where there is one."""
+    return lines[lines["dataset"] == AVERAGE] if AVERAGE in set(lines["dataset"]) else lines
+
+
+def _meaning(line: Any) -> str:
+    """What a difference with its interval says, as a key of CHANCE; ``line``: one of cells or of a control's steps."""
+    if pd.isna(line.low):
+        return "single"
+    if line.gain:
+        return "better"
+    if line.loss:
+        return "worse"
+    return "same" if line.low == line.high == 0 else "open"
+
+
+def _interval(line: Any) -> str:
+    """A PSNR change in text: "+0.042 dB [+0.010, +0.073]"."""
+    number, _, rest = _minus(tables.interval_text(line)).partition(" ")
+    return f"{number} dB {rest}".strip()
+
+
+def answers(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> list[dict[str, Any]]:
+    """A card a method: its change against its reference, and where a control splits it, the prior's own share.
+
+    Each part has lines, one a test set, with the places of interval and mean on one axis that all cards share.
+    """
+    found = []
+    for run in answering(suite, rows):
+        own, one = _own_share(suite, steps, run), suite.run(run)
+        parts = [(f"Whole method, against “{_label(suite, tables.reference(suite, run))}”", _changes(suite, rows, run))]
+        if len(own):
+            name = suite.prior(one.prior.test).prior["name"].upper()
+            parts.append((f"{name} itself, against “{_label(suite, own['reference'].iloc[0])}”", own))
+        found.append((run, parts, _splits(steps, own)))
+    ends = [abs(v) for _, parts, _ in found for _, t in parts for n in ("low", "high", "difference") for v in t[n]]
+    means = [abs(v) for _, parts, _ in found for _, t in parts for v in t["difference"]]
+    reach = max(
+        [0.01, min([max([0.0, *(v for v in ends if np.isfinite(v))]), 2.5 * max([0.0, *means])])]
+    )  # long lines are cut
     return [
-        name
-        for name in tables.datasets(suite, rows)
-        if any(means.get((run, name), np.inf) < means.get((key, name), -np.inf) for key in inputs)
+        {
+            "label": _label(suite, run),
+            "about": _about(suite, run),
+            "splits": splits,
+            "reach": f"{reach:.2g}",
+            "parts": [{"title": title, "lines": _answer_lines(table, reach)} for title, table in parts],
+        }
+        for run, parts, splits in found
     ]
 
 
-def _caution(suite: Suite, rows: pd.DataFrame) -> str:
-    images = rows[["dataset", "image"]].drop_duplicates().shape[0]
-    sets = suite.collection(suite.run(tables.compared(suite)[0]).test).values()
-    sources = len({name for choice in sets for name in choice.get("images", [])})
-    made = f" made from {sources} photograph{'s' if sources > 1 else ''}" if 0 < sources < images else ""
-    return f"{images} test images{made}, {tables.seeds_text(rows).lower()}: no significance claimed."
+def _about(suite: Suite, run: str) -> str:
+    one = suite.run(run)
+    reads = f"reads {_prior_words(suite, run)}; " if tables.has_prior(suite, run) else ""
+    setting = f", {one.setting}" if one.setting else ""
+    trained = _record(suite, run).get("training", {}).get("iterations")
+    budget = f"; trained here for {_count(trained, 'iteration')}" if trained else ""
+    return f"{reads}{one.method['name']} on {one.backbone['name']}; {one.task}{setting}{budget}"
 
 
-def _changes(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
-    """The cells of mean PSNR change of the runs that have a reference, main protocol."""
+def _answer_lines(table: pd.DataFrame, reach: float) -> list[dict[str, Any]]:
+    return [
+        {
+            "set": "All images" if line.dataset == AVERAGE else line.dataset,
+            "all": line.dataset == AVERAGE,
+            "count": f"{_count(line.paired, 'image')}, {_count(line.seeds, 'seed')}",
+            "text": _interval(line).partition(" [")[0],
+            "interval": _interval(line).partition(" [")[2].rstrip("]"),
+            "chance": CHANCE[_meaning(line)],
+            "meaning": _meaning(line),
+            "mean": _along(line.difference, reach),
+            "low": None if pd.isna(line.low) else _along(line.low, reach),
+            "high": None if pd.isna(line.high) else _along(line.high, reach),
+        }
+        for line in table.sort_values("dataset", key=lambda names: names != AVERAGE, kind="stable").itertuples()
+    ]
+
+
+def _splits(steps: pd.DataFrame, own: pd.DataFrame) -> list[str]:
+    """The total and its parts in a sentence, a test set each (the Average alone where there is one)."""
+    said = []
+    for dataset in _summary(own)["dataset"] if len(own) else []:
+        lines = steps[(steps["control"] == own["control"].iloc[0]) & (steps["dataset"] == dataset)]
+        total = next(lines[lines["kind"] == "total"].itertuples())
+        parts = [f"{line.step} {_difference(line)}" for line in lines[lines["kind"] == "step"].itertuples()]
+        where = "all images" if dataset == AVERAGE else dataset
+        said.append(f"On {where}, of {_difference(total)} dB: {', '.join(parts)}.")
+    return said
+
+
+def _difference(line: Any) -> str:
+    return _minus(tables.difference_text(line))
+
+
+def _along(gain: float, reach: float) -> float:
+    """Where a gain stands on a strip of 200 units whose middle is 0 dB."""
+    return round(100 + 94 * min(max(gain / reach, -1), 1), 1)
+
+
+def _cards(suite: Suite, rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """A card a test set: each method's per-image PSNR changes as dots on one axis that all cards share."""
+    images = pictures.gains(suite, rows)
+    if images.empty:
+        return []
+    changes = _psnr_cells(suite, rows)
+    changes = changes[changes["run"].isin(images["run"])]
+    sizes = images["difference"].abs()
+    reach = max(0.05, 1.08 * float(min(sizes.max(), 2 * sizes.quantile(0.9))))  # one outlier does not flatten all
+    cards = []
+    for name in tables.datasets(suite, rows):
+        strips = []
+        for cell in changes[(changes["dataset"] == name) & changes["difference"].notna()].itertuples():
+            own = images[(images["run"] == cell.run) & (images["dataset"] == name)]["difference"]
+            dots = [
+                {"x": _along(gain, reach), "beyond": abs(gain) > reach, "meaning": "better" if gain > 0 else "worse"}
+                for gain in own
+            ]
+            strip = {"label": cell.label, "dots": dots, "better": cell.better, "of": cell.paired}
+            strip |= {"difference": _difference(cell), "meaning": _meaning(cell), "chance": CHANCE[_meaning(cell)]}
+            strips.append(strip | {"mean": _along(cell.difference, reach)})
+        cards.append({"name": name, "strips": strips, "reach": f"{reach:.2g}"})
+    return cards
+
+
+# ---------------------------------------------------------------- tables
+
+
+def _cell(text: Any, number: Any = None, *, sub: Iterable[str] = (), meaning: str = "", **more: bool) -> Cell:
+    """A cell: what it shows, the number it sorts by (None: its text), smaller lines below, "strong" and "code"."""
+    numeric = number is not None
+    missing = numeric and pd.isna(number)
+    sort = "" if missing else str(float(number)).replace("inf", "Infinity") if numeric else None
+    shown = "–" if text in (None, "", "-", _minus("-")) else str(text)
+    lines = [_sub(line, meaning) for line in sub if line]
+    return {"text": shown, "sort": sort, "sub": lines, "strong": False, "code": False} | more
+
+
+def _sub(text: str, meaning: str = "", said: str = "") -> dict[str, str]:
+    """A smaller line of a cell; ``said`` is what its colour means, for those who do not see it."""
+    return {"text": text, "meaning": meaning, "said": said}
+
+
+def _table(key: str, title: str, columns: Sequence[str], lines: list[list[Cell]], choices: Sequence[int] = ()) -> dict:
+    """A flat table: the first cell of a line is its header; a column is numeric where a cell of it has a number."""
+    return {
+        "id": key,
+        "title": title,
+        "columns": [
+            {"text": text, "number": any(line[i]["sort"] is not None for line in lines)}
+            for i, text in enumerate(columns)
+        ],
+        "lines": lines,
+        "choices": [
+            {"label": columns[i], "column": i, "values": list(dict.fromkeys(line[i]["text"] for line in lines))}
+            for i in choices
+        ],
+    }
+
+
+def _collection(suite: Suite, rows: pd.DataFrame, name: str) -> dict[str, Any]:
+    """The measured tables of one test collection: the leading protocols, then the others."""
+    own = tables.of(suite, rows, name)
+    main = tables.main_columns(own)
+    rest = [column for column in tables.columns(own) if column not in main]
+    several = len(tables.measured_collections(suite, rows)) > 1
+    return {
+        "name": name if several else "",
+        "note": tables.counts_note(suite, own, name),
+        "main": _measured(suite, own, main, name, f"Measured, {name}"),
+        "rest": _measured(suite, own, rest, name, f"Measured, {name}, other protocols") if rest else None,
+    }
+
+
+def _measured(suite: Suite, rows: pd.DataFrame, which: list[Column], collection: str, title: str) -> dict[str, Any]:
     cells = tables.cells(suite, rows)
-    runs = set(pictures.gains(suite, rows)["run"])
-    main = dict(tables.main_columns(rows))["PSNR"]
-    cells = cells[cells["dataset"] != tables.AVERAGE]
-    return cells[(cells["metric"] == "PSNR") & (cells["protocol"] == main) & cells["run"].isin(runs)]
+    by_place = {(c.run, c.dataset, c.metric, c.protocol): c for c in cells.itertuples()}
+    images = cells.groupby("dataset")["images"].max()
+    names = tables.columns_of(suite, rows, collection)
+    lines = []
+    for run in tables.compared(suite, collection):
+        found = [by_place.get((run, name, *column)) for name in names for column in which]
+        seeds, mode, to = tables.seeds(rows, run), tables.inference(rows, run), tables.reference(suite, run)
+        how = [f"{mode}, {_count(seeds, 'seed')}"] if not tables.is_input(suite, run) else ["the input itself"]
+        how += [] if tables.is_input(suite, run) else [f"against “{_label(suite, to)}”" if to else "reference"]
+        lines.append(
+            {
+                "label": _label(suite, run),
+                "missing": "" if mode else tables.command(suite, run),
+                "how": how if mode else [],
+                "reference": run == tables.baseline(suite, collection),
+                "cells": [_figure(suite, cell, images) if cell else None for cell in found],
+            }
+        )
+    columns = [
+        {
+            "text": tables.SHOWN.get(metric, metric),
+            "sub": f"{name}{'; lower is better' if metric in tables.LOWER else ''}",
+        }
+        for metric, name in which
+    ]
+    sets = [{"name": n, "sub": _count(int(images[n]), "image"), "columns": columns} for n in names]
+    return {"id": _id(title), "title": title, "first": "Method", "sets": sets, "lines": lines}
+
+
+def _id(text: str) -> str:
+    return "t-" + "".join(c if c.isascii() and c.isalnum() else "-" for c in text.lower())
+
+
+def _figure(suite: Suite, cell: Any, images: pd.Series) -> Cell:
+    """A measured figure over its difference to the run's reference with its interval."""
+    value, _, count = tables.value_text(cell).partition(" ")
+    change = not pd.isna(cell.difference) and not tables.is_input(suite, cell.run)
+    change = change and not (cell.metric == "MC" and cell.difference == 0)  # "+0.00 pp" in most cells hides the rest
+    fewer = f"{cell.images} images" if cell.images < images[cell.dataset] else ""
+    shown = _cell(value, cell.value, sub=[f"{count} {fewer}".strip()], strong=bool(cell.best))
+    if change:
+        number, _, interval = _minus(tables.interval_text(cell)).partition(" [")
+        unit = " pp" if interval.endswith(" pp") else ""
+        meaning = _meaning(cell)
+        sign = {"better": "▲ ", "worse": "▼ "}.get(meaning, "")
+        shown["sub"] += [_sub(f"{sign}{number}{unit}", meaning, CHANCE[meaning])]
+        beyond = cell.metric == "MC" and max(abs(cell.low), abs(cell.high)) > 100  # of a few images: says nothing
+        shown["sub"] += [_sub(f"[{interval.removesuffix(' pp')}")] if interval and not beyond else []
+    return shown
+
+
+def _published(suite: Suite, rows: pd.DataFrame, paper: str, table: str) -> dict[str, Any]:
+    """A paper's own table, digits as printed, with the differences to the row of the baseline computed here."""
+    no_prior = tables.baseline(suite)
+    reference = suite.run(no_prior).row if no_prior else ""
+    numbers = tables.published_cells(paper, table, reference)
+    if numbers["metric"].str.endswith(" gain").any():  # it prints its own differences, to each row's own baseline
+        reference, numbers = "", tables.published_cells(paper, table)
+    pairs = list(dict.fromkeys(zip(numbers["dataset"], numbers["metric"], strict=True)))
+    columns = {name: [metric for other, metric in pairs if other == name] for name, _ in pairs}
+    places = [(name, metric) for name, metrics in columns.items() for metric in metrics]
+    by_place = {(c.row, c.dataset, c.metric): c for c in numbers.itertuples()}
+    shown = [run for runs in tables.collections(suite).values() for run in runs]
+    lines = []
+    for row in numbers["row"].drop_duplicates():
+        ours = [run for run in shown if (suite.run(run).paper, suite.run(run).row) == (paper, row)]
+        found = [by_place.get((row, *place)) for place in places]
+        names = ", ".join(dict.fromkeys(_label(suite, run) for run in ours))
+        lines.append(
+            {
+                "label": row,
+                "missing": "",
+                "how": [f"ours: {names}"] if names else [],
+                "reference": False,
+                "cells": [_printed(cell, reference) if cell else None for cell in found],
+            }
+        )
+    title = f"{paper}, Table {table}, as printed"
+    both = [name for name in numbers["dataset"].drop_duplicates() if name in set(rows["dataset"])]
+    return {
+        "paper": paper,
+        "table": table,
+        "reference": reference if reference in set(numbers["row"]) else "",
+        "note": "" if both else tables.published_note(paper, table),
+        "both": both,
+        "notes": [note for note in numbers["note"].drop_duplicates() if note],
+        "wide": {
+            "id": _id(title),
+            "title": title,
+            "first": "Row",
+            "sets": [
+                {"name": name, "sub": "", "columns": [{"text": metric, "sub": "as published"} for metric in metrics]}
+                for name, metrics in columns.items()
+            ],
+            "lines": lines,
+        },
+    }
+
+
+def _printed(cell: Any, reference: str) -> Cell:
+    """A published number; the difference under it, to the row ``reference``, has no interval."""
+    shown = _cell(cell.text, cell.value, strong=bool(cell.bold))
+    if cell.row == reference or pd.isna(cell.difference):
+        return shown
+    text = f"{cell.difference:+.{len(cell.printed.partition('.')[2])}f}"
+    text = text.replace("-", "+") if float(text) == 0 else text
+    return shown | {"sub": [_sub(_minus(text) + (" pp" if cell.unit == "%" else ""))]}
+
+
+def _reproduced(suite: Suite, beside: pd.DataFrame) -> list[dict[str, Any]]:
+    """Published and ours, a flat table a paper's table."""
+    sorts = {"published": "published", "ours": "ours", "difference": "difference", "published gain": "published_gain",
+             "our gain": "gain", "images": "images", "seeds": "seeds", "iterations": "iterations"}  # fmt: skip
+    found = []
+    for (paper, table), lines in beside.groupby(["paper", "table"], sort=False):
+        text = tables.reproduction_text(lines)
+        numbers = {shown: pd.to_numeric(lines[name], errors="coerce").to_numpy() for shown, name in sorts.items()}
+        twice = lines.duplicated(["run", "dataset", "metric", "protocol"], keep=False)  # under several settings
+        cells = []
+        for i, line in enumerate(lines.itertuples()):
+            if line.note:
+                continue
+            own = {name: _cell(_minus(value) if name in sorts else value, numbers[name][i] if name in sorts else None)
+                   for name, value in text.iloc[i].items()}  # fmt: skip
+            own["data set"] = _cell(line.dataset, sub=[line.setting if twice.iloc[i] else ""])
+            own["measure"] = _cell(line.metric, sub=[line.protocol])
+            number, _, interval = own["our gain"]["text"].partition(" ")
+            mark = "better" if line.low > 0 else "worse" if line.high < 0 else "open"
+            marked = [_sub(interval), _sub(CHANCE[mark], mark)] if interval else []
+            own["our gain"] |= {"text": number, "sub": marked}
+            cells.append(list(own.values()))
+        missing = lines[lines["note"] != ""].groupby("row", sort=False)["dataset"].unique()
+        title = f"{paper}, Table {table}: published and ours"
+        heads = [name.capitalize() for name in text.columns]
+        found.append(
+            {
+                "title": title,
+                "note": tables.reproduction_note(paper, table),
+                "missing": "; ".join(f"{row}: {', '.join(names)}" for row, names in missing.items()),
+                "table": _table(_id(title), f"{title}, numbers", heads, cells),
+            }
+        )
+    return found
+
+
+def _controls(suite: Suite, steps: pd.DataFrame) -> list[dict[str, Any]]:
+    """What the prior itself adds: a table a control, a line a step, a column a data set."""
+    found = []
+    for key, lines in steps.groupby("control", sort=False):
+        names = list(lines["dataset"].drop_duplicates())
+        counts = lines.groupby("dataset")["images"].max()
+        body = []
+        for (kind, step), part in lines.groupby(["kind", "step"], sort=False):
+            by_set = {line.dataset: line for line in part.itertuples()}
+            about = {"other": "beside: against the prior zeroed", "total": "the sum of the steps"}.get(str(kind), "")
+            to = " → ".join(_label(suite, run) for run in (part["reference"].iloc[0], part["run"].iloc[0]))
+            cells = [
+                _cell(step, sub=[about or to], strong=kind == "total"),
+                _cell(part["seeds"].max(), part["seeds"].max()),
+            ]
+            for name in names:
+                line = by_set.get(name)
+                cells.append(_step(line) if line else _cell(None, float("nan")))
+            body.append(cells)
+        columns = ["Step", "Seeds", *(f"{name} ({_count(int(counts[name]), 'image')})" for name in names)]
+        table = _table(_id(f"control {key}"), f"What the prior adds: {suite.controls[str(key)].label}", columns, body)
+        found.append({"label": suite.controls[str(key)].label, "note": controls.note(suite, str(key)), "table": table})
+    return found
+
+
+def _step(line: Any) -> Cell:
+    meaning = _meaning(line)
+    return _cell(_interval(line), line.difference, sub=[CHANCE[meaning]], meaning=meaning)
 
 
 def _protocols(rows: pd.DataFrame) -> list[dict[str, str]]:
@@ -167,170 +676,179 @@ def _protocols(rows: pd.DataFrame) -> list[dict[str, str]]:
         "ssim_2d_padded": "2-D Gaussian window, borders replicated",
         "ssim_3d": "3-D Gaussian window across colour",
     }
+    colours = {"rgb": "RGB", "y": "BT.601 luma, not rounded", "y-rounded": "BT.601 luma rounded to whole numbers"}
     notes = []
     for name in dict.fromkeys(p for metric, p in tables.columns(rows) if metric in ("PSNR", "SSIM")):
         one = protocol(name)
-        colour = "RGB" if one.colour == "rgb" else "BT.601 luma"
-        kind = said.get(getattr(one.ssim, "__name__", ""), "")
-        notes.append(
-            {"name": name, "text": f"{colour}, border {one.border} px; SSIM: {kind or 'see benchlib/metrics'}."}
-        )
+        cut = f"{one.border} px cut off each side" if one.border else "no border cut off"
+        kind = said.get(getattr(one.ssim, "__name__", ""), "see benchlib/metrics")
+        notes.append({"name": name, "text": f"{colours[one.colour]}; {cut}; SSIM: {kind}."})
     return notes
 
 
-# ---------------------------------------------------------------- tables
-
-
-def _measured(suite: Suite, rows: pd.DataFrame, which: list[Column]) -> dict[str, Any]:
-    cells = tables.cells(suite, rows)
-    by_place = {(c.run, c.dataset, c.metric, c.protocol): c for c in cells.itertuples()}
-    images = cells.groupby("dataset")["images"].max()
-    names = tables.datasets(suite, rows)
+def _cost(suite: Suite) -> dict[str, Any] | None:
+    """The cost table that the tables stage measured; None where it wrote none."""
+    path = suite.results / "tables" / "cost.csv"
+    if not path.exists():
+        return None
+    frame, words = pd.read_csv(path), ["run", "label", "hardware", "note"]
+    frame = frame.reindex(columns=list(dict.fromkeys([*frame.columns, *words])))
+    frame[words] = frame[words].astype(object).where(frame[words].notna(), "")
+    columns = {  # header: (column, divided by)
+        "Parameters, thousands": ("parameters", 1e3),
+        "Trained, thousands": ("trained_parameters", 1e3),
+        "Multiply-adds, G per megapixel": ("multiply_adds_per_megapixel", 1e9),
+        "Network, s per megapixel": ("seconds_per_megapixel", 1),
+        "Memory, MiB per megapixel": ("peak_mib_per_megapixel", 1),
+        "Prior, s per image": ("prior_seconds_per_image", 1),
+        "Prior, s per megapixel": ("prior_seconds_per_megapixel", 1),
+        "Training, s a seed": ("train_seconds", 1),
+        "Training, s in all": ("train_total_seconds", 1),
+    }
+    columns = {text: at for text, at in columns.items() if at[0] in frame}
     lines = []
-    for run in tables.compared(suite):
-        found = [by_place.get((run, name, *column)) for name in names for column in which]
-        seeds, mode = tables.seeds(rows, run), tables.inference(rows, run)
-        lines.append(
-            {
-                "label": _label(suite, run),
-                "missing": "" if mode else tables.command(suite, run),
-                "inference": mode,
-                "seeds": f"{seeds} seed{'s' if seeds > 1 else ''}",
-                "reference": run == tables.baseline(suite),
-                "cells": [_cell(suite, cell, images) if cell else None for cell in found],
-            }
-        )
-    return {"sets": [{"name": n, "images": int(images[n])} for n in names], "columns": _columns(which), "lines": lines}
+    for line in frame.to_dict("records"):
+        numbers = [_cell(_quantity(line[name] / unit), line[name] / unit) for name, unit in columns.values()]
+        about = [line["run"] if line["run"] != line["label"] else "", line["note"]]
+        lines.append([_cell(line["label"], sub=about), *numbers, _cell(line["hardware"])])
+    return _table("t-cost", "Cost of each method", ["Method", *columns, "Hardware"], lines)
 
 
-def _columns(which: list[Column]) -> list[dict[str, Any]]:
-    return [
-        {"metric": tables.SHOWN.get(metric, metric), "protocol": name, "lower": metric in tables.LOWER}
-        for metric, name in which
+def _quantity(number: float) -> str:
+    """Three figures, and no more than a reader needs: "291", "0.042", "12,300"."""
+    if pd.isna(number):
+        return "–"
+    return f"{number:,.0f}" if abs(number) >= 100 or number == 0 else f"{number:.3g}"
+
+
+def _audit() -> dict[str, Any]:
+    """What the papers' own numbers say about each other: findings, and apart from them those that rounding explains."""
+    found = audit()
+    columns = ["Paper", "Where", "What", "Printed", "Recomputed", "Verdict", "Note"]
+
+    def lines(part: pd.DataFrame) -> list[list[Cell]]:
+        return [
+            [_cell(one.paper), _cell(f"Table {one.table}" if one.table else "text", sub=[one.row]), _cell(one.what),
+             _cell(_minus(one.printed)), _cell(_minus(one.recomputed)), _cell(one.verdict), _cell(one.note)]
+            for one in part.itertuples()
+        ]  # fmt: skip
+
+    rounding = found["verdict"] == ROUNDING
+    return {
+        "findings": _table("t-audit", "Audit: findings", columns, lines(found[~rounding]), choices=(0, 5)),
+        "rounding": _table("t-rounding", "Audit: explained by rounding", columns, lines(found[rounding]), choices=(0,)),
+    }
+
+
+def _ledger(suite: Suite) -> dict[str, Any]:
+    """Protocols as stated, as the official code has them and as used here; and what each reading changes.
+
+    The effects are the suite's own where its tables stage measured them, else the committed ones.
+    """
+    stated = [
+        [
+            _cell(line.paper),
+            _cell(f"Table {line.table}", sub=[f"stated in {line.section}" if line.section else ""]),
+            _cell(line.stated),
+            _cell(line.official_code, sub=[line.source]),
+            _cell(line.here),
+        ]
+        for line in ledger.stated().itertuples()
     ]
-
-
-def _cell(suite: Suite, cell: Any, images: pd.Series) -> dict[str, Any]:
-    value, _, count = tables.value_text(cell).partition(" ")
-    change = cell.run != tables.baseline(suite) and not tables.is_input(suite, cell.run)
-    change = change and not (cell.metric == "MC" and cell.difference == 0)  # "+0.00 pp" in most cells hides the rest
-    fewer = cell.images < images[cell.dataset]
+    own = (suite.results / "tables" / "ledger.csv").exists()
+    frame = ledger.effects(suite if own else None)
+    text = ledger.effects_text(frame)
+    effects = [
+        [_cell(_minus(value) if name == "effect" else value, line.effect if name == "effect" else None)
+         for name, value in shown.items()]
+        for line, shown in zip(frame.itertuples(), text.to_dict("records"), strict=True)
+    ]  # fmt: skip
+    heads = ["Paper", "Table", "The paper states", "Official code", "Used here"]
     return {
-        "value": value,
-        "count": f"{count} {cell.images} images".strip() if fewer else count,
-        "best": cell.best,
-        **_difference(tables.difference_text(cell) if change else "-", cell.metric),
+        "stated": _table("t-stated", "Protocols: stated, official code, here", heads, stated, choices=(0,)),
+        "note": ledger.EFFECTS_NOTE,
+        "effects": _table("t-effects", "What each reading changes", [n.capitalize() for n in text.columns], effects),
     }
 
 
-def _difference(text: str, metric: str) -> dict[str, str]:
-    """A signed difference with what it means: better, worse or the same."""
-    if text == "-":
-        return {"difference": "", "meaning": ""}
-    number = float(text.removesuffix(" pp"))
-    better = number < 0 if metric in tables.LOWER else number > 0
-    return {"difference": _minus(text), "meaning": "same" if number == 0 else "better" if better else "worse"}
+# ---------------------------------------------------------------- how each number was made
 
 
-def _published(suite: Suite, paper: str, table: str) -> dict[str, Any]:
-    no_prior = tables.baseline(suite)
-    reference = suite.run(no_prior).row if no_prior else ""
-    numbers = tables.published_cells(paper, table, reference)
-    places = list(dict.fromkeys(zip(numbers["dataset"], numbers["metric"], strict=True)))
-    by_place = {(c.row, c.dataset, c.metric): c for c in numbers.itertuples()}
+def _record(suite: Suite, run: str) -> dict[str, Any]:
+    path = suite.results / "records" / f"{run}.json"
+    return read_json(path) if path.exists() else {}
+
+
+def _provenance(suite: Suite, rows: pd.DataFrame) -> dict[str, Any]:
     lines = []
-    for row in numbers["row"].drop_duplicates():
-        ours = [run for run in tables.compared(suite) if (suite.run(run).paper, suite.run(run).row) == (paper, row)]
-        found = [by_place.get((row, *place)) for place in places]
+    for key in [run for runs in tables.collections(suite).values() for run in runs]:
+        run, own, record = suite.run(key), rows[rows["run"] == key], _record(suite, key)
+        prior = run.prior.train if run.prior.train == run.prior.test else f"{run.prior.train} / {run.prior.test}"
+        names = dict.fromkeys(name for _, name in tables.columns(own))
+        revisions = record.get("revision") or ", ".join(own["revision"].drop_duplicates())
+        hardware = record.get("hardware") or ", ".join(own["hardware"].drop_duplicates())
+        trained = record.get("trained_parameters")
+        seconds = record.get("train_seconds")
         lines.append(
-            {
-                "label": row,
-                "ours": ", ".join(_label(suite, run) for run in ours),
-                "cells": [_printed(cell, reference) if cell else None for cell in found],
-            }
+            [
+                _cell(_label(suite, key), sub=[key]),
+                _cell(tables.command(suite, key), code=True),
+                _cell(f"{run.method['name']} on {run.backbone['name']}", sub=[f"from {record.get('init', run.init)}"]),
+                _cell(prior, sub=[f"tested on {run.test}"]),
+                _cell(", ".join(names), sub=[tables.inference(rows, key)]),
+                _training(record),
+                _cell(_counted(record.get("parameters")), record.get("parameters", float("nan")),
+                      sub=[f"{trained:,} trained" if trained else ""]),
+                _cell("–" if seconds is None else f"{seconds:,.0f} s", float("nan") if seconds is None else seconds),
+                _cell(revisions, sub=[hardware], code=True),
+                _cell(f"{run.paper}, Table {run.table}: {run.row}" if run.row else ""),
+            ]
+        )  # fmt: skip
+    columns = ["Run", "Command", "Method, start", "Prior, train / test", "Protocols; inference", "Training",
+               "Parameters", "Time to train", "Revision, hardware", "Published row"]  # fmt: skip
+    return _table("t-how", "Runs and how they were made", columns, lines)
+
+
+def _counted(number: int | None) -> str:
+    return "–" if number is None else f"{number:,}"
+
+
+def _training(record: dict[str, Any]) -> Cell:
+    """The budget, the candidate chosen and the iteration kept, as the record has them."""
+    budget = record.get("training", {})
+    if not budget.get("iterations") or not record.get("trained_parameters", record.get("parameters")):
+        return _cell("nothing trained" if record else None)
+    said = [f"{_count(budget['iterations'], 'iteration')}"]
+    if "batch" in budget:
+        said.append(f"{budget['batch']} crops of {budget['crop']}×{budget['crop']}")
+        said.append(
+            f"{budget.get('loss', 'psnr')} loss, learning rate {budget['lr']:g}, {budget.get('schedule', 'cosine')}"
         )
-    sets = [{"name": n, "columns": [m for d, m in places if d == n]} for n in dict.fromkeys(d for d, _ in places)]
-    return {
-        "paper": paper,
-        "table": table,
-        "reference": reference if reference in set(numbers["row"]) else "",
-        "note": tables.published_note(paper, table),
-        "notes": [note for note in numbers["note"].drop_duplicates() if note],
-        "sets": sets,
-        "lines": lines,
-    }
+    below = [f"seeds {', '.join(map(str, record['seeds']))}" if len(record.get("seeds", [])) > 1 else ""]
+    for one in record.get("choice", []):
+        change = ", ".join(f"{name} {_plain(value)}" for name, value in one["changes"].items()) or "as set"
+        below.append(f"{'chosen' if one['chosen'] else 'tried'}: {change}{_validated(one)}")
+    below += [
+        f"kept of {seed}: iteration {one['iteration']}{_validated(one)}" for seed, one in record.get("kept", {}).items()
+    ]
+    return _cell("; ".join(said), sub=below)
 
 
-def _printed(cell: Any, reference: str) -> dict[str, Any]:
-    if cell.row == reference or pd.isna(cell.difference):
-        return {"value": cell.text, "count": "", "best": cell.bold, "difference": "", "meaning": ""}
-    digits = len(cell.printed.partition(".")[2])
-    text = f"{cell.difference:+.{digits}f}"
-    text = text.replace("-", "+") if float(text) == 0 else text
-    text += " pp" if cell.unit == "%" else ""
-    return {"value": cell.text, "count": "", "best": cell.bold, **_difference(text, cell.metric)}
+def _plain(value: Any) -> str:
+    return (
+        " + ".join(map(str, value))
+        if isinstance(value, list)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
-def _provenance(suite: Suite, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    lines = []
-    for key in tables.compared(suite):
-        run, own = suite.run(key), rows[rows["run"] == key]
-        path = suite.results / "records" / f"{key}.json"
-        record = read_json(path) if path.exists() else {}
-        lines.append(
-            {
-                "run": key,
-                "label": _label(suite, key),
-                "method": f"{run.method['name']} on {run.backbone['name']}",
-                "prior": f"{run.prior.train} / {run.prior.test}",
-                "beside": f"{run.paper}, Table {run.table}: {run.row}" if run.row else "",
-                "inference": tables.inference(rows, key),
-                "protocol": ", ".join(dict.fromkeys(name for _, name in tables.columns(own))),
-                **(_training(record) if record.get("parameters") else _training({})),
-                "hardware": record.get("hardware") or ", ".join(own["hardware"].drop_duplicates()),
-                "revision": record.get("revision") or ", ".join(own["revision"].drop_duplicates()),
-                "command": tables.command(suite, key),
-            }
-        )
-    return lines
-
-
-def _training(record: dict[str, Any]) -> dict[str, str]:
-    """What a run record says of the training; a key that it lacks is empty."""
-    iterations = record.get("iterations", record.get("training", {}).get("iterations"))
-    numbers = {"iterations": iterations, "parameters": record.get("parameters"), "seconds": record.get("train_seconds")}
-    return {name: "" if value is None else f"{value:,.0f}" for name, value in numbers.items()}
+def _validated(one: dict[str, Any]) -> str:
+    return f" (validation {one['validation']:.3f} dB)" if one.get("validation") not in ("", None) else ""
 
 
 # ---------------------------------------------------------------- pictures
-
-
-def _cards(suite: Suite, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """A card a test set: each method's per-image PSNR changes as dots on one axis that all cards share."""
-    changes, images = _changes(suite, rows), pictures.gains(suite, rows)
-    if images.empty:
-        return []
-    sizes = images["difference"].abs()
-    reach = max(0.05, 1.08 * float(min(sizes.max(), 2 * sizes.quantile(0.9))))  # one outlier does not flatten all
-    cards = []
-    for name in tables.datasets(suite, rows):
-        strips = []
-        for cell in changes[changes["dataset"] == name].itertuples():
-            own = images[(images["run"] == cell.run) & (images["dataset"] == name)]["difference"]
-            dots = [
-                {"x": _along(gain, reach), "beyond": abs(gain) > reach, "meaning": "better" if gain > 0 else "worse"}
-                for gain in own
-            ]
-            strip = {"label": cell.label, "dots": dots, "better": cell.better, "of": cell.paired}
-            strip["mean"] = _along(cell.difference, reach)
-            strips.append(strip | _difference(tables.difference_text(cell), "PSNR"))
-        cards.append({"name": name, "strips": strips, "reach": f"{reach:.2g}"})
-    return cards
-
-
-def _along(gain: float, reach: float) -> float:
-    """Where a gain stands on a strip of 200 units whose middle is 0 dB."""
-    return round(100 + 94 * min(max(gain / reach, -1), 1), 1)
 
 
 def _viewer(suite: Suite, rows: pd.DataFrame, scenes: list[pictures.Scene]) -> dict[str, Any] | None:
@@ -353,6 +871,7 @@ def _viewer(suite: Suite, rows: pd.DataFrame, scenes: list[pictures.Scene]) -> d
                 "psnr": {name: f"{value:.2f} dB" for name, value in score.items() if value is not None},
                 "masks": _overlay(scene.labels, side) if scene.labels is not None else None,
                 "count": None if scene.labels is None else int(np.count_nonzero(np.unique(scene.labels))),
+                "crop": _crop_place(suite, scene),
             }
         )
     names = list(dict.fromkeys(name for scene in shown for name in scene["layers"]))
@@ -363,7 +882,19 @@ def _viewer(suite: Suite, rows: pd.DataFrame, scenes: list[pictures.Scene]) -> d
         "left": INPUT,
         "right": scenes[0].focus,
         "masks": any(scene["masks"] for scene in shown),
+        "lossless": side > SIDES[0],
+        "side": side,
     }
+
+
+def _crop_place(suite: Suite, scene: pictures.Scene) -> list[float]:
+    """Left, top and zoom, as parts of the image, of the crop where the focus run differs most from its reference."""
+    window = pictures.crop_window(
+        scene.layers[str(tables.reference(suite, scene.focus))], scene.layers[scene.focus], plots.CROP
+    )
+    height, width = scene.layers[SHARP].shape[:2]
+    zoom = min(width / (window[1].stop - window[1].start), height / (window[0].stop - window[0].start))
+    return [round(window[1].start / width, 4), round(window[0].start / height, 4), round(zoom, 3)]
 
 
 def _scores(rows: pd.DataFrame) -> dict[tuple[str, str, str], float]:
@@ -373,18 +904,26 @@ def _scores(rows: pd.DataFrame) -> dict[tuple[str, str, str], float]:
 
 
 def _score(suite: Suite, scores: dict[tuple[str, str, str], float], scene: pictures.Scene, layer: str) -> float | None:
-    """The PSNR of a scene's layer; the blurred layer's is that of the run that is the input."""
+    """The PSNR of a scene's layer; the input layer's is that of the run that is the input."""
     runs = [run for run in tables.compared(suite) if tables.is_input(suite, run)] if layer == INPUT else [layer]
     return next((scores.get((run, scene.pair.dataset, scene.pair.image)) for run in runs), None)
 
 
+LOSSLESS = 10_000  # a side that no image reaches: previews are the images, pixel by pixel
+
+
 def _previews(scenes: list[pictures.Scene]) -> tuple[int, list[dict[str, str]]]:
-    """Every layer as a JPEG data URI, all at the largest of SIDES that keeps the sum within PREVIEW_BYTES."""
-    for side in SIDES:
-        encoded = [{name: _jpeg(image, side) for name, image in scene.layers.items()} for scene in scenes]
-        if side == SIDES[-1] or sum(len(uri) for layers in encoded for uri in layers.values()) <= PREVIEW_BYTES:
-            break
-    return side, encoded
+    """Every layer as a data URI: lossless if that keeps within PREVIEW_BYTES, else JPEG at the largest of SIDES."""
+    for side in (LOSSLESS, *SIDES):
+        encoded, size = [], 0
+        for scene in scenes:
+            encoded.append({name: _preview(image, side) for name, image in scene.layers.items()})
+            size += sum(map(len, encoded[-1].values()))
+            if size > PREVIEW_BYTES and side != SIDES[-1]:
+                break
+        else:
+            return side, encoded
+    raise AssertionError("the last side is taken whatever its size")
 
 
 def _fit(size: tuple[int, int], side: int) -> tuple[int, int]:
@@ -392,25 +931,28 @@ def _fit(size: tuple[int, int], side: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _jpeg(image: np.ndarray, side: int) -> str:
+def _preview(image: np.ndarray, side: int) -> str:
     picture = Image.fromarray(image)
+    if side == LOSSLESS:
+        return _uri(picture, "webp", lossless=True, method=2)
     picture = picture.resize(_fit(picture.size, side), Image.Resampling.LANCZOS)
-    return _uri(picture, "jpeg", quality=90, subsampling=0)
+    return _uri(picture, "jpeg", quality=90, subsampling=0, optimize=True)
 
 
 def _overlay(labels: np.ndarray, side: int) -> str:
     width, height = _fit((labels.shape[1], labels.shape[0]), side)
     small = labels[np.arange(height) * labels.shape[0] // height][:, np.arange(width) * labels.shape[1] // width]
-    return _uri(Image.fromarray(pictures.mask_colours(small)).quantize(256, Image.Quantize.FASTOCTREE), "png")
+    picture = Image.fromarray(pictures.mask_colours(small)).quantize(256, Image.Quantize.FASTOCTREE)
+    return _uri(picture, "png", optimize=True)
 
 
 def _png(image: np.ndarray) -> str:
-    return _uri(Image.fromarray(image), "png")
+    return _uri(Image.fromarray(image), "png", optimize=True)
 
 
 def _uri(picture: Image.Image, kind: str, **settings: Any) -> str:
     buffer = BytesIO()
-    picture.save(buffer, format=kind, optimize=True, **settings)
+    picture.save(buffer, format=kind, **settings)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
@@ -436,30 +978,37 @@ def _heat(error: np.ndarray) -> str:
     return _png((colormaps["magma"](error)[..., :3] * 255).round().astype(np.uint8))
 
 
-def _plots(suite: Suite, rows: pd.DataFrame) -> list[dict[str, str]]:
-    """The plots for a light and a dark page, with words for those who cannot see them."""
-    names = ("gain_against_masks", "mcr", "loss")
-    light, dark = (plots.draw(suite, style, names) for style in ("light", "dark"))
-    captions = {
-        "gain_against_masks": "Each dot is one test image: PSNR change against the run without a prior, over the "
-        "number of masks the method read. Dots above the line were restored better with the prior.",
-        "mcr": "Mode collapse: images whose restoration is worse than the blurred input by more than "
-        f"{suite.evaluation.mcr_drop:g} dB. Numerator and denominator stand at the bars.",
-        "loss": "Training loss as logged (faint) and its running median (strong), one line a run and seed; where "
-        "training was validated, the validation PSNR below.",
-    }
-    titles = {"gain_against_masks": "Gain against mask count", "mcr": "Mode collapse rate", "loss": "Training loss"}
-    return [
-        {
-            "title": titles[name],
-            "caption": captions[name],
+def _plots(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """The plots by name, for a light and a dark page, with words for those who cannot see them."""
+    said = {
+        "controls": ("What the prior itself adds", "Bars: steps from the base run, each beginning where the one above "
+                     "ends. Lines: 95 % interval of that step alone. Bold: it excludes zero."),
+        "gain_against_masks": ("Gain against mask count", "Each dot is one test image: its PSNR change over the number "
+                               "of masks that the method read. Dots above the line were restored better."),
+        "mcr": ("Mode collapse rate", f"Images whose restoration is worse than the {_degraded(suite)} by more than "
+                f"{suite.evaluation.mcr_drop:g} dB. Numerator and denominator stand at the bars."),
+        "loss": ("Training loss", "Training loss as logged (faint) and its running median (strong), one line a run and "
+                 "seed; where training was validated, the validation PSNR below."),
+    }  # fmt: skip
+    names = tuple(said)
+    light, dark = (_draw(suite, rows, steps, style, names[1:]) for style in ("light", "dark"))
+    return {
+        name: {
+            "title": said[name][0],
+            "caption": said[name][1],
             "alt": _words(suite, rows, name),
             "light": _plot(light[name]),
             "dark": _plot(dark[name]),
         }
         for name in names
         if name in light
-    ]
+    }
+
+
+def _draw(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame, style: str, names: tuple[str, ...]) -> dict[str, Any]:
+    with plots.theme(style):
+        first = {"controls": plots.control_steps(suite, rows)} if len(steps) else {}
+    return first | plots.draw(suite, style, names)
 
 
 def _plot(figure: Any) -> str:
@@ -468,21 +1017,24 @@ def _plot(figure: Any) -> str:
 
 def _words(suite: Suite, rows: pd.DataFrame, name: str) -> str:
     """What a plot shows, as numbers in words."""
+    main = tables.of(suite, rows)
+    if name == "controls":
+        return "Bars of the steps whose numbers stand in the table above."
     if name == "gain_against_masks":
-        said = [
-            f"{c.label} on {c.dataset}: better on {c.better} of {c.paired}" for c in _changes(suite, rows).itertuples()
-        ]
+        cells = _psnr_cells(suite, main)
+        cells = cells[cells["run"].isin(pictures.gains(suite, main)["run"]) & (cells["dataset"] != AVERAGE)]
+        said = [f"{c.label} on {c.dataset}: better on {c.better} of {c.paired}" for c in cells.itertuples()]
         return "Scatter plot of PSNR change over mask count. " + "; ".join(said) + "."
     if name == "mcr":
-        cells = tables.cells(suite, rows)
-        main = dict(tables.main_columns(rows))["MC"]
-        cells = cells[(cells["metric"] == "MC") & (cells["protocol"] == main)]
+        cells = tables.cells(suite, main)
+        cells = cells[(cells["metric"] == "MC") & (cells["protocol"] == dict(tables.main_columns(main))["MC"])]
         said = [f"{c.label} on {c.dataset}: {c.numerator} of {c.denominator}" for c in cells.itertuples()]
         return "Bars of mode collapse. " + "; ".join(said) + "."
     said = []
     for run in tables.compared(suite):
         path = suite.results / "loss" / f"{run}.csv"
         loss = pd.read_csv(path)["loss"] if path.exists() else pd.Series(dtype=float)
+        unit = " dB" if _record(suite, run).get("training", {}).get("loss", "psnr") == "psnr" else ""
         if len(loss):
-            said.append(f"{_label(suite, run)} from {loss.iloc[0]:.1f} to {loss.iloc[-1]:.1f} dB")
+            said.append(f"{_label(suite, run)} from {loss.iloc[0]:.3g} to {loss.iloc[-1]:.3g}{unit}")
     return "Lines of training loss over iterations. " + "; ".join(said) + "."

@@ -29,6 +29,7 @@ Column = tuple[str, str]  # metric as in the rows, protocol
 
 METRICS = ("PSNR", "SSIM", "MC")  # what the tables show; the rows hold more (masks, coverage)
 SHOWN = {"PSNR": "PSNR", "SSIM": "SSIM", "MC": "MCR"}  # MC is 0 or 1 an image, MCR its mean in percent
+STAND_INS = ("zeroed", "shuffled", "superpixels")  # priors that are controls of another
 LOWER = ("MC", "MCR")  # lower is better
 DIGITS = {"PSNR": 3, "SSIM": 4, "MC": 2}
 GROUP = ["run", "dataset", "metric", "protocol"]
@@ -55,9 +56,16 @@ def compared(suite: Suite, collection: str | None = None) -> list[str]:
 
 
 def controlling(suite: Suite) -> set[str]:
-    """The runs that stand in a prior's place in an entry of ``controls``: means to an answer, not answers."""
+    """The runs that stand in a prior's place: named by an entry of ``controls``, or with a control for a prior."""
     named = [(c.trained, c.zeroed, c.segmentation, *c.others) for c in suite.controls.values()]
-    return {run for runs in named for run in runs if run}
+    stand_ins = [run for run in suite.runs if prior_of(suite, run) in STAND_INS]
+    return {run for runs in named for run in runs if run} | set(stand_ins)
+
+
+def prior_of(suite: Suite, run: str) -> str:
+    """The name of the prior that a run has at test time."""
+    prior = suite.priors.get(suite.run(run).prior.test)
+    return prior.prior["name"] if prior else "none"
 
 
 def is_input(suite: Suite, run: str) -> bool:
@@ -67,8 +75,7 @@ def is_input(suite: Suite, run: str) -> bool:
 
 def has_prior(suite: Suite, run: str) -> bool:
     """Whether the run reads a prior at test time."""
-    prior = suite.priors.get(suite.run(run).prior.test)
-    return prior is not None and prior.prior["name"] != "none"
+    return prior_of(suite, run) != "none"
 
 
 def baseline(suite: Suite, collection: str | None = None) -> str | None:
