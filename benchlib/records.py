@@ -81,8 +81,7 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def read_rows(suite: Suite, runs: Iterable[str] | None = None) -> pd.DataFrame:
-    """All rows of a suite (or of the runs named) in one frame, columns as ROW, ``value`` float and the rest text, in params'
-    order."""
+    """All rows of a suite, or of the runs named, in params' order: columns as ROW, ``value`` float, the rest text."""
     import pandas as pd
 
     frames = []
