@@ -7,10 +7,8 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from report_suite import make_suite
 from test_backbone_imdn import needs_mirror, psnr, set5
 
-from benchlib.contracts import BenchError
 from benchlib.degrade import bicubic
 from benchlib.metrics import protocol
 from benchlib.metrics.measures import ssim_2d
@@ -105,17 +103,3 @@ def test_figures_of_official_imdn_are_what_is_measured():
         line = known.loc[("Y rounded", f"official IMDN x4, Set5, {word} border")]
         assert line["b"] == pytest.approx(psnr(pairs, 4, "matlab-y-rounded"), abs=1e-4)
         assert line["effect"] == pytest.approx(line["b"] - line["a"], abs=1e-6)
-
-
-def test_made_for_a_suite_and_read_from_it(tmp_path, measured, monkeypatch):
-    suite = make_suite(tmp_path)
-    with pytest.raises(BenchError, match="run the tables stage"):
-        ledger.effects(suite)
-    monkeypatch.setattr(ledger, "measure", lambda: measured)
-    paths = ledger.make(suite)
-    assert sorted(paths) == ["ledger.csv", "ledger.md", "ledger.tex", "protocols.csv"]
-    assert len(ledger.effects(suite)) == len(ledger.effects()) == len(measured) + 3
-    assert pd.read_csv(paths["protocols.csv"], dtype=str).equals(ledger.stated())
-    shown = paths["ledger.md"].read_text()
-    assert shown.count("\n| ") >= len(measured) + 3 + 20 and "-0.0229 dB" in shown
-    assert paths["ledger.tex"].read_text().count(r"\\") >= len(measured) + 3

@@ -14,15 +14,11 @@ import numpy as np
 import pandas as pd
 
 from benchlib import papers
-from benchlib.contracts import BenchError
-from benchlib.files import new_file
 from benchlib.metrics import protocol
-from benchlib.report import tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchlib.params import Suite
 
 FOLDER = Path(papers.__file__).parent / "ledger"
 ASPECTS = {"colour": "colour", "border": "border", "ssim": "SSIM window", "averaging": "averaging", "data": "data",
@@ -59,17 +55,13 @@ def _said(line: Any) -> str:
     return "; ".join([*parts, *([f"{NOT_STATED}: {', '.join(silent)}"] if silent else [])])
 
 
-def effects(suite: Suite | None = None) -> pd.DataFrame:
-    """What each ambiguity does: the committed measurement, or a suite's own (``tables/ledger.csv``, see ``make``).
+def effects() -> pd.DataFrame:
+    """What each ambiguity does, as it was measured once (``measure`` gives the same again).
 
     Columns: ambiguity; on (the kind of images); reading_a, reading_b; a, b (the mean under each); effect (b - a);
     least, most (of one image; empty where there is no value an image); unit; images (how many); where (measured).
-    Raises BenchError if the suite's file is not there.
     """
-    path = suite.results / "tables" / "ledger.csv" if suite else FOLDER / "effects.csv"
-    if not path.exists():
-        raise BenchError(f"{path}: not there; run the tables stage (dvc repro tables)")
-    return pd.read_csv(path)
+    return pd.read_csv(FOLDER / "effects.csv")
 
 
 def measure() -> pd.DataFrame:
@@ -84,27 +76,6 @@ def measure() -> pd.DataFrame:
     lines += _averaging({kind: kinds[kind] for kind in ALL}, sharp)
     lines += [_rounding(kinds["noise 3"], sharp), *_resizing(sharp), *_clipping(sharp)]
     return pd.DataFrame(lines, columns=EFFECTS).round(6)
-
-
-def make(suite: Suite) -> dict[str, Path]:
-    """Measure, and write ``tables/ledger.{csv,md,tex}`` and ``tables/protocols.csv`` under the suite's results.
-
-    ledger.csv: ``effects``; protocols.csv: ``stated``; ledger.md: both to read; ledger.tex: the effects. Returns the
-    paths by name.
-    """
-    known = effects()
-    frame = pd.concat([measure(), known[known["where"] != HERE]], ignore_index=True)
-    part, said = (effects_text(frame), EFFECTS_NOTE), (stated(), STATED_NOTE)
-    texts = {
-        "ledger.csv": frame.to_csv(index=False, lineterminator="\n"),
-        "protocols.csv": said[0].to_csv(index=False, lineterminator="\n"),
-        "ledger.md": "\n".join(tables.markdown(table, _no(table), note) for table, note in (part, said)),
-        "ledger.tex": tables.latex(part[0], _no(part[0]), part[1]),
-    }
-    for name, text in texts.items():
-        with new_file(suite.results / "tables" / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    return {name: suite.results / "tables" / name for name in texts}
 
 
 STATED_NOTE = (
@@ -132,10 +103,6 @@ def effects_text(frame: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(lines, dtype=object)
-
-
-def _no(table: pd.DataFrame) -> pd.DataFrame:
-    return pd.DataFrame(False, table.index, table.columns)
 
 
 def _photographs() -> Pictures:

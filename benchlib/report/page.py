@@ -92,7 +92,7 @@ def render(suite: Suite, rows: pd.DataFrame) -> str:
         plots=_plots(suite, rows, steps) if len(main) else [],
         cost=_cost(suite),
         audit=_audit(),
-        ledger=_ledger(suite),
+        ledger=_ledger(),
         provenance=_provenance(suite, rows),
         citations=[bibtex(paper) for paper in citations],
         revisions=", ".join(rows["revision"].drop_duplicates()),
@@ -740,11 +740,8 @@ def _audit() -> dict[str, Any]:
     }
 
 
-def _ledger(suite: Suite) -> dict[str, Any]:
-    """Protocols as stated, as the official code has them and as used here; and what each reading changes.
-
-    The effects are the suite's own where its tables stage measured them, else the committed ones.
-    """
+def _ledger() -> dict[str, Any]:
+    """Protocols as stated, as the official code has them and as used here; and what each reading changes."""
     stated = [
         [
             _cell(line.paper),
@@ -755,8 +752,7 @@ def _ledger(suite: Suite) -> dict[str, Any]:
         ]
         for line in ledger.stated().itertuples()
     ]
-    own = (suite.results / "tables" / "ledger.csv").exists()
-    frame = ledger.effects(suite if own else None)
+    frame = ledger.effects()
     text = ledger.effects_text(frame)
     effects = [
         [_cell(_minus(value) if name == "effect" else value, line.effect if name == "effect" else None)
