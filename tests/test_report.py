@@ -12,7 +12,7 @@ from report_suite import make_suite, sr_suite, write_enlarging, write_numbers, w
 from benchlib import records
 from benchlib.papers import published
 from benchlib.params import Suite
-from benchlib.report import controls, page, pictures, tables
+from benchlib.report import answer, controls, page, pictures, tables
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -45,7 +45,7 @@ def large(enlarging) -> Path:
 
 def said(suite: Suite) -> dict:
     rows = tables.everything(suite)
-    return page.headline(suite, rows, controls.every(suite, rows))
+    return answer.headline(suite, rows, controls.every(suite, rows))
 
 
 # ---------------------------------------------------------------- words
@@ -98,7 +98,7 @@ def test_the_answer_is_the_prior_s_own_share_where_a_control_tells_it(tmp_path):
         words["verdict"],
     )
     rows = tables.everything(suite)
-    [card] = page.answers(suite, rows, controls.every(suite, rows))
+    [card] = answer.answers(suite, rows, controls.every(suite, rows))
     assert [part["title"] for part in card["parts"]] == [
         "Whole method, against “IMDN”",
         "SAM itself, against “SPT, superpixels”",
@@ -116,7 +116,7 @@ def test_the_answer_is_the_prior_s_own_share_where_a_control_tells_it(tmp_path):
 def test_a_stand_in_for_a_prior_is_no_answer(enlarging):
     """Even one that no control names."""
     rows = tables.everything(enlarging)
-    assert page.answering(enlarging.model_copy(update={"controls": {}}), rows) == ["spt"]
+    assert answer.answering(enlarging.model_copy(update={"controls": {}}), rows) == ["spt"]
 
 
 def test_the_rounded_luma_is_told_from_the_other():

@@ -22,8 +22,7 @@ from benchlib.files import new_file
 from benchlib.metrics import protocol
 from benchlib.papers import bibtex
 from benchlib.papers.audit import ROUNDING, audit
-from benchlib.records import read_json, read_table
-from benchlib.report import controls, ledger, pictures, plots, tables
+from benchlib.report import answer, controls, ledger, pictures, plots, tables
 from benchlib.report.pictures import INPUT, MASKS, SHARP
 from benchlib.report.tables import AVERAGE, Column
 
@@ -35,14 +34,6 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 SIDES = (720, 560, 448, 360, 280)  # longest side of a preview, pixels: the largest that keeps within the budget
 PREVIEW_BYTES = 6_000_000  # of all previews, encoded
-PRIORS = {"sam": "SAM's masks"}  # a prior's name in plain words
-CHANCE = {
-    "better": "better, more than chance",
-    "worse": "worse, more than chance",
-    "open": "not more than chance",
-    "same": "no change",
-    "single": "no interval: one image",
-}
 Cell = dict[str, Any]  # one cell of a table: see ``_cell``
 
 
@@ -73,19 +64,19 @@ def render(suite: Suite, rows: pd.DataFrame) -> str:
         js=Markup((HERE / "page.js").read_text(encoding="utf-8")),
         suite=suite.suite,
         tasks=sorted({suite.run(run).task for runs in tables.collections(suite).values() for run in runs}),
-        headline=headline(suite, rows, steps),
-        answers=answers(suite, rows, steps),
+        headline=answer.headline(suite, rows, steps),
+        answers=answer.answers(suite, rows, steps),
         controls=_controls(suite, steps),
-        cards=_cards(suite, main) if len(main) else [],
+        cards=answer.cards(suite, main) if len(main) else [],
         measured=[_collection(suite, rows, name) for name in tables.measured_collections(suite, rows)],
         measures={metric for metric, _ in tables.columns(rows)},
         protocols=_protocols(rows),
         drop=f"{suite.evaluation.mcr_drop:g}",
-        degraded=_degraded(suite),
+        degraded=answer.degraded(suite),
         reproduced=_reproduced(suite, beside),
         published=[_published(suite, rows, *at) for at in tables.suite_tables(suite)],
-        focus=_label(suite, focus),
-        reference=_label(suite, tables.reference(suite, focus) if focus else None),
+        focus=answer.label(suite, focus),
+        reference=answer.label(suite, tables.reference(suite, focus) if focus else None),
         viewer=_viewer(suite, main, scenes),
         crops=_crops(suite, main) if len(main) else [],
         error_scale=f"{pictures.ERROR_SCALE:g}",
@@ -108,341 +99,6 @@ def _environment() -> Environment:
     return environment
 
 
-def _label(suite: Suite, run: str | None) -> str:
-    return tables.label(suite, run) if run else ""
-
-
-def _minus(text: str) -> str:
-    """A number's hyphen as a true minus sign."""
-    return text.replace("-", "\N{MINUS SIGN}")
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
-
-
-def _degraded(suite: Suite) -> str:
-    """What the methods are given, in words: "blurred input"; "degraded input" where the task gives none."""
-    words = {"super-resolution": "small input, enlarged", "denoising": "noisy input", "deblurring": "blurred input"}
-    tasks = {suite.run(run).task for run in tables.compared(suite)}
-    return words.get(tasks.pop(), "degraded input") if len(tasks) == 1 else "degraded input"
-
-
-# ---------------------------------------------------------------- the answer
-
-
-def answering(suite: Suite, rows: pd.DataFrame) -> list[str]:
-    """The measured runs that answer the question: with a real prior and a measured reference, in no control's place.
-
-    Where no run has a prior, the run that chooses the pictures, if it can be compared. The first collection's come
-    first.
-    """
-    seen, means = set(rows["run"]), tables.controlling(suite)
-    runs = [run for name in tables.measured_collections(suite, rows) for run in tables.compared(suite, name)]
-    runs = [run for run in runs if run in seen and tables.reference(suite, run) in seen]
-    own = [run for run in runs if tables.has_prior(suite, run) and run not in means]
-    return own or [run for run in [pictures.focus(suite, rows)] if run in runs]
-
-
-def headline(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> dict[str, Any]:
-    """The answer first: "lead", a few words; "verdict", sentences on one method; "cautions", what stands behind them.
-
-    ``steps`` is ``controls.every``. The words weigh 95 % intervals: a method's own change where no control splits it,
-    else the share of the prior itself; over all images (the Average) where there is one, else test set by test set.
-    """
-    runs = answering(suite, rows)
-    if not runs:
-        nothing = "Nothing to compare yet: a run without a prior and a run with one are needed."
-        return {"lead": "", "verdict": nothing, "cautions": [_counts(suite, rows)]}
-    found = {run: (_changes(suite, rows, run), _own_share(suite, steps, run)) for run in runs}
-    evidence = [
-        _meaning(line) for whole, own in found.values() for line in _summary(own if len(own) else whole).itertuples()
-    ]
-    leading = next(run for run in reversed(runs) if suite.run(run).test == suite.run(runs[0]).test)
-    cautions = [_counts(suite, rows), _multiplicity([whole for whole, _ in found.values()])]
-    cautions += [_uncontrolled(suite, [run for run, (_, own) in found.items() if not len(own)])]
-    cautions += [_under_input(suite, rows, runs)]
-    verdict = _verdict(suite, leading, *found[leading])
-    others = [f"“{_label(suite, run)}”: {_brief(whole)}." for run, (whole, _) in found.items() if run != leading]
-    verdict += f" Others, likewise: {' '.join(others)}" if others else ""
-    return {"lead": _lead(evidence), "verdict": verdict, "cautions": [text for text in cautions if text]}
-
-
-def _lead(evidence: list[str]) -> str:
-    if not {"better", "worse"} & set(evidence):
-        return "Too few images to say." if set(evidence) <= {"single"} else "Not by more than chance."
-    better, worse, number = evidence.count("better"), evidence.count("worse"), len(evidence)
-    if better == number:
-        return "Yes, wherever it was tested."
-    return f"Better in {better or 'none'} of {_count(number, 'comparison')}, worse in {worse or 'none'}."
-
-
-def _verdict(suite: Suite, run: str, whole: pd.DataFrame, own: pd.DataFrame) -> str:
-    name, to = f"“{_label(suite, run)}”", f"“{_label(suite, tables.reference(suite, run))}”"
-    name += f", which reads {_prior_words(suite, run)}," if tables.has_prior(suite, run) else ""
-    first = next(_summary(whole).itertuples())
-    if first.dataset == AVERAGE or len(whole) == 1:
-        where = f"all {first.paired} test images" if first.dataset == AVERAGE else f"{first.dataset}"
-        said = f"{name} changes mean PSNR by {_interval(first)} against {to} on {where}: {CHANCE[_meaning(first)]}."
-    else:
-        said = f"{name} against {to}, in mean PSNR: {_places(whole)}."
-    if len(own):
-        part = next(_summary(own).itertuples())
-        where = "" if part.dataset == first.dataset else f" (on {part.dataset})"
-        said += (
-            f" Of this, what {_prior_words(suite, run)} add over any other segmentation is {_interval(part)}{where}: "
-            f"{CHANCE[_meaning(part)]}."
-        )
-    return said
-
-
-def _brief(whole: pd.DataFrame) -> str:
-    if AVERAGE not in set(whole["dataset"]) and len(whole) > 1:
-        return _places(whole)
-    first = next(_summary(whole).itertuples())
-    return f"{_interval(first)}, {CHANCE[_meaning(first)]}"
-
-
-def _places(whole: pd.DataFrame) -> str:
-    """On which test sets a run is better and worse than its reference by more than chance, a few with their numbers."""
-    said = []
-    for word, column in (("higher", "gain"), ("lower", "loss")):
-        found = whole[whole[column]]
-        few = ", ".join(f"{line.dataset} ({_interval(line)})" for line in found.itertuples())
-        if len(found):
-            said.append(
-                f"{word} by more than chance on {few if len(found) <= 2 else f'{len(found)} of {len(whole)} test sets'}"
-            )
-    single = whole["low"].isna()
-    left = whole[~(whole["gain"] | whole["loss"] | single)]
-    if len(left):
-        ends = (f"{end:+.{tables.DIGITS['PSNR']}f}" for end in (left["difference"].min(), left["difference"].max()))
-        low, high = map(_minus, ends)
-        on = (
-            "every test set"
-            if len(left) == len(whole)
-            else f"{'the other ' * bool(said)}{_count(len(left), 'test set')}"
-        )
-        said.append(f"not more than chance on {on} ({low}{'' if low == high else f' to {high}'} dB)")
-    if single.any():
-        said.append(f"no interval on {', '.join(whole['dataset'][single])} (one image)")
-    return "; ".join(said)
-
-
-def _prior_words(suite: Suite, run: str) -> str:
-    name = suite.prior(suite.run(run).prior.test).prior["name"]
-    return PRIORS.get(name, f"the prior {name}")
-
-
-def _counts(suite: Suite, rows: pd.DataFrame) -> str:
-    """How many images, photographs and seeds stand behind the page, and what that leaves open."""
-    shown = rows[rows["metric"].isin(tables.METRICS)].assign(collection=rows["run"].map(lambda r: suite.run(r).test))
-    images = shown[["dataset", "image"]].drop_duplicates()
-    sources = _sources(suite, shown)
-    made = f" made from {_count(sources, 'photograph')}" if 0 < sources < len(images) else ""
-    said = f"{_count(len(images), 'test image')}{made}; {tables.seeds_text(rows).lower()}."
-    if made:
-        said += " Images of one photograph are alike, so there is more chance in these figures than the intervals say."
-    if shown.groupby("run")["seed"].nunique().min() == 1:
-        said += " Where a run has one seed, an interval speaks of images alone, not of training once more."
-    return said
-
-
-def _sources(suite: Suite, shown: pd.DataFrame) -> int:
-    """How many photographs the images were cut from, by the manifests; 0 if one does not say."""
-    found = set()
-    for name, part in shown.groupby("collection"):
-        path = suite.work / "data" / str(name) / "manifest.csv"
-        used = set(zip(part["dataset"], part["image"], strict=True))
-        lines = [
-            line for line in (read_table(path) if path.exists() else []) if (line["dataset"], line["image"]) in used
-        ]
-        if len(lines) < len(used) or not all(line.get("source") for line in lines):
-            return 0
-        found |= {line["source"] for line in lines}
-    return len(found)
-
-
-def _multiplicity(found: list[pd.DataFrame]) -> str:
-    """A word on many intervals at once; the Average is of the same images and does not count."""
-    cells = pd.concat(found)
-    cells = cells[(cells["dataset"] != AVERAGE) & cells["low"].notna()]
-    marked = cells[cells["gain"] | cells["loss"]]
-    if len(cells) < 2 or marked.empty:
-        return ""
-    kept = int((marked["p_holm"] < 0.05).sum())
-    return (
-        f"One interval in twenty excludes zero by chance alone. Of {len(cells)} here, {len(marked)} "
-        f"do{'es' if len(marked) == 1 else ''}; {kept or 'none'} of these "
-        f"also pass{'es' if kept == 1 else ''} a rank test corrected for their number (Wilcoxon, Holm, p < 0.05)."
-    )
-
-
-def _uncontrolled(suite: Suite, runs: list[str]) -> str:
-    runs = [run for run in runs if tables.has_prior(suite, run)]
-    if not runs:
-        return ""
-    names = ", ".join(f"“{_label(suite, run)}”" for run in runs)
-    return f"No control splits the change of {names}: what comes of added parameters alone is not known there."
-
-
-def _under_input(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
-    """Where a method's mean PSNR is below that of the degraded input itself."""
-    cells = _psnr_cells(suite, rows)
-    means = {(cell.run, cell.dataset): cell.value for cell in cells.itertuples()}
-    said = []
-    for run in runs:
-        inputs = [key for key in tables.compared(suite, suite.run(run).test) if tables.is_input(suite, key)]
-        own = [name for key, name in means if key == run and name != AVERAGE]
-        under = [n for n in own if any(means[run, n] < means.get((key, n), -np.inf) for key in inputs)]
-        said += [f"“{_label(suite, run)}” on {', '.join(under)}"] if under else []
-    return f"Below the {_degraded(suite)} itself: {'; '.join(said)}." if said else ""
-
-
-def _psnr_cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
-    """``tables.cells`` of PSNR under each collection's first protocol."""
-    cells = tables.cells(suite, rows)
-    main = {n: dict(tables.main_columns(tables.of(suite, rows, n))).get("PSNR") for n in cells["collection"].unique()}
-    return cells[(cells["metric"] == "PSNR") & (cells["protocol"] == cells["collection"].map(main))]
-
-
-def _changes(suite: Suite, rows: pd.DataFrame, run: str) -> pd.DataFrame:
-    """A run's cells of mean PSNR change, the Average last."""
-    cells = _psnr_cells(suite, rows)
-    return cells[(cells["run"] == run) & cells["difference"].notna()]
-
-
-def _own_share(suite: Suite, steps: pd.DataFrame, run: str) -> pd.DataFrame:
-    """The last steps, to the prior itself, of the control that ends in a run; empty without one."""
-    own = steps[(steps["run"] == run) & (steps["kind"] == "step")]
-    return own[own["control"] == own["control"].iloc[0]].assign(paired=own["images"]) if len(own) else own
-
-
-def _summary(lines: pd.DataFrame) -> pd.DataFrame:
-    """The Average alone where there is one."""
-    return lines[lines["dataset"] == AVERAGE] if AVERAGE in set(lines["dataset"]) else lines
-
-
-def _meaning(line: Any) -> str:
-    """What a difference with its interval says, as a key of CHANCE; ``line``: one of cells or of a control's steps."""
-    if pd.isna(line.low):
-        return "single"
-    if line.gain:
-        return "better"
-    if line.loss:
-        return "worse"
-    return "same" if line.low == line.high == 0 else "open"
-
-
-def _interval(line: Any) -> str:
-    """A PSNR change in text: "+0.042 dB [+0.010, +0.073]"."""
-    number, _, rest = _minus(tables.interval_text(line)).partition(" ")
-    return f"{number} dB {rest}".strip()
-
-
-def answers(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> list[dict[str, Any]]:
-    """A card a method: its change against its reference, and where a control splits it, the prior's own share.
-
-    Each part has lines, one a test set, with the places of interval and mean on one axis that all cards share.
-    """
-    found = []
-    for run in answering(suite, rows):
-        own, one = _own_share(suite, steps, run), suite.run(run)
-        parts = [(f"Whole method, against “{_label(suite, tables.reference(suite, run))}”", _changes(suite, rows, run))]
-        if len(own):
-            name = suite.prior(one.prior.test).prior["name"].upper()
-            parts.append((f"{name} itself, against “{_label(suite, own['reference'].iloc[0])}”", own))
-        found.append((run, parts, _splits(steps, own)))
-    ends = [abs(v) for _, parts, _ in found for _, t in parts for n in ("low", "high", "difference") for v in t[n]]
-    means = [abs(v) for _, parts, _ in found for _, t in parts for v in t["difference"]]
-    reach = max(
-        [0.01, min([max([0.0, *(v for v in ends if np.isfinite(v))]), 2.5 * max([0.0, *means])])]
-    )  # long lines are cut
-    return [
-        {
-            "label": _label(suite, run),
-            "about": _about(suite, run),
-            "splits": splits,
-            "reach": f"{reach:.2g}",
-            "parts": [{"title": title, "lines": _answer_lines(table, reach)} for title, table in parts],
-        }
-        for run, parts, splits in found
-    ]
-
-
-def _about(suite: Suite, run: str) -> str:
-    one = suite.run(run)
-    reads = f"reads {_prior_words(suite, run)}; " if tables.has_prior(suite, run) else ""
-    setting = f", {one.setting}" if one.setting else ""
-    trained = _record(suite, run).get("training", {}).get("iterations")
-    budget = f"; trained here for {_count(trained, 'iteration')}" if trained else ""
-    return f"{reads}{one.method['name']} on {one.backbone['name']}; {one.task}{setting}{budget}"
-
-
-def _answer_lines(table: pd.DataFrame, reach: float) -> list[dict[str, Any]]:
-    return [
-        {
-            "set": "All images" if line.dataset == AVERAGE else line.dataset,
-            "all": line.dataset == AVERAGE,
-            "count": f"{_count(line.paired, 'image')}, {_count(line.seeds, 'seed')}",
-            "text": _interval(line).partition(" [")[0],
-            "interval": _interval(line).partition(" [")[2].rstrip("]"),
-            "chance": CHANCE[_meaning(line)],
-            "meaning": _meaning(line),
-            "mean": _along(line.difference, reach),
-            "low": None if pd.isna(line.low) else _along(line.low, reach),
-            "high": None if pd.isna(line.high) else _along(line.high, reach),
-        }
-        for line in table.sort_values("dataset", key=lambda names: names != AVERAGE, kind="stable").itertuples()
-    ]
-
-
-def _splits(steps: pd.DataFrame, own: pd.DataFrame) -> list[str]:
-    """The total and its parts in a sentence, a test set each (the Average alone where there is one)."""
-    said = []
-    for dataset in _summary(own)["dataset"] if len(own) else []:
-        lines = steps[(steps["control"] == own["control"].iloc[0]) & (steps["dataset"] == dataset)]
-        total = next(lines[lines["kind"] == "total"].itertuples())
-        parts = [f"{line.step} {_difference(line)}" for line in lines[lines["kind"] == "step"].itertuples()]
-        where = "all images" if dataset == AVERAGE else dataset
-        said.append(f"On {where}, of {_difference(total)} dB: {', '.join(parts)}.")
-    return said
-
-
-def _difference(line: Any) -> str:
-    return _minus(tables.difference_text(line))
-
-
-def _along(gain: float, reach: float) -> float:
-    """Where a gain stands on a strip of 200 units whose middle is 0 dB."""
-    return round(100 + 94 * min(max(gain / reach, -1), 1), 1)
-
-
-def _cards(suite: Suite, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """A card a test set: each method's per-image PSNR changes as dots on one axis that all cards share."""
-    images = pictures.gains(suite, rows)
-    if images.empty:
-        return []
-    changes = _psnr_cells(suite, rows)
-    changes = changes[changes["run"].isin(images["run"])]
-    sizes = images["difference"].abs()
-    reach = max(0.05, 1.08 * float(min(sizes.max(), 2 * sizes.quantile(0.9))))  # one outlier does not flatten all
-    cards = []
-    for name in tables.datasets(suite, rows):
-        strips = []
-        for cell in changes[(changes["dataset"] == name) & changes["difference"].notna()].itertuples():
-            own = images[(images["run"] == cell.run) & (images["dataset"] == name)]["difference"]
-            dots = [
-                {"x": _along(gain, reach), "beyond": abs(gain) > reach, "meaning": "better" if gain > 0 else "worse"}
-                for gain in own
-            ]
-            strip = {"label": cell.label, "dots": dots, "better": cell.better, "of": cell.paired}
-            strip |= {"difference": _difference(cell), "meaning": _meaning(cell), "chance": CHANCE[_meaning(cell)]}
-            strips.append(strip | {"mean": _along(cell.difference, reach)})
-        cards.append({"name": name, "strips": strips, "reach": f"{reach:.2g}"})
-    return cards
-
-
 # ---------------------------------------------------------------- tables
 
 
@@ -451,7 +107,7 @@ def _cell(text: Any, number: Any = None, *, sub: Iterable[str] = (), meaning: st
     numeric = number is not None
     missing = numeric and pd.isna(number)
     sort = "" if missing else str(float(number)).replace("inf", "Infinity") if numeric else None
-    shown = "–" if text in (None, "", "-", _minus("-")) else str(text)
+    shown = "–" if text in (None, "", "-", answer.minus("-")) else str(text)
     lines = [_sub(line, meaning) for line in sub if line]
     return {"text": shown, "sort": sort, "sub": lines, "strong": False, "code": False} | more
 
@@ -501,11 +157,11 @@ def _measured(suite: Suite, rows: pd.DataFrame, which: list[Column], collection:
     for run in tables.compared(suite, collection):
         found = [by_place.get((run, name, *column)) for name in names for column in which]
         seeds, mode, to = tables.seeds(rows, run), tables.inference(rows, run), tables.reference(suite, run)
-        how = [f"{mode}, {_count(seeds, 'seed')}"] if not tables.is_input(suite, run) else ["the input itself"]
-        how += [] if tables.is_input(suite, run) else [f"against “{_label(suite, to)}”" if to else "reference"]
+        how = [f"{mode}, {answer.count(seeds, 'seed')}"] if not tables.is_input(suite, run) else ["the input itself"]
+        how += [] if tables.is_input(suite, run) else [f"against “{answer.label(suite, to)}”" if to else "reference"]
         lines.append(
             {
-                "label": _label(suite, run),
+                "label": answer.label(suite, run),
                 "missing": "" if mode else tables.command(suite, run),
                 "how": how if mode else [],
                 "reference": run == tables.baseline(suite, collection),
@@ -519,7 +175,7 @@ def _measured(suite: Suite, rows: pd.DataFrame, which: list[Column], collection:
         }
         for metric, name in which
     ]
-    sets = [{"name": n, "sub": _count(int(images[n]), "image"), "columns": columns} for n in names]
+    sets = [{"name": n, "sub": answer.count(int(images[n]), "image"), "columns": columns} for n in names]
     return {"id": _id(title), "title": title, "first": "Method", "sets": sets, "lines": lines}
 
 
@@ -535,11 +191,11 @@ def _figure(suite: Suite, cell: Any, images: pd.Series) -> Cell:
     fewer = f"{cell.images} images" if cell.images < images[cell.dataset] else ""
     shown = _cell(value, cell.value, sub=[f"{count} {fewer}".strip()], strong=bool(cell.best))
     if change:
-        number, _, interval = _minus(tables.interval_text(cell)).partition(" [")
+        number, _, interval = answer.minus(tables.interval_text(cell)).partition(" [")
         unit = " pp" if interval.endswith(" pp") else ""
-        meaning = _meaning(cell)
+        meaning = answer.meaning(cell)
         sign = {"better": "▲ ", "worse": "▼ "}.get(meaning, "")
-        shown["sub"] += [_sub(f"{sign}{number}{unit}", meaning, CHANCE[meaning])]
+        shown["sub"] += [_sub(f"{sign}{number}{unit}", meaning, answer.CHANCE[meaning])]
         beyond = cell.metric == "MC" and max(abs(cell.low), abs(cell.high)) > 100  # of a few images: says nothing
         shown["sub"] += [_sub(f"[{interval.removesuffix(' pp')}")] if interval and not beyond else []
     return shown
@@ -561,7 +217,7 @@ def _published(suite: Suite, rows: pd.DataFrame, paper: str, table: str) -> dict
     for row in numbers["row"].drop_duplicates():
         ours = [run for run in shown if (suite.run(run).paper, suite.run(run).row) == (paper, row)]
         found = [by_place.get((row, *place)) for place in places]
-        names = ", ".join(dict.fromkeys(_label(suite, run) for run in ours))
+        names = ", ".join(dict.fromkeys(answer.label(suite, run) for run in ours))
         lines.append(
             {
                 "label": row,
@@ -600,7 +256,7 @@ def _printed(cell: Any, reference: str) -> Cell:
         return shown
     text = f"{cell.difference:+.{len(cell.printed.partition('.')[2])}f}"
     text = text.replace("-", "+") if float(text) == 0 else text
-    return shown | {"sub": [_sub(_minus(text) + (" pp" if cell.unit == "%" else ""))]}
+    return shown | {"sub": [_sub(answer.minus(text) + (" pp" if cell.unit == "%" else ""))]}
 
 
 def _reproduced(suite: Suite, beside: pd.DataFrame) -> list[dict[str, Any]]:
@@ -616,13 +272,15 @@ def _reproduced(suite: Suite, beside: pd.DataFrame) -> list[dict[str, Any]]:
         for i, line in enumerate(lines.itertuples()):
             if line.note:
                 continue
-            own = {name: _cell(_minus(value) if name in sorts else value, numbers[name][i] if name in sorts else None)
-                   for name, value in text.iloc[i].items()}  # fmt: skip
+            own = {
+                name: _cell(answer.minus(value), numbers[name][i]) if name in sorts else _cell(value)
+                for name, value in text.iloc[i].items()
+            }
             own["data set"] = _cell(line.dataset, sub=[line.setting if twice.iloc[i] else ""])
             own["measure"] = _cell(line.metric, sub=[line.protocol])
             number, _, interval = own["our gain"]["text"].partition(" ")
             mark = "better" if line.low > 0 else "worse" if line.high < 0 else "open"
-            marked = [_sub(interval), _sub(CHANCE[mark], mark)] if interval else []
+            marked = [_sub(interval), _sub(answer.CHANCE[mark], mark)] if interval else []
             own["our gain"] |= {"text": number, "sub": marked}
             cells.append(list(own.values()))
         missing = lines[lines["note"] != ""].groupby("row", sort=False)["dataset"].unique()
@@ -649,7 +307,7 @@ def _controls(suite: Suite, steps: pd.DataFrame) -> list[dict[str, Any]]:
         for (kind, step), part in lines.groupby(["kind", "step"], sort=False):
             by_set = {line.dataset: line for line in part.itertuples()}
             about = {"other": "beside: against the prior zeroed", "total": "the sum of the steps"}.get(str(kind), "")
-            to = " → ".join(_label(suite, run) for run in (part["reference"].iloc[0], part["run"].iloc[0]))
+            to = " → ".join(answer.label(suite, run) for run in (part["reference"].iloc[0], part["run"].iloc[0]))
             cells = [
                 _cell(step, sub=[about or to], strong=kind == "total"),
                 _cell(part["seeds"].max(), part["seeds"].max()),
@@ -658,15 +316,15 @@ def _controls(suite: Suite, steps: pd.DataFrame) -> list[dict[str, Any]]:
                 line = by_set.get(name)
                 cells.append(_step(line) if line else _cell(None, float("nan")))
             body.append(cells)
-        columns = ["Step", "Seeds", *(f"{name} ({_count(int(counts[name]), 'image')})" for name in names)]
+        columns = ["Step", "Seeds", *(f"{name} ({answer.count(int(counts[name]), 'image')})" for name in names)]
         table = _table(_id(f"control {key}"), f"What the prior adds: {suite.controls[str(key)].label}", columns, body)
         found.append({"label": suite.controls[str(key)].label, "note": controls.note(suite, str(key)), "table": table})
     return found
 
 
 def _step(line: Any) -> Cell:
-    meaning = _meaning(line)
-    return _cell(_interval(line), line.difference, sub=[CHANCE[meaning]], meaning=meaning)
+    meaning = answer.meaning(line)
+    return _cell(answer.interval(line), line.difference, sub=[answer.CHANCE[meaning]], meaning=meaning)
 
 
 def _protocols(rows: pd.DataFrame) -> list[dict[str, str]]:
@@ -729,7 +387,7 @@ def _audit() -> dict[str, Any]:
     def lines(part: pd.DataFrame) -> list[list[Cell]]:
         return [
             [_cell(one.paper), _cell(f"Table {one.table}" if one.table else "text", sub=[one.row]), _cell(one.what),
-             _cell(_minus(one.printed)), _cell(_minus(one.recomputed)), _cell(one.verdict), _cell(one.note)]
+             _cell(answer.minus(one.printed)), _cell(answer.minus(one.recomputed)), _cell(one.verdict), _cell(one.note)]
             for one in part.itertuples()
         ]  # fmt: skip
 
@@ -755,7 +413,7 @@ def _ledger() -> dict[str, Any]:
     frame = ledger.effects()
     text = ledger.effects_text(frame)
     effects = [
-        [_cell(_minus(value) if name == "effect" else value, line.effect if name == "effect" else None)
+        [_cell(answer.minus(value) if name == "effect" else value, line.effect if name == "effect" else None)
          for name, value in shown.items()]
         for line, shown in zip(frame.itertuples(), text.to_dict("records"), strict=True)
     ]  # fmt: skip
@@ -770,15 +428,10 @@ def _ledger() -> dict[str, Any]:
 # ---------------------------------------------------------------- how each number was made
 
 
-def _record(suite: Suite, run: str) -> dict[str, Any]:
-    path = suite.results / "records" / f"{run}.json"
-    return read_json(path) if path.exists() else {}
-
-
 def _provenance(suite: Suite, rows: pd.DataFrame) -> dict[str, Any]:
     lines = []
     for key in [run for runs in tables.collections(suite).values() for run in runs]:
-        run, own, record = suite.run(key), rows[rows["run"] == key], _record(suite, key)
+        run, own, record = suite.run(key), rows[rows["run"] == key], answer.record(suite, key)
         prior = run.prior.train if run.prior.train == run.prior.test else f"{run.prior.train} / {run.prior.test}"
         names = dict.fromkeys(name for _, name in tables.columns(own))
         revisions = record.get("revision") or ", ".join(own["revision"].drop_duplicates())
@@ -787,7 +440,7 @@ def _provenance(suite: Suite, rows: pd.DataFrame) -> dict[str, Any]:
         seconds = record.get("train_seconds")
         lines.append(
             [
-                _cell(_label(suite, key), sub=[key]),
+                _cell(answer.label(suite, key), sub=[key]),
                 _cell(tables.command(suite, key), code=True),
                 _cell(f"{run.method['name']} on {run.backbone['name']}", sub=[f"from {record.get('init', run.init)}"]),
                 _cell(prior, sub=[f"tested on {run.test}"]),
@@ -814,7 +467,7 @@ def _training(record: dict[str, Any]) -> Cell:
     budget = record.get("training", {})
     if not budget.get("iterations") or not record.get("trained_parameters", record.get("parameters")):
         return _cell("nothing trained" if record else None)
-    said = [f"{_count(budget['iterations'], 'iteration')}"]
+    said = [f"{answer.count(budget['iterations'], 'iteration')}"]
     if "batch" in budget:
         said.append(f"{budget['batch']} crops of {budget['crop']}×{budget['crop']}")
         said.append(
@@ -861,7 +514,7 @@ def _viewer(suite: Suite, rows: pd.DataFrame, scenes: list[pictures.Scene]) -> d
             {
                 "id": number,
                 "set": scene.pair.dataset,
-                "name": f"{scene.why}: {scene.pair.image} ({_minus(f'{scene.gain:+.2f}')} dB)",
+                "name": f"{scene.why}: {scene.pair.image} ({answer.minus(f'{scene.gain:+.2f}')} dB)",
                 "size": [width, height],
                 "layers": layers,
                 "psnr": {name: f"{value:.2f} dB" for name, value in score.items() if value is not None},
@@ -964,7 +617,7 @@ def _crops(suite: Suite, rows: pd.DataFrame) -> list[dict[str, Any]]:
             label, psnr = pictures.label(suite, name), "" if score is None else f"{score:.2f} dB"
             tiles.append({"label": label, "image": _png(image), "error": error, "psnr": psnr})
         where = f"{scene.pair.dataset} / {scene.pair.image}"
-        shown.append({"why": scene.why, "where": where, "gain": _minus(f"{scene.gain:+.2f}"), "tiles": tiles})
+        shown.append({"why": scene.why, "where": where, "gain": answer.minus(f"{scene.gain:+.2f}"), "tiles": tiles})
     return shown
 
 
@@ -981,8 +634,8 @@ def _plots(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> dict[str, d
                      "ends. Lines: 95 % interval of that step alone. Bold: it excludes zero."),
         "gain_against_masks": ("Gain against mask count", "Each dot is one test image: its PSNR change over the number "
                                "of masks that the method read. Dots above the line were restored better."),
-        "mcr": ("Mode collapse rate", f"Images whose restoration is worse than the {_degraded(suite)} by more than "
-                f"{suite.evaluation.mcr_drop:g} dB. Numerator and denominator stand at the bars."),
+        "mcr": ("Mode collapse rate", f"Images whose restoration is worse than the {answer.degraded(suite)} by more "
+                f"than {suite.evaluation.mcr_drop:g} dB. Numerator and denominator stand at the bars."),
         "loss": ("Training loss", "Training loss as logged (faint) and its running median (strong), one line a run and "
                  "seed; where training was validated, the validation PSNR below."),
     }  # fmt: skip
@@ -1017,7 +670,7 @@ def _words(suite: Suite, rows: pd.DataFrame, name: str) -> str:
     if name == "controls":
         return "Bars of the steps whose numbers stand in the table above."
     if name == "gain_against_masks":
-        cells = _psnr_cells(suite, main)
+        cells = answer.psnr_cells(suite, main)
         cells = cells[cells["run"].isin(pictures.gains(suite, main)["run"]) & (cells["dataset"] != AVERAGE)]
         said = [f"{c.label} on {c.dataset}: better on {c.better} of {c.paired}" for c in cells.itertuples()]
         return "Scatter plot of PSNR change over mask count. " + "; ".join(said) + "."
@@ -1030,7 +683,7 @@ def _words(suite: Suite, rows: pd.DataFrame, name: str) -> str:
     for run in tables.compared(suite):
         path = suite.results / "loss" / f"{run}.csv"
         loss = pd.read_csv(path)["loss"] if path.exists() else pd.Series(dtype=float)
-        unit = " dB" if _record(suite, run).get("training", {}).get("loss", "psnr") == "psnr" else ""
+        unit = " dB" if answer.record(suite, run).get("training", {}).get("loss", "psnr") == "psnr" else ""
         if len(loss):
-            said.append(f"{_label(suite, run)} from {loss.iloc[0]:.3g} to {loss.iloc[-1]:.3g}{unit}")
+            said.append(f"{answer.label(suite, run)} from {loss.iloc[0]:.3g} to {loss.iloc[-1]:.3g}{unit}")
     return "Lines of training loss over iterations. " + "; ".join(said) + "."
