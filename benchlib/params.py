@@ -51,7 +51,7 @@ class Training(Model):
     log_every: int = Field(50, ge=1, description="iterations")
     validate_every: int = Field(1000, ge=1, description="iterations")
     watch: str = Field("basicsr-rgb", description="protocol of the validation")
-    keep: Literal["last", "best"] = Field("last", description="weights kept: the best validation's, start included")
+    keep: Literal["last", "best"] = Field("last", description="weights kept: the last, or the best validation's")
     candidates: list[dict[str, Any]] = Field(
         [], description="changes of this budget, each tried with the first seed; the best validation wins"
     )

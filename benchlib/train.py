@@ -206,7 +206,10 @@ def train(suite: Suite, key: str) -> dict[str, Any]:
             "init": run.init,
             "training": budget.model_dump(exclude={"candidates"}),
             "choice": _choice(suite, key, firsts, best),
-            "kept": {f"seed{seed}": {"iteration": done.kept, "validation": done.psnr} for seed, done in seeds.items()},
+            "kept": {
+                f"seed{seed}": {"iteration": done.kept, "validation": done.psnr, "start": done.start}
+                for seed, done in seeds.items()
+            },
             "train_seconds": round(sum(done.seconds for done in [*firsts, *list(seeds.values())[1:]]), 1),
             "seed_seconds": {f"seed{seed}": round(done.seconds, 1) for seed, done in seeds.items()},
             "parameters": sum(total for total, _ in counts),
@@ -235,13 +238,15 @@ def _choice(suite: Suite, key: str, firsts: list[_Trained], best: int) -> list[d
 
 @dataclass(frozen=True)
 class _Trained:
-    """One seed, trained: weights, one row each ``log_every``, seconds; the iteration kept and its validation."""
+    """One seed, trained: weights, one row each ``log_every``, seconds; the iteration kept and its validation, and the
+    validation of the start ("" where nothing is chosen by it)."""
 
     weights: dict[str, torch.Tensor]
     rows: list[dict[str, Any]]
     seconds: float
     kept: int
     psnr: Any
+    start: Any
 
 
 def _trained(suite: Suite, key: str, budget: Training, seed: int, resume: Path, candidate: int = 0) -> _Trained:
@@ -249,7 +254,7 @@ def _trained(suite: Suite, key: str, budget: Training, seed: int, resume: Path, 
     method, _ = configure("methods", run.method, f"runs.{key}.method")
     model = start(suite, key, seed)
     rows: list[dict[str, Any]] = []
-    seconds, best = 0.0, None
+    seconds, best, before = 0.0, None, ""
     if method.INFO.trains and budget.iterations:
         priors, needs = Priors(suite, run.prior.train), needs_of(suite, key)
         watched = [pair for pair in read_pairs(suite, run.train) if pair.dataset == run.validation]
@@ -259,11 +264,13 @@ def _trained(suite: Suite, key: str, budget: Training, seed: int, resume: Path, 
             print(f"{key}, seed {seed}: {_changes(suite, key, budget)}", flush=True)
         checkpoint = resume / f"candidate{candidate}-seed{seed}.pt"
         job = _Job(model, crops, budget, _accelerator(budget.precision), seed, checkpoint, validate)
+        if budget.keep == "best":
+            before = validate(model.to(job.accelerator.device), job.accelerator.device)
         rows, seconds, best = fit(job)
     psnr = rows[-1]["validation_psnr"] if rows else ""
     kept: dict[str, Any] = best or {"model": model.state_dict(), "iteration": budget.iterations, "psnr": psnr}
     weights = {name: value.contiguous().cpu() for name, value in kept["model"].items()}
-    return _Trained(weights, rows, seconds, kept["iteration"], kept["psnr"])
+    return _Trained(weights, rows, seconds, kept["iteration"], kept["psnr"], before)
 
 
 def _changes(suite: Suite, key: str, budget: Training) -> str:
@@ -286,7 +293,7 @@ def fit(job: _Job) -> tuple[list[dict[str, Any]], float, dict[str, Any] | None]:
     """The loop. Trains ``job.model`` in place from its checkpoint, if any.
 
     Returns one row each ``log_every``; the seconds it took, those before a resume included; and, if ``keep`` is "best",
-    the best validation: iteration (0: before any training), psnr, model (its state dict).
+    the best validation of the training (the start takes no part): iteration, psnr, model (its state dict).
     """
     budget, accelerator = job.budget, job.accelerator
     weights = [p for p in job.model.parameters() if p.requires_grad]
@@ -299,8 +306,6 @@ def fit(job: _Job) -> tuple[list[dict[str, Any]], float, dict[str, Any] | None]:
     # channels last: a quarter faster
     network = job.model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     model, optimiser, loader = accelerator.prepare(network, optimiser, loader)
-    if budget.keep == "best" and best is None:
-        best = _best(None, job.validate(accelerator.unwrap_model(model), accelerator.device), 0, job.model)
     model.train()
     begun = saved = time.perf_counter()
     for iteration, batch in enumerate(loader, start=first):

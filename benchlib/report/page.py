@@ -494,7 +494,11 @@ def _plain(value: Any) -> str:
 
 
 def _validated(one: dict[str, Any]) -> str:
-    return f" (validation {one['validation']:.3f} dB)" if one.get("validation") not in ("", None) else ""
+    """ " (validation 27.169 dB, at the start 27.162)", as far as a record says so."""
+    if one.get("validation") in ("", None):
+        return ""
+    start = f", at the start {one['start']:.3f}" if one.get("start") not in ("", None) else ""
+    return f" (validation {one['validation']:.3f} dB{start})"
 
 
 # ---------------------------------------------------------------- pictures

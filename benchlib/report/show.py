@@ -149,7 +149,9 @@ def run_record(suite: Suite, key: str) -> pd.DataFrame:
     training = record.get("training", {})
     said = {"loss": training.get("loss", "psnr"), "iterations": training.get("iterations", "")}
     said["kept"] = "; ".join(
-        f"{seed}: iteration {one['iteration']}" + (f", validation {one['validation']} dB" if one["validation"] else "")
+        f"{seed}: iteration {one['iteration']}"
+        + (f", validation {one['validation']} dB" if one["validation"] else "")
+        + (f" (at the start {one['start']} dB)" if one.get("start") else "")
         for seed, one in record.get("kept", {}).items()
     )
     said["choice"] = "; ".join(
