@@ -107,10 +107,16 @@ def _verdict(suite: Suite, run: str, whole: pd.DataFrame, own: pd.DataFrame) -> 
         part = next(_summary(own).itertuples())
         where = "" if part.dataset == first.dataset else f" (on {part.dataset})"
         said += (
-            f" Of this, what {_prior_words(suite, run)} add over any other segmentation is {interval(part)}{where}: "
+            f" Of this, what {_prior_words(suite, run)} add {_over(suite, run)} is {interval(part)}{where}: "
             f"{CHANCE[meaning(part)]}."
         )
     return said
+
+
+def _over(suite: Suite, run: str) -> str:
+    """What the last step of the run's control is taken against."""
+    split = any(control.segmentation for control in suite.controls.values() if control.prior == run)
+    return "over any other segmentation" if split else "over the same with the prior zeroed"
 
 
 def _brief(whole: pd.DataFrame) -> str:
