@@ -280,14 +280,21 @@ def test_shuffled_never_gives_a_photograph_its_own_masks(names: list[str]) -> No
     def photograph(name: str) -> str:
         return re.sub(r"(-[0-9])?(_c[0-9])?$", "", name)
 
-    if len({photograph(name) for name in names}) < 2:
-        with pytest.raises(BenchError, match="need"):
-            donors(names)
-        return
     given = donors(names)
+    if len({photograph(name) for name in names}) < 2:  # no other there: its own, turned
+        assert all(photograph(donor) == photograph(names[0]) for donor in given.values())
+        return
     assert set(given) == set(names) and set(given.values()) <= set(names)
     assert all(photograph(name) != photograph(donor) for name, donor in given.items())
     assert given == donors(names[::-1])
+
+
+def test_a_lone_photograph_s_masks_are_turned(tmp_path, photographs) -> None:
+    shuffled, superpixels = registry.load("priors", "shuffled"), registry.load("priors", "superpixels")
+    [record] = shuffled.compute(named(photographs[:1]), tmp_path, shuffled.Config(**SETTINGS["shuffled"]))
+    own = superpixels.segment(read_image(photographs[0]), superpixels.Config(segments=6))
+    assert record["donor"] == "a, turned"
+    assert np.array_equal(load_masks(tmp_path / "a.npz").labels, own.labels[::-1, ::-1])
 
 
 def test_shuffled_masks_are_the_donor_s_at_the_image_s_size(tmp_path, photographs) -> None:

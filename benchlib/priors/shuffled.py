@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from benchlib.contracts import BenchError
 from benchlib.params import configure
 from benchlib.priors._store import MaskSet, crop, load_masks, mask_record, mask_set, save_masks, unpack
 from benchlib.seeding import name_rng
@@ -28,17 +27,20 @@ class Config:
     of: dict[str, Any]
 
 
+def _photograph(name: str) -> str:
+    """What an image was made from: its name without tile and copy."""
+    return re.sub(r"(_c\d+)$|(-\d+(_c\d+)?)$", "", name)
+
+
 def donors(names: list[str]) -> dict[str, str]:
     """image -> the image whose masks it gets: a fixed derangement of the photographs.
 
     Copies and tiles of one photograph (``coffee``, ``coffee_c1``, ``coffee-3``) all get those of one other photograph.
-    Raises BenchError for fewer than two photographs.
+    A set of a single photograph has no other: there every image is its own donor, and its masks are turned.
     """
     photographs: dict[str, list[str]] = {}
     for name in sorted(names):
-        photographs.setdefault(re.sub(r"(_c\d+)$|(-\d+(_c\d+)?)$", "", name), []).append(name)
-    if len(photographs) < 2:
-        raise BenchError(f"shuffled: only {', '.join(photographs) or 'no photograph'}; another image's masks need two")
+        photographs.setdefault(_photograph(name), []).append(name)
     order = [sorted(photographs)[i] for i in name_rng("shuffled", *sorted(photographs)).permutation(len(photographs))]
     pairs = zip(order, [*order[1:], order[0]], strict=True)  # a cycle has no fixed point
     return {
@@ -51,7 +53,10 @@ def donors(names: list[str]) -> dict[str, str]:
 def compute(
     images: dict[str, Path], out: Path, config: Config, *, device: str = "auto", resume: Path | None = None
 ) -> list[dict]:
-    """Write ``out/<name>.npz``, the donor's masks at the image's size (nearest pixel); records name the ``donor``."""
+    """Write ``out/<name>.npz``, the donor's masks at the image's size (nearest pixel); records name the ``donor``.
+
+    Masks of an image that is its own donor are turned by 180 degrees, and its record says so.
+    """
     module, settings = configure("priors", config.of, "prior.of")
     given = donors(list(images))
     with TemporaryDirectory() as folder:
@@ -62,17 +67,24 @@ def compute(
         sizes = {record["image"]: (record["height"], record["width"]) for record in made}
         records = []
         for name, donor in given.items():
-            masks = resized(load_masks(Path(folder) / f"{donor}.npz"), sizes[name])
+            own = _photograph(name) == _photograph(donor)
+            masks = resized(load_masks(Path(folder) / f"{donor}.npz"), sizes[name], turn=own)
             save_masks(out / f"{name}.npz", masks)
-            records.append({"image": name, "donor": donor, "refused": None} | mask_record(masks))
+            said = donor + (", turned" if own else "")
+            records.append({"image": name, "donor": said, "refused": None} | mask_record(masks))
     return records
 
 
-def resized(masks: MaskSet, shape: tuple[int, int]) -> MaskSet:
-    """The masks at another ``(H,W)``, by nearest pixel; those that lose their last pixel are dropped."""
+def resized(masks: MaskSet, shape: tuple[int, int], turn: bool = False) -> MaskSet:
+    """The masks at another ``(H,W)``, by nearest pixel; those that lose their last pixel are dropped.
+
+    turn: by 180 degrees as well.
+    """
     rows, columns = (
         (2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip(shape, masks.labels.shape, strict=True)
     )
+    if turn:
+        rows, columns = rows[::-1], columns[::-1]
     dense = unpack(masks.bits[:, rows[:, None], columns], len(masks))
     keep = np.flatnonzero(dense.any((1, 2)))
     return mask_set((dense[i] for i in keep), shape, masks.predicted_iou[keep], masks.stability[keep])
