@@ -80,7 +80,7 @@ def headline(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> dict[str,
     cautions += [_uncontrolled(suite, [run for run, (_, own) in found.items() if not len(own)])]
     cautions += [_under_input(suite, rows, runs)]
     verdict = _verdict(suite, leading, *found[leading])
-    others = [f"“{label(suite, run)}”: {_brief(whole)}." for run, (whole, _) in found.items() if run != leading]
+    others = [_other(suite, run, *changes) for run, changes in found.items() if run != leading]
     verdict += f" Others, likewise: {' '.join(others)}" if others else ""
     return {"lead": _lead(evidence), "verdict": verdict, "cautions": [text for text in cautions if text]}
 
@@ -117,6 +117,12 @@ def _over(suite: Suite, run: str) -> str:
     """What the last step of the run's control is taken against."""
     split = any(control.segmentation for control in suite.controls.values() if control.prior == run)
     return "over any other segmentation" if split else "over the same with the prior zeroed"
+
+
+def _other(suite: Suite, run: str, whole: pd.DataFrame, own: pd.DataFrame) -> str:
+    """A method that does not lead, in a sentence: its change and, where a control tells it, the prior's own share."""
+    share = f"; of this, what {_prior_words(suite, run)} add {_over(suite, run)}: {_brief(own)}" if len(own) else ""
+    return f"“{label(suite, run)}”: {_brief(whole)}{share}."
 
 
 def _brief(whole: pd.DataFrame) -> str:
@@ -195,7 +201,7 @@ def _multiplicity(found: list[pd.DataFrame]) -> str:
         return ""
     kept = int((marked["p_holm"] < 0.05).sum())
     return (
-        f"One interval in twenty excludes zero by chance alone. Of {len(cells)} here, {len(marked)} "
+        f"One interval in twenty excludes zero by chance alone. Of {len(cells)} of whole methods, {len(marked)} "
         f"do{'es' if len(marked) == 1 else ''}; {kept or 'none'} of these "
         f"also pass{'es' if kept == 1 else ''} a rank test corrected for their number (Wilcoxon, Holm, p < 0.05)."
     )
