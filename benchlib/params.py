@@ -21,7 +21,7 @@ from ruamel.yaml.error import YAMLError
 from benchlib import registry
 from benchlib.contracts import BenchError, nearest, reads
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # no dot: DVC parts a parameter's path there
 Choice = dict[str, Any]  # {"name": <file of a room>, ...its Config}
 M = TypeVar("M", bound=BaseModel)
 

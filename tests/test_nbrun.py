@@ -365,7 +365,8 @@ def test_ctrl_c_on_dvc_interrupts_the_notebook_and_nothing_stays(tmp_path, start
 @posix
 def test_a_parent_that_dies_early_ends_the_launcher_and_what_it_began(tmp_path):
     notebook(tmp_path / "a.ipynb", "x = 1", TELL, SLEEPS)
-    script = f"{sys.executable} -m benchlib.nbrun a.ipynb & echo $!; sleep 0.4; kill -9 $$"
+    script = f"{sys.executable} -m benchlib.nbrun a.ipynb >/dev/null & echo $!; sleep 1.5; kill -9 $$"
+    # the launcher must have started: one whose parent died before that cannot know of it
     done = subprocess.run(["/bin/sh", "-c", script], cwd=tmp_path, env=ENV, stdout=subprocess.PIPE, text=True)
     launcher = int(done.stdout)
     ended = wait_for(lambda: not lives(launcher), 4)
