@@ -589,7 +589,7 @@ def _preview(image: np.ndarray, side: int) -> str:
     if side == LOSSLESS:
         return _uri(picture, "webp", lossless=True, method=2)
     picture = picture.resize(_fit(picture.size, side), Image.Resampling.LANCZOS)
-    return _uri(picture, "jpeg", quality=90, subsampling=0, optimize=True)
+    return _uri(picture, "jpeg", quality=90, subsampling=0)  # optimised, Pillow's buffer can be too small
 
 
 def _overlay(labels: np.ndarray, side: int) -> str:
