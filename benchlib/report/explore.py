@@ -24,7 +24,7 @@ from benchlib.files import new_folder, progress
 from benchlib.imageio import SUFFIXES, image_files, read_image, write_png
 from benchlib.params import configure
 from benchlib.priors._store import load_masks
-from benchlib.records import Pair, read_pairs
+from benchlib.records import TEXT, Pair, read_pairs
 from benchlib.report import pictures, tables
 from benchlib.report.pictures import INPUT, SHARP, Scene
 
@@ -209,9 +209,8 @@ def _rows_at(suite: Suite, revision: str) -> pd.DataFrame:
     files = [name for name in names if name.endswith(".csv")]
     if not files:
         raise BenchError(f"{revision}: no rows of suite '{suite.suite}' in that revision ({folder} is not in it)")
-    kinds = {"image": str, "setting": str, "table": str}
     texts = [_git(top, "show", f"{commit}:{name}") for name in files]
-    return pd.concat([pd.read_csv(StringIO(text), keep_default_na=False, dtype=kinds) for text in texts])
+    return pd.concat([pd.read_csv(StringIO(text), keep_default_na=False, dtype=TEXT) for text in texts])
 
 
 def _commit(top: Path, revision: str) -> str:
