@@ -121,7 +121,12 @@ def two(tmp_path):
     git(tmp_path, "add", "results")
     git(tmp_path, "commit", "-qm", "first")
     rows = read_rows(suite, ["cat"])
-    at = (rows["image"] == "a") & (rows["metric"] == "PSNR") & (rows["protocol"] == "basicsr-rgb") & (rows["seed"] == 0)
+    at = (
+        (rows["image"] == "a")
+        & (rows["metric"] == "PSNR")
+        & (rows["protocol"] == "basicsr-rgb")
+        & (rows["seed"] == "0")
+    )
     rows.loc[at, "value"] += 0.5
     write_rows(suite.results / "rows" / "cat.csv", rows.to_dict("records"))
     git(tmp_path, "commit", "-qam", "second")
