@@ -69,7 +69,8 @@ def evaluate(suite: Suite, key: str) -> list[dict[str, Any]]:
                 if seed == run.seeds[0]:
                     write_png(out / pair.dataset / f"{pair.image}.png", restored)
                 mode = inference_mode(how, pair.dataset, restored.shape) if method.INFO.trains else "none"
-                place = common | {"dataset": pair.dataset, "image": pair.image, "seed": seed, "inference": mode}
+                place = common | {"dataset": pair.dataset, "image": pair.image, "scene": pair.scene}
+                place |= {"seed": seed, "inference": mode}
                 rows += [place | numbers for numbers in _measure(restored, pair, how)]
         if needs:
             record = read_json(suite.work / "priors" / run.prior.test / "prior.json")

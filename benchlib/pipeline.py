@@ -83,8 +83,8 @@ def _make(suite: Suite, stage: str, key: str) -> None:
 
         evaluate(suite, key)
     else:
-        from benchlib.report import cost, plots, tables
+        from benchlib.report import cost, export, plots
 
-        tables.make(suite)
+        export.make(suite)
         cost.make(suite)
         plots.make(suite)

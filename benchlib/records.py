@@ -24,22 +24,26 @@ if TYPE_CHECKING:
     from benchlib.params import Suite
 
 ROW = (
-    "suite", "run", "paper", "table", "method", "backbone", "prior", "task", "setting", "dataset", "image",
+    "suite", "run", "paper", "table", "method", "backbone", "prior", "task", "setting", "dataset", "image", "scene",
     "metric", "protocol", "inference", "seed", "value", "revision", "hardware",
 )  # fmt: skip
 
 
-TEXT = dict.fromkeys(("image", "setting", "table", "seed"), str)  # columns that may look like numbers
+TEXT = dict.fromkeys(("image", "scene", "setting", "table", "seed"), str)  # columns that may look like numbers
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One degraded image and its reference, as files. ``key`` is ``<set>/<image>``, unique in a collection."""
+    """One degraded image and its reference, as files. ``key`` is ``<set>/<image>``, unique in a collection.
+
+    scene: what was photographed; copies of one photograph and frames of one sequence share it ("": its own).
+    """
 
     dataset: str
     image: str
     lq: Path
     hq: Path
+    scene: str = ""
 
     @property
     def key(self) -> str:
@@ -101,7 +105,7 @@ def read_pairs(suite: Suite, collection: str) -> list[Pair]:
     pairs = []
     for row in read_table(folder / "manifest.csv"):
         root = assets.folder(row["asset"]) if row["asset"] else folder / row["dataset"]
-        pairs.append(Pair(row["dataset"], row["image"], root / row["lq"], root / row["hq"]))
+        pairs.append(Pair(row["dataset"], row["image"], root / row["lq"], root / row["hq"], row["source"]))
     return pairs
 
 

@@ -109,7 +109,8 @@ def fill(suite: Suite, photographs: dict[str, np.ndarray], segments: int = 12) -
             images = {key: np.clip(np.rint(value), 0, 255).astype(np.uint8) for key, value in images.items()}
             write_png(data / name / "lq" / f"{image}.png", images["blurred"])
             write_png(data / name / "hq" / f"{image}.png", sharp)
-            manifest.append({"dataset": name, "image": image, "lq": f"lq/{image}.png", "hq": f"hq/{image}.png"})
+            line = {"dataset": name, "image": image, "asset": "", "source": image}
+            manifest.append(line | {"lq": f"lq/{image}.png", "hq": f"hq/{image}.png"})
             labels = slic(images["blurred"], segments + 7 * i, start_label=0)
             masks = [labels == k for k in range(1, labels.max() + 1)]
             scores = np.ones(len(masks), np.float32)
@@ -130,9 +131,7 @@ def fill(suite: Suite, photographs: dict[str, np.ndarray], segments: int = 12) -
                     rows[run].append(
                         row(suite, run, name, image, m, measured[m] * 1.01, protocol="basicsr-y", hardware=hardware)
                     )
-    records.write_table(
-        data / "manifest.csv", ["dataset", "image", "asset", "lq", "hq"], [{"asset": "", **line} for line in manifest]
-    )
+    records.write_table(data / "manifest.csv", manifest[0], manifest)
     generator = np.random.default_rng(0)
     for number, (run, entries) in enumerate(rows.items()):
         records.write_rows(suite.results / "rows" / f"{run}.csv", entries)

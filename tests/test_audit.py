@@ -46,7 +46,7 @@ def found(findings: pd.DataFrame, paper: str, table: str, row: str, what: str) -
         ("lmdir", "I", "Ours", "Tables I and III: PSNR on LOL", "23.24", "23.34"),
         ("ptg-rm", "8", "DRUNet+Ours-c (bottom)", "label", "DRUNet+Ours-c", "stands below Restormer (bottom)"),
         ("ptg-rm", "5", "SPAIR+Ours-c", "Average PSNR", "33.16", "33.202"),  # 166.01 / 5
-        ("ptg-rm", "5", "Restormer+Ours-c", "Average SSIM", "0.943", "0.9404"),  # 4.702 / 5
+        ("ptg-rm", "5", "Restormer+Ours-c", "Average PSNR", "34.24", "34.258"),  # 171.29 / 5; weighted 34.192
         ("ptg-rm", "7", "IFAN_S+Ours-c", "Combined PSNR", "25.72", "25.631"),  # (37 * 28.32 + 39 * 23.08) / 76
         ("ptg-rm", "7", "Restormer_D+Ours-c", "Combined LPIPS", "0.153", "0.1433"),
     ],
@@ -63,13 +63,83 @@ def test_what_is_known_not_to_add_up_is_found(findings, paper, table, row, what,
         ("spt", "1", "IMDN x2 + SPT", "PSNR gain on Set5", "-0.0215", "-0.0214"),
         ("lmdir", "I", "Ours", "Tables I and III: PSNR on BSD68, sigma 15", "34.00", "33.99"),
         ("lmdir", "I", "HINet", "Average SSIM", "0.875", "0.8758"),
-        ("sam-deblur", "1", "w/o SAM", "PSNR on GoPro varies", "0.05", "0.06"),
+        ("sam-deblur", "1", "w/o SAM", "SSIM on GoPro varies", "0.001", "0.001"),
     ],
 )
 def test_what_the_last_printed_place_explains_is_called_rounding(
     findings, paper, table, row, what, printed, recomputed
 ):
     assert found(findings, paper, table, row, what) == (printed, recomputed, "rounding")
+
+
+@pytest.mark.parametrize(
+    ("paper", "table", "row", "what", "printed", "recomputed"),
+    [
+        # Table 7: the plain mean is 0.8400; Table 5: weighted by image count 0.94414, so 0.943 within rounding
+        ("ptg-rm", "7", "Restormer_D+Ours-c", "Combined SSIM", "0.840", "0.8384"),
+        ("ptg-rm", "5", "Restormer+Ours-c", "Average SSIM", "0.943", "0.9404"),
+        ("ptg-rm", "7", "", "EBDB and JNB", "EBDB and JNB", "DPDD test set (caption of Table 7)"),
+        ("lmdir", "III", "Ours", "improves on Model (II)", "an improvement in the overall performance of the model",
+         "better in 11 of 16, equal in 1"),
+        ("lmdir", "III", "(III)", "across various tasks", "marked advancements across a various tasks",
+         "better in 11 of 16"),
+        ("sam-deblur", "1", "w/o SAM", "PSNR on GoPro varies", "0.05", "0.06"),
+        ("sam-deblur", "1", "CAT", "mitigate mode collapse",
+         "SAM priors improve deblurring performance and mitigate mode collapse", "better in 19 of 27, equal in 2"),
+        ("spt", "1", "IMDN x2 + SPT", "outperform their baselines",
+         "outperform the corresponding baselines by a significant margin", "better in 44 of 45"),
+        ("spt", "1 to 6", "", "PSNR and SSIM", "PSNR and SSIM", "PSNR"),
+    ],
+)  # fmt: skip
+def test_what_can_be_read_in_two_ways_is_not_called_inconsistent(
+    findings, paper, table, row, what, printed, recomputed
+):
+    assert found(findings, paper, table, row, what) == (printed, recomputed, "cannot be checked")
+
+
+def note(findings: pd.DataFrame, paper: str, row: str, what: str) -> str:
+    chosen = findings[(findings["paper"] == paper) & (findings["row"] == row) & findings["what"].str.contains(what)]
+    assert len(chosen) == 1
+    return chosen["note"].item()
+
+
+@pytest.mark.parametrize(("alpha", "value"), [("0.5", "32.4332"), ("1.5", "32.4653"), ("2", "32.4025")])
+def test_differences_of_spts_table_4_are_to_alpha_1(findings, alpha, value):
+    said = note(findings, "spt", f"alpha = {alpha}", "PSNR gain")
+    assert f"equals 32.5648 (alpha = 1) - {value}, with a plus sign" in said
+    assert "as a gain over ART x4 (32.3081) it does not fit" in said and "imply" not in said
+
+
+def test_a_difference_to_no_line_of_the_table_says_what_baseline_it_implies(findings):
+    assert "imply a baseline of 32.3102" in note(findings, "spt", "Full fine-tuning", "PSNR gain")  # 32.5640 - 0.2538
+
+
+def test_averages_that_are_cut_are_said_to_be(findings):
+    """LMDIR's HINet: 7.006 / 8 = 0.87575, printed 0.875; SPT's ART 50: 29.66555, printed 29.6656."""
+    cut = "cut to its places, not rounded"
+    for row in ("HINet", "SwinIR", "Restormer", "PromptIR"):
+        assert cut in note(findings, "lmdir", row, "^Average SSIM")
+    assert cut not in note(findings, "spt", "ART 50 + SPT", "^Average PSNR")
+
+
+def test_the_note_of_a_cell_stands_with_its_average(findings):
+    assert "from 0.155 to 0.153 only" in note(findings, "ptg-rm", "Restormer_D+Ours-c", "^Combined LPIPS")
+
+
+def test_printed_are_the_papers_words(findings):
+    ours = {"better in all", "best in all", "rising", "largest"}
+    assert not ours & set(audit(all=True)["printed"])
+
+
+def test_labels_are_checked_where_the_paper_prints_them():
+    """SPT prints the baseline's name on both lines; PTG-RM's Tables 1, 2, 4 and 9 print "+Ours-c" alone."""
+    everything = audit(all=True)
+    labels = everything[everything["what"] == "label of a tuned line"]
+    assert set(zip(labels["paper"], labels["table"], strict=True)) == {
+        ("ptg-rm", t) for t in ("5", "6", "7", "8", "10")
+    }
+    assert not labels["printed"].str.contains("top|bottom").any()
+    assert labels["verdict"].value_counts().to_dict() == {"agrees": 16, "inconsistent": 1}
 
 
 def test_every_difference_average_and_claim_is_checked():
@@ -170,6 +240,35 @@ def test_a_table_that_adds_up_yields_no_finding():
 def test_one_wrong_number_is_found(change, expected):
     numbers = [(r, d, m, change.get((r, d, m), v)) for r, d, m, v in RIGHT]
     assert expected in verdicts(numbers)
+
+
+@pytest.mark.parametrize(
+    ("average", "expected"),
+    [
+        ("28.53", "agrees"),  # weighted, which fits both averages
+        ("29.00", "cannot be checked"),  # the plain mean
+        ("29.40", "inconsistent"),  # neither
+    ],
+)
+def test_an_average_is_inconsistent_only_if_neither_mean_fits(average, expected):
+    numbers = [
+        (r, d, m, average if (r, d) == ("Net", "Average") else v) for r, d, m, v in RIGHT if not m.endswith("gain")
+    ]
+    assert verdicts([*numbers, *(("Other", d, m, v) for r, d, m, v in numbers if r == "Net + SPT")])[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("average", "expected"), [("29.0", "agrees"), ("29.9", "cannot be checked"), ("31.0", "inconsistent")]
+)
+def test_without_image_counts_an_average_is_inconsistent_only_outside_its_columns(average, expected):
+    numbers = [("Net", "One", "PSNR", "30.0"), ("Net", "Two", "PSNR", "28.0"), ("Net", "Average", "PSNR", average)]
+    assert verdicts(numbers) == [expected]
+
+
+def test_a_verdict_stands_for_rounding_too():
+    stated = claim("range below", "1 | Net | Set5 | PSNR ; 1 | Net + SPT | Set5 | PSNR", "0.49")
+    assert verdicts(RIGHT, stated)[-1] == "rounding"
+    assert verdicts(RIGHT, stated | {"verdict": "cannot be checked"})[-1] == "cannot be checked"
 
 
 def test_a_tuned_line_without_its_baseline_is_a_finding():

@@ -134,19 +134,23 @@ def test_peak_memory_on_a_gpu_is_that_of_the_same_network():
 def test_prior_and_training_cost_is_what_their_records_say(small):
     file = small.work / "priors" / "sam-test" / "prior.json"
     images = [{"seconds": 2.0, "height": 100, "width": 200}, {"seconds": 4.0, "height": 200, "width": 200}]
-    write_json(file, {"images": images, "device": "cuda"})
+    images = [image | {"peak_mib": 10 * image["seconds"]} for image in images] + [{"height": 9, "width": 9}]
+    write_json(file, {"images": images, "device": "cuda", "memory_by": "somehow"})
     record = {"train_seconds": 50.0, "seed_seconds": {"seed0": 10.0, "seed1": 20.0}, "hardware": "a machine"}
     write_json(small.work / "runs" / "map" / "record.json", record)
     found = cost(small, "map")
     assert (found["prior"], found["prior_images"], found["prior_device"]) == ("sam-test", "data/test", "cuda")
     assert found["prior_seconds_per_image"] == 3.0
     assert found["prior_seconds_per_megapixel"] == pytest.approx(6.0 / 0.06)
+    assert (found["prior_peak_mib"], found["prior_memory_by"]) == (40.0, "somehow")
+    assert found["prior_peak_mib_per_megapixel"] == pytest.approx(60.0 / 0.06)
     assert (found["train_seconds"], found["train_total_seconds"], found["train_hardware"]) == (15.0, 50.0, "a machine")
 
 
 def test_what_was_not_recorded_is_not_a_number(small):
     found = cost(small, "cat")  # the fixture's priors have no seconds, and nothing was trained
-    for key in ("prior_seconds_per_image", "prior_seconds_per_megapixel", "train_seconds", "train_total_seconds"):
+    prior = ("seconds_per_image", "seconds_per_megapixel", "peak_mib", "peak_mib_per_megapixel")
+    for key in (*(f"prior_{name}" for name in prior), "train_seconds", "train_total_seconds"):
         assert math.isnan(found[key])
 
 

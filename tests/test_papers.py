@@ -71,7 +71,7 @@ def test_files_have_no_stray_spaces_and_plain_line_ends(paper):
         rows = list(csv.reader(file))
     assert {len(row) for row in rows} == {len(_tables.COLUMNS)}
     assert [cell for row in rows for cell in row if cell != cell.strip() or "  " in cell or "\n" in cell] == []
-    assert {row[_tables.COLUMNS.index("bold")] for row in rows[1:]} <= {"0", "1"}
+    assert {row[_tables.COLUMNS.index("bold")] for row in rows[1:]} <= {"0", "1", ""}
 
 
 @pytest.mark.parametrize("paper", papers())
@@ -91,6 +91,22 @@ def test_every_bibtex_entry_parses(paper):
     assert {"author", "title"} <= set(fields)
     assert all(re.fullmatch(r"[^,]+, [^,]+", author) for author in fields["author"].split(" and "))
     assert "year" not in fields or re.fullmatch(r"\d{4}", fields["year"])
+
+
+def test_all_papers_call_a_task_by_the_same_words():
+    """An average over several tasks names each; the kind of noise or blur stands in `setting`."""
+    words = {"denoising", "deblurring", "defocus deblurring", "deraining", "low-light enhancement", "super-resolution"}
+    seen = {word for paper in papers() for task in published(paper)["task"] for word in task.split(", ")}
+    assert seen == words | {"segmentation"}
+    kinds = (
+        published("ptg-rm").groupby("table")["setting"].apply(lambda texts: {text.split("; ")[-1] for text in texts})
+    )
+    assert kinds[["6", "8", "9", "10"]].tolist() == [{"motion"}, {"grayscale"}, {"colour"}, {"real"}]
+
+
+def test_bold_is_unknown_where_the_text_shows_none():
+    known = {paper: set(published(paper)["bold"]) for paper in papers()}
+    assert known == {"sam-deblur": {True, False}, "survey": {False}, "spt": {None}, "lmdir": {None}, "ptg-rm": {None}}
 
 
 def test_no_two_papers_share_a_citation_key():
@@ -144,8 +160,8 @@ def test_bold_marks_the_best_number_of_each_column():
     table = published("sam-deblur")
     for (_, metric), column in table.groupby(["dataset", "metric"]):
         best = column["value"].min() if metric == "MCR" else column["value"].max()
-        assert column.loc[column["bold"], "value"].tolist() == [best]
-    assert table.loc[table["bold"], "row"].value_counts().to_dict() == {"Ours": 9, "CAT": 2}
+        assert column.loc[column["bold"].eq(True), "value"].tolist() == [best]
+    assert table.loc[table["bold"].eq(True), "row"].value_counts().to_dict() == {"Ours": 9, "CAT": 2}
 
 
 def test_digits_stay_as_printed():
@@ -236,7 +252,16 @@ def test_in_ptg_rm_every_pair_of_table_8_and_9_has_the_same_columns():
         assert len(columns) == 1
 
 
-def test_published_values_are_numbers_and_bold_is_true_or_false():
+def test_spt_states_the_training_data_of_its_tuning_and_of_art_but_not_of_table_1s_baselines():
+    """Section 5.1: DIV2K and Flickr2K for the tuning; for denoising the same data as ART."""
+    table = published("spt")
+    silent = table[table["setting"].str.contains("not stated")]
+    assert len(silent) == 9 * 6 and set(silent["table"]) == {"1"} and set(silent["method"]) == {"none"}
+    assert table.loc[table["table"] == "1", "setting"].str.split("; ").str[0].isin(["x2", "x3", "x4"]).all()
+    assert table.drop(silent.index)["setting"].str.contains(r"trained on DIV2K \+ Flickr2K").all()
+
+
+def test_published_values_are_numbers():
     table = published("ptg-rm")
-    assert table["value"].dtype == float and table["bold"].dtype == bool
+    assert table["value"].dtype == float
     assert pd.to_numeric(table["printed"]).equals(table["value"])

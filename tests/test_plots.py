@@ -115,7 +115,8 @@ def enlarging(tmp_path) -> Suite:
     for i in range(2):
         write_png(data / "Set5" / "hq" / f"i{i}.png", rng.integers(256, size=(41, 50, 3), dtype=np.uint8))
         write_png(data / "Set5" / "lq" / f"i{i}.png", rng.integers(256, size=(10, 12, 3), dtype=np.uint8))
-        manifest.append({"dataset": "Set5", "image": f"i{i}", "lq": f"lq/i{i}.png", "hq": f"hq/i{i}.png", "asset": ""})
+        line = {"dataset": "Set5", "image": f"i{i}", "asset": "", "source": ""}
+        manifest.append(line | {"lq": f"lq/i{i}.png", "hq": f"hq/i{i}.png"})
         for run in RUNS:
             restored = rng.integers(256, size=(40, 48, 3), dtype=np.uint8)
             write_png(suite.work / "restored" / run / "Set5" / f"i{i}.png", restored)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -123,12 +124,39 @@ def test_other_weights_or_another_device_do_not_reuse_what_was_kept(tmp_path, ph
     made = []
     monkeypatch.setattr(assets, "fetch", lambda name: weights)
     monkeypatch.setattr(sam, "build", lambda config, device: made.append(device) or TopAndAll())
-    devices = iter(["cpu", "cpu", "cuda", "cuda"])
-    monkeypatch.setattr(sam, "_device", lambda name: next(devices))
-    for text in ("one", "one", "one", "two"):
+    for text, device in (("one", "cpu"), ("one", "cpu"), ("one", "cuda"), ("two", "cuda")):
+        monkeypatch.setattr(sam, "_device", lambda name, here=device: here)
         weights.write_text(text)
         sam.compute(named(photographs), tmp_path / "out", CONFIG, resume=tmp_path / "kept")
     assert len(made) == 3  # all but the second
+
+
+def test_time_and_memory_of_each_image_are_recorded_and_kept_with_its_masks(tmp_path, photographs) -> None:
+    """64 MiB that live while an image is looked at are in its figure, and in no other's."""
+
+    class Hungry(TopAndAll):
+        def generate(self, image: np.ndarray) -> list[dict]:
+            held = np.ones((64 if len(self.shapes) == 1 else 1) * 2**20, np.uint8)
+            time.sleep(0.05)
+            return super().generate(image) if held.all() else []
+
+    made = sam.compute(named(photographs), tmp_path / "out", CONFIG, resume=tmp_path / "kept", generator=Hungry())
+    first, second, *rest = [record["peak_mib"] for record in made]
+    assert second > 60 and max(first, *rest) < 60
+    assert all(0.05 <= record["seconds"] < 30 for record in made)
+    again = sam.compute(named(photographs), tmp_path / "out", CONFIG, resume=tmp_path / "kept", generator=TopAndAll())
+    assert again == made
+
+
+def test_superpixels_are_not_computed_again(tmp_path, photographs, monkeypatch) -> None:
+    superpixels, calls = registry.load("priors", "superpixels"), []
+    segment = superpixels.segment
+    monkeypatch.setattr(superpixels, "segment", lambda *given: calls.append(1) or segment(*given))
+    for kind, expected in (("slic", 4), ("slic", 4), ("felzenszwalb", 8)):
+        config = superpixels.Config(kind=kind)
+        made = superpixels.compute(named(photographs), tmp_path / "out", config, resume=tmp_path / "kept")
+        assert len(calls) == expected
+        assert all(record["peak_mib"] >= 0 and record["seconds"] > 0 for record in made)
 
 
 def test_a_damaged_kept_file_is_made_again(tmp_path, photographs) -> None:

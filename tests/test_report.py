@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from report_suite import make_suite, sr_suite, write_enlarging, write_numbers, write_pictured, write_psnr
 
-from benchlib import records
 from benchlib.papers import published
 from benchlib.params import Suite
 from benchlib.report import answer, controls, page, pictures, tables
@@ -54,24 +53,28 @@ def said(suite: Suite) -> dict:
 def test_the_headline_is_computed_and_claims_no_more(numbers):
     """CAT minus no prior: 1.5 and -0.75 on shake-blur (mean of two seeds each), one image on local-blur."""
     words = said(numbers)
+    assert words["question"] == "Do SAM's masks help deblurring?"
     assert words["lead"] == "Not by more than chance."
-    assert words["verdict"] == (
-        "“CAT”, which reads SAM's masks, against “No prior”, in mean PSNR: not more than chance on 1 test set "
-        "(+0.375 dB); no interval on local-blur (one image)."
-    )
+    assert words["methods"] == [
+        {
+            "label": "CAT",
+            "said": "against “No prior”, not more than chance on 1 test set (+0.375 dB); no interval on local-blur "
+            "(one scene).",
+        }
+    ]
     assert words["cautions"] == [
-        "3 test images; 1 to 2 seeds a run. Where a run has one seed, an interval speaks of images alone, not of "
-        "training once more.",
+        "3 images; 1 to 2 seeds a run. So few can show only large effects. Where a run has one seed, an interval "
+        "speaks of images alone, not of training once more.",
         "No control splits the change of “CAT”: what comes of added parameters alone is not known there.",
         "Below the blurred input itself: “CAT” on local-blur.",
     ]
 
 
-def test_images_of_one_photograph_are_no_new_photographs(numbers):
-    lines = [("shake-blur", "a", "cat"), ("shake-blur", "b", "cat"), ("local-blur", "c", "dog")]
-    manifest = [dict(zip(("dataset", "image", "source"), line, strict=True)) for line in lines]
-    records.write_table(numbers.work / "data" / "test" / "manifest.csv", manifest[0], manifest)
-    assert said(numbers)["cautions"][0].startswith("3 test images made from 2 photographs; 1 to 2 seeds a run.")
+def test_images_of_one_scene_are_counted_and_said_to_be_one(numbers):
+    rows = tables.everything(numbers).assign(scene=lambda rows: rows["image"].map({"a": "cat", "b": "cat", "c": "dog"}))
+    words = answer.headline(numbers, rows, controls.every(numbers, rows))
+    assert words["cautions"][0].startswith("3 images of 2 scenes; 1 to 2 seeds a run. Images of one scene")
+    assert "no interval on shake-blur, local-blur (one scene)" in words["methods"][0]["said"]
 
 
 def gains(effects: dict[str, list[float]]) -> dict[str, dict[str, list[float]]]:
@@ -89,13 +92,14 @@ def test_the_answer_is_the_prior_s_own_share_where_a_control_tells_it(tmp_path):
     write_psnr(suite, gains({"imdn": [0.0] * 4, **near}))
     words = said(suite)
     assert words["lead"] == "Not by more than chance."
-    assert (
-        "changes mean PSNR by +0.300 dB [+0.300, +0.300] against “IMDN” on all 8 test images: better, more than chance."
-        in words["verdict"]
+    [method] = words["methods"]
+    assert method["said"].startswith(
+        "against “IMDN”, +0.300 dB [+0.300, +0.300] on all 8 images: better, more than chance."
     )
     assert re.search(
-        r"over any other segmentation is \+0\.000 dB \[−0\.0[01]\d, \+0\.0[01]\d\]: not more than chance",
-        words["verdict"],
+        r"SAM's masks themselves, against other segments in their place: \+0\.000 dB \[−0\.0[01]\d, \+0\.0[01]\d\] "
+        r"on all 8 images: not more than chance\.$",
+        method["said"],
     )
     rows = tables.everything(suite)
     [card] = answer.answers(suite, rows, controls.every(suite, rows))
@@ -155,6 +159,33 @@ def test_the_choice_and_the_iteration_kept_are_shown(large):
     assert "tried: sets BSDS500 (validation 30.012 dB)" in how
     assert "kept of seed1: iteration 90 (validation 30.123 dB)" in how
     assert "from weights/imdn" in how
+
+
+def test_only_the_sign_of_a_number_becomes_a_minus():
+    signs = {"-0.000": "−0.000", "+0.1 [-0.010, -.5]": "+0.1 [−0.010, −.5]", "(-0.02 dB)": "(−0.02 dB)", "-inf": "−inf"}
+    words = ("content-aware", "section III-C, 8-bit", "table (3)-2", "1e-07", "2010-2024", "-", "DRUNet+Ours-c")
+    assert {text: answer.minus(text) for text in signs} == signs
+    assert [answer.minus(text) for text in words] == list(words)
+
+
+def test_one_run_far_off_does_not_stretch_the_axis_of_the_others(tmp_path):
+    suite = sr_suite(tmp_path)
+    near = {"spt": [0.02] * 4, "spt-slic": [-0.02] * 4, "spt-zeroed": [0.01] * 4}
+    write_psnr(suite, gains({"imdn": [0.0] * 4, **near, "further": [0.02] * 4, "bicubic": [-3.0] * 4}))
+    cards = answer.cards(suite, tables.of(suite, tables.everything(suite)))
+    assert [card["reach"] for card in cards] == ["0.04", "0.04"]
+    beyond = {strip["label"]: {dot["beyond"] for dot in strip["dots"]} for strip in cards[0]["strips"]}
+    assert beyond.pop("SPT") == {False}
+    assert beyond.pop("bicubic", {True}) == {True}
+    assert set.union(*beyond.values()) == {False}
+
+
+def test_a_collection_of_one_run_is_folded_away(large, report):
+    text = large.read_text()
+    folded = text.index('<details id="other-collections">')
+    assert text.index('id="t-measured--test-x4"') < folded < text.index('id="t-measured--test-x2"')
+    assert "Other test collections (1)" in text
+    assert "other-collections" not in report.read_text(), "its only collection stays in sight"
 
 
 # ---------------------------------------------------------------- the file
@@ -408,6 +439,34 @@ def test_a_table_filters_by_words_and_choices_and_counts(sheet):
     assert {row.locator("td").nth(4).inner_text() for row in shown} == {"inconsistent"}
     assert count.inner_text() == f"{len(shown)} of {most} lines"
     assert not sheet.locator("#t-rounding").is_visible()
+
+
+def test_only_long_tables_have_filters_and_all_can_be_sorted(sheet):
+    tables_ = sheet.locator("table:has(button.sort)")
+    lines = dict(tables_.evaluate_all("tables => tables.map(table => [table.id, table.tBodies[0].rows.length])"))
+    filtered = sheet.locator(".tools").evaluate_all("tools => tools.map(one => one.dataset.table)")
+    assert sorted(filtered) == sorted(name for name, count in lines.items() if count > 8)
+    assert {"t-audit", "t-stated", "t-effects"} <= set(filtered)
+    assert min(lines.values()) < 8
+
+
+def test_prose_tables_fit_a_desktop_and_stand_in_blocks_on_a_phone(browser, large):
+    wider = "tables => tables.filter(t => t.parentNode.scrollWidth > t.parentNode.clientWidth).map(t => t.id)"
+    for scheme in ("light", "dark"):
+        for sheet, _, _ in watched(browser, large, scheme):
+            sheet.locator("summary").evaluate_all("all => all.forEach(summary => summary.click())")
+            assert sheet.locator("table.flat").evaluate_all(wider) == []
+    for sheet, _, _ in watched(browser, large, "dark"):
+        rows = sheet.locator("#t-stated tbody tr")
+        first = rows.first.locator("td").nth(1)
+        assert first.get_attribute("data-label") == "The paper states"
+        assert "The paper states" in first.evaluate("cell => getComputedStyle(cell, '::before').content")
+        assert sheet.get_by_role("table", name="Protocols: stated, official code, here").count() == 1
+        sheet.locator("#t-stated button.sort").first.click()
+        papers = rows.locator("th").all_inner_texts()
+        assert papers == sorted(papers)
+        sheet.locator('.tools[data-table="t-stated"]').get_by_role("searchbox").fill("manga109")
+        assert 0 < sum(row.is_visible() for row in rows.all()) < rows.count()
 
 
 PLACES = """nodes => nodes.map(image => {

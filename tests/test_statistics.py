@@ -50,6 +50,48 @@ def test_interval_covers_the_true_effect_as_often_as_it_says(images, seeds, of_i
     assert 0.90 <= hits / 400 <= 0.98
 
 
+def test_interval_covers_where_images_of_one_scene_are_alike_and_without_the_scenes_does_not():
+    rng = np.random.default_rng(8)
+    scene = np.repeat(np.arange(12), 4)
+    hits = np.zeros(2)
+    for _ in range(400):
+        values = experiment(rng, 12, 1, 1.0, 0.0, 0.0)[scene] + experiment(rng, 48, 3, 1.0, 0.1, 0.3) - 0.1
+        for i, given in enumerate((scene, None)):
+            low, high = interval(values, given, resamples=1000)
+            hits[i] += low <= 0.1 <= high
+    covered, blind = hits / 400
+    assert 0.90 <= covered <= 0.98
+    assert blind < 0.85
+
+
+def test_scenes_of_one_image_each_change_nothing_and_copies_of_an_image_add_nothing():
+    values = np.random.default_rng(9).normal(size=(9, 2))
+    assert interval(values, np.arange(9)[::-1]) == pytest.approx(interval(values), abs=0.05)
+    assert interval(np.repeat(values, 5, axis=0), np.repeat(np.arange(9), 5)) == pytest.approx(interval(values))
+    assert np.isnan(interval(values, np.zeros(9))).all()
+
+
+def test_interval_of_many_uneven_scenes_is_that_of_resampling_whole_scenes():
+    rng = np.random.default_rng(10)
+    scene = np.repeat(np.arange(200), rng.integers(1, 9, 200))
+    values = rng.normal(size=200)[scene] + rng.normal(0, 0.5, len(scene))
+    sums, counts = np.bincount(scene, values), np.bincount(scene)
+    drawn = rng.integers(200, size=(10_000, 200))
+    direct = np.quantile(sums[drawn].sum(1) / counts[drawn].sum(1), [0.025, 0.975])
+    assert interval(values[:, None], scene) == pytest.approx(tuple(direct), abs=0.01)  # it is 0.31 wide
+
+
+def test_images_of_one_scene_are_one_witness():
+    """Six images of three photographs: the p and the interval are those of three."""
+    six, three = rows([[1.0], [1.0], [2.0], [2.0], [3.0], [3.0]]), rows([[1.0], [2.0], [3.0]])
+    six["scene"] = ["cat", "cat", "dog", "dog", "rose", "rose"]
+    found = compare(six, rows(np.zeros((6, 1))))
+    alone = compare(three, rows(np.zeros((3, 1))))
+    assert (found.images, found.scenes, alone.images, alone.scenes) == (6, 3, 3, 3)
+    assert (found.mean, found.low, found.high, found.p) == (alone.mean, alone.low, alone.high, alone.p)
+    assert compare(six.drop(columns="scene"), rows(np.zeros((6, 1)))).scenes == 6  # rows of an earlier revision
+
+
 def test_interval_of_many_images_and_one_seed_is_scipys_bootstrap_and_the_t_interval():
     values = experiment(np.random.default_rng(5), 400, 1, 1.0, 0.0, 0.0)
     found = np.array(interval(values))

@@ -17,7 +17,7 @@ from report_suite import EVIL_LABEL, make_suite, row, sr_suite, write_numbers, w
 from benchlib import records
 from benchlib.contracts import BenchError
 from benchlib.params import Suite
-from benchlib.report import controls, statistics, tables
+from benchlib.report import controls, export, markup, published, statistics, tables
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_an_image_measured_twice_is_refused(numbers):
 
 def test_no_rows_at_all_is_one_line_that_names_the_command(tmp_path):
     with pytest.raises(BenchError, match=r"no compared run has rows; run `dvc repro evaluate@blurred`"):
-        tables.make(make_suite(tmp_path))
+        export.make(make_suite(tmp_path))
 
 
 def test_the_command_of_a_suite_in_a_folder_names_its_dvc_yaml(tmp_path):
@@ -128,7 +128,7 @@ def test_the_command_of_a_suite_in_a_folder_names_its_dvc_yaml(tmp_path):
 
 
 def test_metrics_json_holds_the_headline_numbers(numbers):
-    paths = tables.make(numbers)
+    paths = export.make(numbers)
     metrics = json.loads(paths["metrics.json"].read_text())
     assert paths["metrics.json"] == numbers.results / "metrics.json"
     assert set(metrics) == {"blurred", "no-prior", "cat"}
@@ -137,7 +137,7 @@ def test_metrics_json_holds_the_headline_numbers(numbers):
 
 
 def test_files_of_the_tables_agree_and_are_the_same_when_made_again(numbers):
-    paths = tables.make(numbers)
+    paths = export.make(numbers)
     assert {path.name for path in (numbers.results / "tables").iterdir()} == {
         f"{name}.{kind}" for name in ("comparison", "differences", "published") for kind in ("csv", "md", "tex")
     }
@@ -146,31 +146,31 @@ def test_files_of_the_tables_agree_and_are_the_same_when_made_again(numbers):
     assert tidy.loc[("cat", "local-blur", "MC", "basicsr-rgb"), ["numerator", "denominator"]].tolist() == [1, 2]
     assert "**26.375**" in paths["comparison.md"].read_text()
     assert r"\textbf{26.375}" in paths["comparison.tex"].read_text()
-    assert "Images: shake-blur 2, local-blur 1. 1 to 2 seeds a run." in paths["comparison.md"].read_text()
+    assert "On shake-blur (2 images), local-blur (1 image). 1 to 2 seeds a run." in paths["comparison.md"].read_text()
     change = pd.read_csv(paths["differences.csv"]).set_index(tables.GROUP)
     assert change.loc[("cat", "local-blur", "PSNR", "basicsr-rgb"), "difference"] == -1.25
     assert "$-$1.250 (0/1 better)" in paths["differences.tex"].read_text()
     before = {name: path.read_bytes() for name, path in paths.items()}
-    assert {name: path.read_bytes() for name, path in tables.make(numbers).items()} == before
+    assert {name: path.read_bytes() for name, path in export.make(numbers).items()} == before
 
 
 def test_published_numbers_stand_apart_and_are_labelled(numbers):
-    paths = tables.make(numbers)
-    published = paths["published.md"].read_text()
-    assert published.startswith("Published (sam-deblur, Table 1), measured on other data (GoPro, RealBlurJ, REDS, ")
-    assert "| **32.88** | **0.961** |" in published
-    assert "**13.92%**" in published
+    paths = export.make(numbers)
+    text = paths["published.md"].read_text()
+    assert text.startswith("Published (sam-deblur, Table 1), measured on other data (GoPro, RealBlurJ, REDS, ")
+    assert "| **32.88** | **0.961** |" in text
+    assert "**13.92%**" in text
     assert "measured on other data" in paths["published.tex"].read_text()
     for name in ("comparison", "differences"):
         for kind in ("csv", "md", "tex"):
             text = paths[f"{name}.{kind}"].read_text()
             assert not re.search(r"32\.8|GoPro|ReLoBlur|w/o SAM", text), (name, kind)
-    assert tables.published_table("sam-deblur", "1").loc["Ours", ("REDS", "MCR as published")] == "0.20%"
+    assert published.table("sam-deblur", "1").loc["Ours", ("REDS", "MCR as published")] == "0.20%"
 
 
 def test_numbers_have_a_minus_in_latex_and_names_a_hyphen():
-    assert tables._tex("-0.012 [-0.038, +0.017]") == "$-$0.012 [$-$0.038, +0.017]"
-    assert tables._tex("sam-2, tlc64+tile-8") == "sam-2, tlc64+tile-8"
+    assert markup._tex("-0.012 [-0.038, +0.017]") == "$-$0.012 [$-$0.038, +0.017]"
+    assert markup._tex("sam-2, tlc64+tile-8") == "sam-2, tlc64+tile-8"
 
 
 def test_names_from_data_are_escaped_in_markdown_and_latex(tmp_path):
@@ -178,7 +178,7 @@ def test_names_from_data_are_escaped_in_markdown_and_latex(tmp_path):
     for run in ("no-prior", "map-dropout"):
         rows = [row(suite, run, "a|b <b>_x_", "i", "PSNR", 25.0, inference="tlc|64")]
         records.write_rows(suite.results / "rows" / f"{run}.csv", rows)
-    paths = tables.make(suite)
+    paths = export.make(suite)
     lines = [line for line in paths["comparison.md"].read_text().splitlines() if line.startswith("|")]
     bars = {len(re.findall(r"(?<!\\)\|", line)) for line in lines}
     assert bars == {5}, "method, inference, seeds, one measure: no bar of a name splits a cell"
@@ -236,7 +236,7 @@ def test_every_collection_stands_in_the_tables_under_its_own_protocol(tmp_path):
     suite = sr_suite(tmp_path)
     write_psnr(suite, {"imdn": {"Set5": [30.0, 31.0]}, "spt": {"Set5": [30.5, 31.25]}})
     write_psnr(suite, {"imdn-x2": {"Set5": [35.0, 36.0]}, "spt-x2": {"Set5": [35.5, 37.0]}}, "basicsr-y@2")
-    paths = tables.make(suite)
+    paths = export.make(suite)
     tidy = pd.read_csv(paths["comparison.csv"]).set_index("run")
     assert tidy["collection"].to_dict() == {
         "imdn": "test-x4", "spt": "test-x4", "imdn-x2": "test-x2", "spt-x2": "test-x2"
@@ -288,9 +288,9 @@ def test_a_gain_is_marked_only_where_its_interval_excludes_zero(tmp_path):
     assert list(zip(*np.nonzero(flags.to_numpy()), strict=True)) == [
         (flags.index.get_loc("SPT"), flags.columns.get_loc(("Set5", "PSNR basicsr-y@4")))
     ]
-    text = tables.make(suite)["differences.md"].read_text()
+    text = export.make(suite)["differences.md"].read_text()
     assert re.findall(r"\*\*(.*?)\*\*", text) == [
-        tables.differences(suite, rows).loc["SPT", ("Set5", "PSNR basicsr-y@4")].translate(tables._MARKDOWN)
+        tables.differences(suite, rows).loc["SPT", ("Set5", "PSNR basicsr-y@4")].translate(markup._MARKDOWN)
     ]
 
 
@@ -332,15 +332,13 @@ def test_a_holm_family_is_all_differences_of_one_collection_metric_and_protocol(
 
 def test_published_cells_tell_settings_of_one_data_set_apart():
     """LMDIR's Table I prints BSD68 at sigma 15, 25 and 50 in one line: HINet has 32.35 and 26.09 at the first two."""
-    shown = tables.published_table("lmdir", "I")
+    shown = published.table("lmdir", "I")
     assert shown.loc["HINet", ("BSD68, sigma 15", "PSNR as published")] == "32.35"
     assert shown.loc["HINet", ("BSD68, sigma 25", "PSNR as published")] == "26.09"
     assert ("Rain100L", "PSNR as published") in shown.columns
-    assert "measured on other data (BSD68, Urban100, Rain100L, LOL, Average)" in tables.published_note("lmdir", "I")
-    assert ("Set5", "PSNR as published") in tables.published_table("spt", "1").columns, (
-        "x2, x3, x4 are in the row's name"
-    )
-    cells = tables.published_cells("lmdir", "I", "HINet")
+    assert "measured on other data (BSD68, Urban100, Rain100L, LOL, Average)" in published.note("lmdir", "I")
+    assert ("Set5", "PSNR as published") in published.table("spt", "1").columns, "x2, x3, x4 are in the row's name"
+    cells = published.cells("lmdir", "I", "HINet")
     assert not cells.duplicated(["row", "dataset", "metric"]).any()
 
 
@@ -351,12 +349,12 @@ def test_published_and_ours_stand_in_columns_of_their_own(tmp_path):
     write_psnr(suite, {"imdn": {"Set5": base}, "spt": {"Set5": ours}})
     record = {"training": {"iterations": 800}, "trained_parameters": 5, "kept": {"seed0": {"iteration": 600}}}
     records.write_json(suite.results / "records" / "spt.json", record)
-    table = tables.reproduction(suite, tables.everything(suite)).set_index(["run", "dataset"])
+    table = published.reproduction(suite, tables.everything(suite)).set_index(["run", "dataset"])
     imdn, spt = table.loc[("imdn", "Set5")], table.loc[("spt", "Set5")]
     assert (imdn["published"], imdn["ours"]) == ("32.1867", 32.25)
     assert imdn["difference"] == pytest.approx(32.25 - 32.1867, abs=1e-9)
     assert np.isnan(imdn["published_gain"]), "the baseline has no reference"
-    printed = tables.published_table("spt", "1").loc["IMDN x4 + SPT", ("Set5", "PSNR as published")]
+    printed = published.table("spt", "1").loc["IMDN x4 + SPT", ("Set5", "PSNR as published")]
     assert spt["published"] == printed
     assert spt["published_gain"] == pytest.approx(float(printed) - 32.1867, abs=1e-9)
     assert spt[["gain", "images", "seeds", "iterations", "kept"]].tolist() == [pytest.approx(1 / 3), 3, 1, 800, "600"]
@@ -364,7 +362,7 @@ def test_published_and_ours_stand_in_columns_of_their_own(tmp_path):
     others = table.xs("spt").drop(index="Set5")
     assert set(others.index) == {"Set14", "B100", "Urban100", "Manga109", "Average"}
     assert (others["note"] == "not measured").all() and others["ours"].isna().all()
-    paths = tables.make(suite)
+    paths = export.make(suite)
     line = next(
         line for line in paths["reproduction.md"].read_text().splitlines() if "IMDN x4 + SPT | SPT | Set5" in line
     )
@@ -385,7 +383,7 @@ def test_the_published_average_is_compared_only_if_all_its_sets_are_measured(tmp
     for sets in (five, five[:4], (*five, "Kodak24")):
         suite = sr_suite(tmp_path / str(len(sets)), sets)
         write_psnr(suite, {"imdn": {name: [30.0 + i, 31.0] for i, name in enumerate(sets)}})
-        table = tables.reproduction(suite, tables.everything(suite)).set_index(["run", "dataset"])
+        table = published.reproduction(suite, tables.everything(suite)).set_index(["run", "dataset"])
         average = table.loc[("imdn", "Average")]
         assert (average["note"] == "") == (sets == five), sets
     assert np.isnan(average["ours"]), "ours covers a set that the paper's does not"
@@ -393,7 +391,7 @@ def test_the_published_average_is_compared_only_if_all_its_sets_are_measured(tmp
 
 def test_nothing_is_reproduced_on_other_data(numbers):
     """SAM-Deblur prints GoPro and others; the hand-made suite measures shake-blur."""
-    assert tables.reproduction(numbers, tables.everything(numbers)).empty
+    assert published.reproduction(numbers, tables.everything(numbers)).empty
 
 
 # ---------------------------------------------------------------- controls
@@ -425,7 +423,7 @@ def test_controls_are_written_with_intervals_and_a_run_that_is_missing_is_named(
     gains = np.random.default_rng(0).normal(0, 0.01, (6, 8))
     for values, (run, v) in zip(gains, PSNRS.items(), strict=True):
         write_psnr(suite, {run: {"Set5": (v + values).tolist(), "Set14": (v + values[:4]).tolist()}})
-    paths = tables.make(suite)
+    paths = export.make(suite)
     tidy = pd.read_csv(paths["controls.csv"]).set_index(["dataset", "step"])
     assert list(tidy.index.unique(0)) == ["Set5", "Set14", "Average"]
     sam = tidy.loc[("Set5", "SAM")]
@@ -437,7 +435,7 @@ def test_controls_are_written_with_intervals_and_a_run_that_is_missing_is_named(
     assert header == "| step | seeds | Set5 (8 images) | Set14 (4 images) | Average (12 images) |"
     assert "| beside: SPT, another image's against zeroed | 1 |" in text
     (suite.results / "rows" / "spt-slic.csv").unlink()
-    assert "controls.csv" not in tables.make(suite)
+    assert "controls.csv" not in export.make(suite)
     assert "controls spt: skipped: controls.spt: no rows of 'spt-slic'; run `dvc repro" in capsys.readouterr().out
 
 

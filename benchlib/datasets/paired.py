@@ -33,7 +33,9 @@ class Config:
 
 
 def pairs(config: Config, *_: Any) -> list[dict[str, Any]]:
-    """One record a pair: image, lq and hq (relative to the folder of ``asset``), asset; nothing is copied.
+    """One record a pair: image, lq and hq (relative to the folder of ``asset``), asset, source; nothing is copied.
+
+    source: the folder of the sequence or scene that the images lie in; "" where all lie in one.
 
     Raises BenchError if the data is absent, incomplete or not as many as published (it says what to do).
     """
@@ -47,16 +49,20 @@ def pairs(config: Config, *_: Any) -> list[dict[str, Any]]:
             "asset": config.asset,
             "sha256_lq": sha256(lq),
             "sha256_hq": sha256(hq),
+            "source": scene,
         }
-        for image, lq, hq in progress(found, f"hash {config.asset}")
+        for image, scene, lq, hq in progress(found, f"hash {config.asset}")
     ]
 
 
-def _found(config: Config) -> list[tuple[str, Path, Path]]:
-    """(image, lq, hq); image: the lq file's path below what all share (``GOPR0384_11_00-blur-000001``, ``babyx4``)."""
+def _found(config: Config) -> list[tuple[str, str, Path, Path]]:
+    """(image, scene, lq, hq); image: the lq file's path below what all share (``GOPR0384_11_00-blur-000001``,
+    ``babyx4``); scene: the first folder of that path.
+    """
     files = assets.pairs(config.asset, config.split)
     shared = Path(os.path.commonpath([lq.parent for lq, _ in files]))
-    named = [("-".join(lq.relative_to(shared).with_suffix("").parts), lq, hq) for lq, hq in files]
-    if len({image for image, _, _ in named}) < len(named):
+    below = [lq.relative_to(shared).with_suffix("").parts for lq, _ in files]
+    named = [("-".join(parts), "/".join(parts[:-1][:1]), lq, hq) for parts, (lq, hq) in zip(below, files, strict=True)]
+    if len({image for image, *_ in named}) < len(named):
         raise BenchError(f"{config.asset}: two images of {config.split} get one name; rename a folder")
     return named

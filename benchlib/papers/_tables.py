@@ -28,16 +28,17 @@ def papers() -> list[str]:
 def published(paper: str) -> pd.DataFrame:
     """Every number the paper's tables print, one row a number, in printed order.
 
-    Columns as COLUMNS, with ``value`` float in ``unit``, ``bold`` bool, and ``printed``: the value's digits as printed
-    ("0.960"), empty (and ``value`` NaN) where the text conversion garbled a cell. Raises BenchError, with the nearest
-    name, for a paper that is not here.
+    Columns as COLUMNS, with ``value`` float in ``unit``, ``bold`` True, False or None (not known: the text conversion
+    shows no bold), and ``printed``: the value's digits as printed ("0.960"), empty (and ``value`` NaN) where the text
+    conversion garbled a cell. Raises BenchError, with the nearest name, for a paper that is not here.
     """
     import pandas as pd
 
     table = pd.read_csv(_file(paper, ".csv"), dtype=str, keep_default_na=False)
     table["printed"] = table["value"]
     table["value"] = pd.to_numeric(table["value"])
-    table["bold"] = table["bold"] == "1"
+    known = {"1": True, "0": False, "": None}
+    table["bold"] = pd.Series([known[bold] for bold in table["bold"]], dtype=object)
     return table
 
 

@@ -7,6 +7,9 @@ whole), among equal areas the one of lower index.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -178,3 +181,38 @@ def crop(
         "labels": cut(masks.labels).astype(np.int64, order="C"),
         "bits": cut(masks.bits).copy(order="C").view(np.int64),
     }
+
+
+def key_of(made_from: dict[str, Any], image: np.ndarray) -> tuple[str, str]:
+    """Under what an image's masks are kept: a hash of settings, code and pixels; and the SHA-256 of its pixels."""
+    pixels = hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()
+    return hashlib.sha256(json.dumps([made_from, pixels], sort_keys=True).encode()).hexdigest(), pixels
+
+
+def from_cache(folder: Path | None, key: str, file: Path) -> dict | None:
+    """The facts of an image made before, its masks copied to ``file``; None if it was not, or is damaged."""
+    if folder is None or not (folder / f"{key}.json").exists():
+        return None
+    try:
+        load_masks(folder / f"{key}.npz")
+        facts = json.loads((folder / f"{key}.json").read_text())
+    except (BenchError, ValueError):
+        return None
+    with new_file(file) as temporary:
+        shutil.copyfile(folder / f"{key}.npz", temporary)
+    return facts
+
+
+def to_cache(folder: Path | None, key: str, file: Path, facts: dict) -> None:
+    """Keep an image's masks and facts in ``folder`` (None: not at all) for ``from_cache``."""
+    if folder is None:
+        return
+    with new_file(folder / f"{key}.npz") as temporary:
+        shutil.copyfile(file, temporary)
+    with new_file(folder / f"{key}.json") as temporary:  # last: its presence says that the masks are there
+        temporary.write_text(json.dumps(facts))
+
+
+def code_of(*files: Path) -> str:
+    """A hash of what turns an image into stored masks: another code makes them anew."""
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

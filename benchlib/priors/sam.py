@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
@@ -17,9 +13,21 @@ from pydantic import Field
 
 from benchlib import assets, imageio
 from benchlib.contracts import BenchError
-from benchlib.files import new_file, progress, sha256
+from benchlib.files import progress, sha256
 from benchlib.imageio import read_image
-from benchlib.priors._store import MaskSet, crop, load_masks, mask_record, mask_set, save_masks
+from benchlib.priors._meter import Meter
+from benchlib.priors._store import (
+    MaskSet,
+    code_of,
+    crop,
+    from_cache,
+    key_of,
+    load_masks,
+    mask_record,
+    mask_set,
+    save_masks,
+    to_cache,
+)
 
 if TYPE_CHECKING:
     from segment_anything import SamAutomaticMaskGenerator
@@ -130,15 +138,15 @@ def record(config: Config, device: str = "auto") -> dict:
         "config": dataclasses.asdict(config),
         "weights": _weights(config.model),
         "device": _device(device),
+        "memory_by": Meter(_device(device)).by,
         "versions": {name: version(name) for name in ("segment-anything", "torch", "torchvision", "onnxruntime")},
     }
 
 
 def _code() -> str:
-    """A hash of what turns an image into stored masks: another code makes them anew."""
     here = Path(__file__)
-    files = [here, *(here.with_name(f"_{name}.py") for name in ("store", "amg", "mobilesam")), Path(imageio.__file__)]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    own = (here.with_name(f"_{name}.py") for name in ("store", "amg", "mobilesam"))
+    return code_of(here, *own, Path(imageio.__file__))
 
 
 def _weights(model: str) -> dict[str, str]:
@@ -205,15 +213,16 @@ def compute(
     resume: a folder that keeps finished images by what they were made from (pixels, settings, weights, device), so
     that a killed run, or one with unchanged images, does only what is left. generator: in place of ``build(config)``.
     A record: image (its name), height, width, n_masks, regions, area_min, area_median, area_max (pixels),
-    coverage (fraction of pixels in any mask), predicted_iou, stability (means, None without masks), seconds (when it
-    was computed), sha256 (of the pixels), refused (None, or why there is no file: the other images still
-    get done, and a last line names the refused).
+    coverage (fraction of pixels in any mask), predicted_iou, stability (means, None without masks), seconds and
+    peak_mib (when it was computed; memory over the loaded model's), sha256 (of the pixels), refused (None, or why there
+    is no file: the other images still get done, and a last line names the refused).
     """
     made_from: dict[str, Any] = {"config": dataclasses.asdict(config)}
     if generator is None:
         made_from |= record(config, device) | {"code": _code()}
     out.mkdir(parents=True, exist_ok=True)
     records: list[dict[str, Any]] = []
+    meter: Meter | None = None
     for name, path in progress(images.items(), f"{config.model} masks", total=len(images)):
         file = out / f"{name}.npz"
         try:
@@ -223,13 +232,13 @@ def compute(
             file.unlink(missing_ok=True)  # of an earlier, readable image of that name
             records.append({"image": name, "refused": str(error)})
             continue
-        pixels = hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()
-        key = hashlib.sha256(json.dumps([made_from, pixels], sort_keys=True).encode()).hexdigest()
-        facts = _from_cache(resume, key, file)
+        key, pixels = key_of(made_from, image)
+        facts = from_cache(resume, key, file)
         if facts is None:
             generator = generator or build(config, device)
-            facts = {**_make(image, generator, config, file), "sha256": pixels}
-            _to_cache(resume, key, file, facts)
+            meter = meter or Meter(_device(device))
+            facts = {**_make(image, generator, config, file, meter), "sha256": pixels}
+            to_cache(resume, key, file, facts)
         records.append({"image": name, **facts, "refused": None})
     refused = [r["image"] for r in records if r["refused"]]
     if refused:
@@ -237,35 +246,12 @@ def compute(
     return records
 
 
-def _make(image: np.ndarray, generator: Generator, config: Config, file: Path) -> dict:
-    start = time.perf_counter()
-    masks = masks_of(image, generator, config)
-    save_masks(file, masks)
+def _make(image: np.ndarray, generator: Generator, config: Config, file: Path, meter: Meter) -> dict:
+    with meter.image() as taken:
+        masks = masks_of(image, generator, config)
+        save_masks(file, masks)
     return mask_record(masks) | {
         "predicted_iou": float(masks.predicted_iou.mean()) if len(masks) else None,
         "stability": float(masks.stability.mean()) if len(masks) else None,
-        "seconds": round(time.perf_counter() - start, 3),
+        **taken,
     }
-
-
-def _from_cache(resume: Path | None, key: str, file: Path) -> dict | None:
-    """The facts of an image made before, its masks copied to ``file``; None if it was not, or is damaged."""
-    if resume is None or not (resume / f"{key}.json").exists():
-        return None
-    try:
-        load_masks(resume / f"{key}.npz")
-        facts = json.loads((resume / f"{key}.json").read_text())
-    except (BenchError, ValueError):
-        return None
-    with new_file(file) as temporary:
-        shutil.copyfile(resume / f"{key}.npz", temporary)
-    return facts
-
-
-def _to_cache(resume: Path | None, key: str, file: Path, facts: dict) -> None:
-    if resume is None:
-        return
-    with new_file(resume / f"{key}.npz") as temporary:
-        shutil.copyfile(file, temporary)
-    with new_file(resume / f"{key}.json") as temporary:  # last: its presence says that the masks are there
-        temporary.write_text(json.dumps(facts))

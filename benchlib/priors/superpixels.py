@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
+from benchlib import imageio
 from benchlib.files import progress
-from benchlib.imageio import read_image
-from benchlib.priors._store import MaskSet, crop, load_masks, mask_record, mask_set, save_masks
+from benchlib.priors._meter import Meter
+from benchlib.priors._store import (
+    MaskSet,
+    code_of,
+    crop,
+    from_cache,
+    key_of,
+    load_masks,
+    mask_record,
+    mask_set,
+    save_masks,
+    to_cache,
+)
 
 __all__ = ["ENTRIES", "Config", "compute", "crop", "load", "record", "segment"]
 
@@ -54,21 +65,34 @@ def segment(image: np.ndarray, config: Config) -> MaskSet:
 def compute(
     images: dict[str, Path], out: Path, config: Config, *, device: str = "auto", resume: Path | None = None
 ) -> list[dict]:
-    """Write ``out/<name>.npz`` for every image (name -> file); one record an image."""
-    records = []
+    """Write ``out/<name>.npz`` for every image (name -> file); one record an image.
+
+    resume: as for ``sam``: a folder that keeps finished images by what they were made from.
+    """
+    import skimage.segmentation  # noqa: F401  (loaded before the meter is made, so that it is not counted)
+
+    here = Path(__file__)
+    made_from = record(config) | {"code": code_of(here, here.with_name("_store.py"), Path(imageio.__file__))}
+    records, meter = [], Meter()
     for name, path in progress(images.items(), f"{config.kind} superpixels", total=len(images)):
-        start = time.perf_counter()
-        masks = segment(read_image(path), config)
-        save_masks(out / f"{name}.npz", masks)
-        seconds = round(time.perf_counter() - start, 3)
-        records.append({"image": name, "refused": None, "seconds": seconds} | mask_record(masks))
+        image, file = imageio.read_image(path), out / f"{name}.npz"
+        key, _ = key_of(made_from, image)
+        facts = from_cache(resume, key, file)
+        if facts is None:
+            with meter.image() as taken:
+                masks = segment(image, config)
+                save_masks(file, masks)
+            facts = mask_record(masks) | taken
+            to_cache(resume, key, file, facts)
+        records.append({"image": name, "refused": None} | facts)
     return records
 
 
-def record(config: Config, device: str = "auto") -> dict:
+def record(config: Config, device: str = "auto") -> dict[str, Any]:
     """What ``prior.json`` says."""
     return {
         "prior": "superpixels",
         "config": dataclasses.asdict(config),
+        "memory_by": "resident memory",
         "versions": {"scikit-image": version("scikit-image")},
     }

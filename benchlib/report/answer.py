@@ -6,25 +6,27 @@ their intervals and the records.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from benchlib.records import read_json, read_table
-from benchlib.report import pictures, tables
+from benchlib.records import read_json
+from benchlib.report import pictures, statistics, tables
 from benchlib.report.tables import AVERAGE
 
 if TYPE_CHECKING:
     from benchlib.params import Suite
 
 PRIORS = {"sam": "SAM's masks"}  # a prior's name in plain words
+FEW = 6  # scenes below which no rank test can reach p < 0.05
 CHANCE = {
     "better": "better, more than chance",
     "worse": "worse, more than chance",
     "open": "not more than chance",
     "same": "no change",
-    "single": "no interval: one image",
+    "single": "no interval: one scene",
 }
 
 
@@ -33,8 +35,8 @@ def label(suite: Suite, run: str | None) -> str:
 
 
 def minus(text: str) -> str:
-    """A number's hyphen as a true minus sign."""
-    return text.replace("-", "\N{MINUS SIGN}")
+    """The hyphens that are the sign of a number as true minus signs; those of words ("III-C") and "1e-07" stay."""
+    return re.sub(r"(?<![\w)\]])-(?=[\d.]|inf)", "\N{MINUS SIGN}", text)
 
 
 def count(number: int, word: str) -> str:
@@ -62,7 +64,7 @@ def answering(suite: Suite, rows: pd.DataFrame) -> list[str]:
 
 
 def headline(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> dict[str, Any]:
-    """The answer first: "lead", a few words; "verdict", sentences on one method; "cautions", what stands behind them.
+    """The answer first: "question" and "lead", a few words each; "methods", a sentence on each; "cautions".
 
     ``steps`` is ``controls.every``. The words weigh 95 % intervals: a method's own change where no control splits it,
     else the share of the prior itself; over all images (the Average) where there is one, else test set by test set.
@@ -70,19 +72,29 @@ def headline(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> dict[str,
     runs = answering(suite, rows)
     if not runs:
         nothing = "Nothing to compare yet: a run without a prior and a run with one are needed."
-        return {"lead": "", "verdict": nothing, "cautions": [_counts(suite, rows)]}
+        return {"question": question(suite, runs), "lead": nothing, "methods": [], "cautions": [_counts(rows)]}
     found = {run: (_changes(suite, rows, run), _own_share(suite, steps, run)) for run in runs}
     evidence = [
         meaning(line) for whole, own in found.values() for line in _summary(own if len(own) else whole).itertuples()
     ]
-    leading = next(run for run in reversed(runs) if suite.run(run).test == suite.run(runs[0]).test)
-    cautions = [_counts(suite, rows), _multiplicity([whole for whole, _ in found.values()])]
+    cautions = [_counts(rows), _multiplicity([whole for whole, _ in found.values()])]
     cautions += [_uncontrolled(suite, [run for run, (_, own) in found.items() if not len(own)])]
     cautions += [_under_input(suite, rows, runs)]
-    verdict = _verdict(suite, leading, *found[leading])
-    others = [_other(suite, run, *changes) for run, changes in found.items() if run != leading]
-    verdict += f" Others, likewise: {' '.join(others)}" if others else ""
-    return {"lead": _lead(evidence), "verdict": verdict, "cautions": [text for text in cautions if text]}
+    return {
+        "question": question(suite, runs),
+        "lead": _lead(evidence),
+        "methods": [{"label": label(suite, run), "said": _said(suite, run, *found[run])} for run in runs],
+        "cautions": [text for text in cautions if text],
+    }
+
+
+def question(suite: Suite, runs: list[str]) -> str:
+    """What the page answers: "Do SAM's masks help deblurring?"."""
+    tasks = {suite.run(run).task for run in runs}
+    priors = {tables.prior_of(suite, run) for run in runs} - {"none"}
+    task = tasks.pop() if len(tasks) == 1 else "restoration"
+    words = PRIORS.get(priors.pop()) if len(priors) == 1 else None
+    return f"Do {words} help {task}?" if words else f"Does the prior help {task}?"
 
 
 def _lead(evidence: list[str]) -> str:
@@ -94,42 +106,22 @@ def _lead(evidence: list[str]) -> str:
     return f"Better in {better or 'none'} of {count(number, 'comparison')}, worse in {worse or 'none'}."
 
 
-def _verdict(suite: Suite, run: str, whole: pd.DataFrame, own: pd.DataFrame) -> str:
-    name, to = f"“{label(suite, run)}”", f"“{label(suite, tables.reference(suite, run))}”"
-    name += f", which reads {_prior_words(suite, run)}," if tables.has_prior(suite, run) else ""
-    first = next(_summary(whole).itertuples())
-    if first.dataset == AVERAGE or len(whole) == 1:
-        where = f"all {first.paired} test images" if first.dataset == AVERAGE else f"{first.dataset}"
-        said = f"{name} changes mean PSNR by {interval(first)} against {to} on {where}: {CHANCE[meaning(first)]}."
-    else:
-        said = f"{name} against {to}, in mean PSNR: {_places(whole)}."
-    if len(own):
-        part = next(_summary(own).itertuples())
-        where = "" if part.dataset == first.dataset else f" (on {part.dataset})"
-        said += (
-            f" Of this, what {_prior_words(suite, run)} add {_over(suite, run)} is {interval(part)}{where}: "
-            f"{CHANCE[meaning(part)]}."
-        )
-    return said
-
-
-def _over(suite: Suite, run: str) -> str:
-    """What the last step of the run's control is taken against."""
+def _said(suite: Suite, run: str, whole: pd.DataFrame, own: pd.DataFrame) -> str:
+    """A method in a sentence: its change and, where a control tells it, the prior's own share of it."""
+    said = f"against “{label(suite, tables.reference(suite, run))}”, {_brief(whole)}."
+    if not len(own):
+        return said
     split = any(control.segmentation for control in suite.controls.values() if control.prior == run)
-    return "over any other segmentation" if split else "over the same with the prior zeroed"
-
-
-def _other(suite: Suite, run: str, whole: pd.DataFrame, own: pd.DataFrame) -> str:
-    """A method that does not lead, in a sentence: its change and, where a control tells it, the prior's own share."""
-    share = f"; of this, what {_prior_words(suite, run)} add {_over(suite, run)}: {_brief(own)}" if len(own) else ""
-    return f"“{label(suite, run)}”: {_brief(whole)}{share}."
+    over = "other segments in their place" if split else "none in their place"
+    return f"{said} {_prior_words(suite, run)} themselves, against {over}: {_brief(own)}."
 
 
 def _brief(whole: pd.DataFrame) -> str:
     if AVERAGE not in set(whole["dataset"]) and len(whole) > 1:
         return _places(whole)
     first = next(_summary(whole).itertuples())
-    return f"{interval(first)}, {CHANCE[meaning(first)]}"
+    where = f"all {first.paired} images" if first.dataset == AVERAGE else first.dataset
+    return f"{interval(first)} on {where}: {CHANCE[meaning(first)]}"
 
 
 def _places(whole: pd.DataFrame) -> str:
@@ -154,7 +146,7 @@ def _places(whole: pd.DataFrame) -> str:
         )
         said.append(f"not more than chance on {on} ({low}{'' if low == high else f' to {high}'} dB)")
     if single.any():
-        said.append(f"no interval on {', '.join(whole['dataset'][single])} (one image)")
+        said.append(f"no interval on {', '.join(whole['dataset'][single])} (one scene)")
     return "; ".join(said)
 
 
@@ -163,33 +155,19 @@ def _prior_words(suite: Suite, run: str) -> str:
     return PRIORS.get(name, f"the prior {name}")
 
 
-def _counts(suite: Suite, rows: pd.DataFrame) -> str:
-    """How many images, photographs and seeds stand behind the page, and what that leaves open."""
-    shown = rows[rows["metric"].isin(tables.METRICS)].assign(collection=rows["run"].map(lambda r: suite.run(r).test))
-    images = shown[["dataset", "image"]].drop_duplicates()
-    sources = _sources(suite, shown)
-    made = f" made from {count(sources, 'photograph')}" if 0 < sources < len(images) else ""
-    said = f"{count(len(images), 'test image')}{made}; {tables.seeds_text(rows).lower()}."
-    if made:
-        said += " Images of one photograph are alike, so there is more chance in these figures than the intervals say."
+def _counts(rows: pd.DataFrame) -> str:
+    """How many images, scenes and seeds stand behind the page, and what that leaves open."""
+    shown = rows[rows["metric"].isin(tables.METRICS)]
+    scene = statistics.scenes(shown)
+    images, scenes = len(scene), scene.nunique()
+    said = f"{tables.images_text(images, scenes)}; {tables.seeds_text(rows).lower()}."
+    if scenes < images:
+        said += " Images of one scene (copies of a photograph, frames of a sequence) count as one witness, not several."
+    if scenes < FEW:
+        said += " So few can show only large effects."
     if shown.groupby("run")["seed"].nunique().min() == 1:
         said += " Where a run has one seed, an interval speaks of images alone, not of training once more."
     return said
-
-
-def _sources(suite: Suite, shown: pd.DataFrame) -> int:
-    """How many photographs the images were cut from, by the manifests; 0 if one does not say."""
-    found = set()
-    for name, part in shown.groupby("collection"):
-        path = suite.work / "data" / str(name) / "manifest.csv"
-        used = set(zip(part["dataset"], part["image"], strict=True))
-        lines = [
-            line for line in (read_table(path) if path.exists() else []) if (line["dataset"], line["image"]) in used
-        ]
-        if len(lines) < len(used) or not all(line.get("source") for line in lines):
-            return 0
-        found |= {line["source"] for line in lines}
-    return len(found)
 
 
 def _multiplicity(found: list[pd.DataFrame]) -> str:
@@ -305,7 +283,7 @@ def _about(suite: Suite, run: str) -> str:
     setting = f", {one.setting}" if one.setting else ""
     trained = record(suite, run).get("training", {}).get("iterations")
     budget = f"; trained here for {count(trained, 'iteration')}" if trained else ""
-    return f"{reads}{one.method['name']} on {one.backbone['name']}; {one.task}{setting}{budget}"
+    return f"{reads}method {one.method['name']} on network {one.backbone['name']}; {one.task}{setting}{budget}"
 
 
 def _answer_lines(table: pd.DataFrame, reach: float) -> list[dict[str, Any]]:
@@ -313,7 +291,7 @@ def _answer_lines(table: pd.DataFrame, reach: float) -> list[dict[str, Any]]:
         {
             "set": "All images" if line.dataset == AVERAGE else line.dataset,
             "all": line.dataset == AVERAGE,
-            "count": f"{count(line.paired, 'image')}, {count(line.seeds, 'seed')}",
+            "count": f"{tables.images_text(line.paired, line.scenes)}, {count(line.seeds, 'seed')}",
             "text": interval(line).partition(" [")[0],
             "interval": interval(line).partition(" [")[2].rstrip("]"),
             "chance": CHANCE[meaning(line)],
@@ -327,9 +305,9 @@ def _answer_lines(table: pd.DataFrame, reach: float) -> list[dict[str, Any]]:
 
 
 def _splits(steps: pd.DataFrame, own: pd.DataFrame) -> list[str]:
-    """The total and its parts in a sentence, a test set each (the Average alone where there is one)."""
-    said = []
-    for dataset in _summary(own)["dataset"] if len(own) else []:
+    """The total and its parts in a sentence, of the Average or the only test set; the table below has the others."""
+    said: list[str] = []
+    for dataset in _summary(own)["dataset"] if len(own) and len(_summary(own)) == 1 else []:
         lines = steps[(steps["control"] == own["control"].iloc[0]) & (steps["dataset"] == dataset)]
         total = next(lines[lines["kind"] == "total"].itertuples())
         parts = [f"{line.step} {_difference(line)}" for line in lines[lines["kind"] == "step"].itertuples()]
@@ -348,14 +326,18 @@ def _along(gain: float, reach: float) -> float:
 
 
 def cards(suite: Suite, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """A card a test set: each method's per-image PSNR changes as dots on one axis that all cards share."""
+    """A card a test set: each method's per-image PSNR changes as dots on one axis that all cards share.
+
+    The axis fits a typical strip of the methods and their controls; a run far off does not flatten all others.
+    """
     images = pictures.gains(suite, rows)
     if images.empty:
         return []
     changes = psnr_cells(suite, rows)
     changes = changes[changes["run"].isin(images["run"])]
-    sizes = images["difference"].abs()
-    reach = max(0.05, 1.08 * float(min(sizes.max(), 2 * sizes.quantile(0.9))))  # one outlier does not flatten all
+    asked = images["run"].isin({*answering(suite, rows), *tables.controlling(suite)})
+    sizes = (images[asked] if asked.any() else images).assign(size=images["difference"].abs())
+    reach = max(0.01, 2 * float(sizes.groupby(["run", "dataset"])["size"].quantile(0.95).median()))
     cards = []
     for name in tables.datasets(suite, rows):
         strips = []
@@ -365,7 +347,8 @@ def cards(suite: Suite, rows: pd.DataFrame) -> list[dict[str, Any]]:
                 {"x": _along(gain, reach), "beyond": abs(gain) > reach, "meaning": "better" if gain > 0 else "worse"}
                 for gain in own
             ]
-            strip = {"label": cell.label, "dots": dots, "better": cell.better, "of": cell.paired}
+            strip = {"label": cell.label, "to": label(suite, cell.reference), "dots": dots, "of": cell.paired}
+            strip |= {"better": cell.better}
             strip |= {"difference": _difference(cell), "meaning": meaning(cell), "chance": CHANCE[meaning(cell)]}
             strips.append(strip | {"mean": _along(cell.difference, reach)})
         cards.append({"name": name, "strips": strips, "reach": f"{reach:.2g}"})

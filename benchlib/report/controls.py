@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "control", "collection", "dataset", "metric", "protocol", "kind", "step", "reference", "run", "difference", "low",
-    "high", "p", "gain", "loss", "images", "seeds", "value",
+    "high", "p", "gain", "loss", "images", "scenes", "seeds", "value",
 )  # fmt: skip
 TOTAL = "total"
 STEPS = ("further training", "extra parameters", "any segmentation")  # and the last is called as the prior is
@@ -85,7 +85,8 @@ def _shared(control: str, runs: dict[str, pd.DataFrame]) -> dict[str, pd.DataFra
 def _step(kind: str, step: str, reference: str, run: str, rows: dict[str, pd.DataFrame]) -> dict[str, Any]:
     found = statistics.compare(rows[run], rows[reference])
     line = {"kind": kind, "step": step, "reference": reference, "run": run, "difference": found.mean}
-    line |= {"low": found.low, "high": found.high, "p": found.p, "images": found.images, "seeds": found.seeds}
+    line |= {"low": found.low, "high": found.high, "p": found.p}
+    line |= {"images": found.images, "scenes": found.scenes, "seeds": found.seeds}
     value = rows[run].groupby("image")["value"].mean().mean()
     return line | {"gain": found.low > 0, "loss": found.high < 0, "value": value}
 
@@ -106,8 +107,9 @@ def text(lines: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     names = lines["step"].where(lines["kind"] != "other", "beside: " + lines["step"] + " against zeroed")
     lines = lines.assign(name=names, metric="PSNR")
     lines["shown"] = [tables.interval_text(line) for line in lines.itertuples()]
-    count = lines.groupby("dataset")[["images", "seeds"]].max()
-    order = {name: f"{name} ({count.images[name]} images)" for name in lines["dataset"].drop_duplicates()}
+    most = lines.groupby("dataset")[["images", "scenes"]].max()
+    said = {name: tables.images_text(most.images[name], most.scenes[name]) for name in most.index}
+    order = {name: f"{name} ({said[name]})" for name in lines["dataset"].drop_duplicates()}
     wide = {}
     for value in ("shown", "gain"):
         table = lines.pivot_table(index="name", columns="dataset", values=value, aggfunc="first", sort=False)

@@ -24,7 +24,8 @@ from benchlib.files import new_file, progress
 from benchlib.imageio import read_lq
 from benchlib.params import Evaluation, configure
 from benchlib.records import Pair, hardware, read_json, read_pairs
-from benchlib.report.tables import compared, label, latex, markdown
+from benchlib.report.markup import latex, markdown
+from benchlib.report.tables import compared, label
 from benchlib.restore import Priors, build_model, device_at_hand, needs_of, restore
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ def cost(suite: Suite, key: str) -> dict[str, Any]:
     memory_by says how: on CUDA ``max_memory_allocated``, on the CPU the same figure of torch's CPU allocator, from
     ``torch.profiler`` (allocated, not resident; unlike resident memory the same each time).
     prior, prior_images: the prior read at test time, and the images it is computed from. prior_seconds_per_image,
-    prior_seconds_per_megapixel, prior_device: as recorded when it was computed; 0 without a prior.
+    prior_seconds_per_megapixel, prior_peak_mib (of any image, over the loaded model), prior_peak_mib_per_megapixel,
+    prior_memory_by, prior_device: as recorded when it was computed; 0 without a prior. SAM resizes every image to 1024
+    pixels: its seconds and memory hardly grow with the image.
     train_seconds: of one seed (mean); train_total_seconds: of all, candidates included; train_hardware.
 
     Raises BenchError for a missing input (test images, the prior).
@@ -128,6 +131,7 @@ SHOWN = {  # column of ``table`` -> (header, its unit's size, digits)
     "seconds_per_megapixel": ("network (s/MP)", 1.0, 3),
     "peak_mib_per_megapixel": ("memory (MiB/MP)", 1.0, 0),
     "prior_seconds_per_megapixel": ("prior (s/MP)", 1.0, 2),
+    "prior_peak_mib_per_megapixel": ("prior memory (MiB/MP)", 1.0, 0),
     "train_seconds": ("training of a seed (s)", 1.0, 0),
 }
 
@@ -256,18 +260,27 @@ def _median_image(pairs: list[Pair]) -> tuple[Pair, tuple[int, int]]:
 
 def _prior_cost(suite: Suite, key: str, reads_one: bool) -> dict[str, Any]:
     name = suite.run(key).prior.test
-    columns = ("prior_seconds_per_image", "prior_seconds_per_megapixel")
     if not reads_one:
-        return {"prior": "none", "prior_images": "", **dict.fromkeys(columns, 0.0), "prior_device": ""}
+        columns = ("seconds_per_image", "seconds_per_megapixel", "peak_mib", "peak_mib_per_megapixel")
+        none = {f"prior_{column}": 0.0 for column in columns}
+        return {"prior": "none", "prior_images": "", **none, "prior_memory_by": "", "prior_device": ""}
     record = read_json(suite.work / "priors" / name / "prior.json")
-    timed = [image for image in record["images"] if "seconds" in image]
-    seconds = sum(image["seconds"] for image in timed) if timed else math.nan
-    megapixels = sum(image.get("height", math.nan) * image.get("width", math.nan) for image in timed) / 1e6
+
+    def taken(fact: str) -> tuple[list[float], float]:
+        """Of the images that have it, and their megapixels."""
+        own = [image for image in record["images"] if fact in image]
+        pixels = sum(image.get("height", math.nan) * image.get("width", math.nan) for image in own)
+        return [image[fact] for image in own], pixels / 1e6 or math.nan
+
+    (seconds, timed), (peaks, metered) = taken("seconds"), taken("peak_mib")
     return {
         "prior": name,
         "prior_images": suite.prior(name).images,
-        columns[0]: seconds / max(1, len(timed)),
-        columns[1]: seconds / (megapixels or math.nan),
+        "prior_seconds_per_image": sum(seconds) / len(seconds) if seconds else math.nan,
+        "prior_seconds_per_megapixel": sum(seconds) / timed,
+        "prior_peak_mib": max(peaks, default=math.nan),
+        "prior_peak_mib_per_megapixel": sum(peaks) / metered,
+        "prior_memory_by": record.get("memory_by", ""),
         "prior_device": record.get("device", ""),
     }
 

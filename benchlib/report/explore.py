@@ -355,19 +355,23 @@ STYLE = """<style>
 </style>"""
 
 
+KEYS = "data-lm-suppress-shortcuts"  # else JupyterLab takes the arrow keys for itself
+
+
 def _slider(line: Any) -> str:
     after = read_image(line.restored)
     before = pictures.enlarged(read_image(line.source), after.shape[:2])
     name = escape(str(line.image), quote=True)
     facts = [f"{line.width} x {line.height} pixels"]
     facts += [f"restored {line.enlarged} times larger"] if line.enlarged > 1 else []
-    facts += [f"{line.masks:.0f} masks"] if not pd.isna(line.masks) else []
+    facts += [f"{line.masks:.0f} mask{'' if line.masks == 1 else 's'}"] if not pd.isna(line.masks) else []
     move = "this.previousElementSibling.style.setProperty('--cut', this.value + '%')"
     return (
         f'<figure class="own"><figcaption>{name}: left before, right after ({", ".join(facts)})</figcaption>'
         f'<div class="pair"><img alt="{name}, before" src="{_jpeg(before)}">'
         f'<img class="after" alt="{name}, after" src="{_jpeg(after)}"></div>'
-        f'<input type="range" min="0" max="100" value="50" aria-label="{name}: where after begins" oninput="{move}">'
+        f'<input {KEYS} type="range" min="0" max="100" value="50" aria-label="{name}: where after begins" '
+        f'oninput="{move}">'
         "</figure>"
     )
 

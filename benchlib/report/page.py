@@ -8,6 +8,7 @@ embedded; previews may be JPEG, every number was measured on the lossless files.
 from __future__ import annotations
 
 import base64
+import re
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from benchlib.files import new_file
 from benchlib.metrics import protocol
 from benchlib.papers import bibtex
 from benchlib.papers.audit import ROUNDING, audit
-from benchlib.report import answer, controls, ledger, pictures, plots, tables
+from benchlib.report import answer, controls, ledger, pictures, plots, published, tables
 from benchlib.report.pictures import INPUT, MASKS, SHARP
 from benchlib.report.tables import AVERAGE, Column
 
@@ -54,10 +55,10 @@ def render(suite: Suite, rows: pd.DataFrame) -> str:
 
     Pictures and plots are of the first collection, which has the most runs.
     """
-    steps, beside = controls.every(suite, rows), tables.reproduction(suite, rows)
+    steps, beside = controls.every(suite, rows), published.reproduction(suite, rows)
     main = tables.of(suite, rows)
     scenes = pictures.choose(suite, main, by_set=True) if len(main) else []
-    citations = dict.fromkeys(paper for paper, _ in tables.suite_tables(suite))
+    citations = dict.fromkeys(paper for paper, _ in published.of_suite(suite))
     focus = pictures.focus(suite, main)
     return _environment().get_template("page.html.jinja").render(
         css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
@@ -74,7 +75,7 @@ def render(suite: Suite, rows: pd.DataFrame) -> str:
         drop=f"{suite.evaluation.mcr_drop:g}",
         degraded=answer.degraded(suite),
         reproduced=_reproduced(suite, beside),
-        published=[_published(suite, rows, *at) for at in tables.suite_tables(suite)],
+        published=[_published(suite, rows, *at) for at in published.of_suite(suite)],
         focus=answer.label(suite, focus),
         reference=answer.label(suite, tables.reference(suite, focus) if focus else None),
         viewer=_viewer(suite, main, scenes),
@@ -107,7 +108,7 @@ def _cell(text: Any, number: Any = None, *, sub: Iterable[str] = (), meaning: st
     numeric = number is not None
     missing = numeric and pd.isna(number)
     sort = "" if missing else str(float(number)).replace("inf", "Infinity") if numeric else None
-    shown = "–" if text in (None, "", "-", answer.minus("-")) else str(text)
+    shown = "–" if text in (None, "", "-") else str(text)
     lines = [_sub(line, meaning) for line in sub if line]
     return {"text": shown, "sort": sort, "sub": lines, "strong": False, "code": False} | more
 
@@ -139,9 +140,10 @@ def _collection(suite: Suite, rows: pd.DataFrame, name: str) -> dict[str, Any]:
     own = tables.of(suite, rows, name)
     main = tables.main_columns(own)
     rest = [column for column in tables.columns(own) if column not in main]
-    several = len(tables.measured_collections(suite, rows)) > 1
+    names = tables.measured_collections(suite, rows)
     return {
-        "name": name if several else "",
+        "name": name if len(names) > 1 else "",
+        "aside": name != names[0] and own["run"].nunique() == 1,  # one run answers nothing: told beside its paper
         "note": tables.counts_note(suite, own, name),
         "main": _measured(suite, own, main, name, f"Measured, {name}"),
         "rest": _measured(suite, own, rest, name, f"Measured, {name}, other protocols") if rest else None,
@@ -157,8 +159,9 @@ def _measured(suite: Suite, rows: pd.DataFrame, which: list[Column], collection:
     for run in tables.compared(suite, collection):
         found = [by_place.get((run, name, *column)) for name in names for column in which]
         seeds, mode, to = tables.seeds(rows, run), tables.inference(rows, run), tables.reference(suite, run)
-        how = [f"{mode}, {answer.count(seeds, 'seed')}"] if not tables.is_input(suite, run) else ["the input itself"]
-        how += [] if tables.is_input(suite, run) else [f"against “{answer.label(suite, to)}”" if to else "reference"]
+        against = f"against “{answer.label(suite, to)}”" if to else "reference"
+        how = [f"{_mode(mode)}, {answer.count(seeds, 'seed')}", against]
+        how = ["the input itself"] if tables.is_input(suite, run) else how
         lines.append(
             {
                 "label": answer.label(suite, run),
@@ -177,6 +180,13 @@ def _measured(suite: Suite, rows: pd.DataFrame, which: list[Column], collection:
     ]
     sets = [{"name": n, "sub": answer.count(int(images[n]), "image"), "columns": columns} for n in names]
     return {"id": _id(title), "title": title, "first": "Method", "sets": sets, "lines": lines}
+
+
+def _mode(inference: str) -> str:
+    """An inference mode in plain words: "whole image", "pooling in windows of 256 px", "in tiles of 96 px"."""
+    said = re.sub(r"(?:global)?\+tile(\d+)/\d+", r" in tiles of \1 px", inference)
+    said = re.sub(r"\btlc(\d+)", r"pooling in windows of \1 px", said)
+    return said.replace("global", "whole image").strip()
 
 
 def _id(text: str) -> str:
@@ -205,9 +215,9 @@ def _published(suite: Suite, rows: pd.DataFrame, paper: str, table: str) -> dict
     """A paper's own table, digits as printed, with the differences to the row of the baseline computed here."""
     no_prior = tables.baseline(suite)
     reference = suite.run(no_prior).row if no_prior else ""
-    numbers = tables.published_cells(paper, table, reference)
+    numbers = published.cells(paper, table, reference)
     if numbers["metric"].str.endswith(" gain").any():  # it prints its own differences, to each row's own baseline
-        reference, numbers = "", tables.published_cells(paper, table)
+        reference, numbers = "", published.cells(paper, table)
     pairs = list(dict.fromkeys(zip(numbers["dataset"], numbers["metric"], strict=True)))
     columns = {name: [metric for other, metric in pairs if other == name] for name, _ in pairs}
     places = [(name, metric) for name, metrics in columns.items() for metric in metrics]
@@ -233,7 +243,7 @@ def _published(suite: Suite, rows: pd.DataFrame, paper: str, table: str) -> dict
         "paper": paper,
         "table": table,
         "reference": reference if reference in set(numbers["row"]) else "",
-        "note": "" if both else tables.published_note(paper, table),
+        "note": "" if both else published.note(paper, table),
         "both": both,
         "notes": [note for note in numbers["note"].drop_duplicates() if note],
         "wide": {
@@ -241,7 +251,7 @@ def _published(suite: Suite, rows: pd.DataFrame, paper: str, table: str) -> dict
             "title": title,
             "first": "Row",
             "sets": [
-                {"name": name, "sub": "", "columns": [{"text": metric, "sub": "as published"} for metric in metrics]}
+                {"name": name, "sub": "", "columns": [{"text": metric, "sub": ""} for metric in metrics]}
                 for name, metrics in columns.items()
             ],
             "lines": lines,
@@ -265,7 +275,7 @@ def _reproduced(suite: Suite, beside: pd.DataFrame) -> list[dict[str, Any]]:
              "our gain": "gain", "images": "images", "seeds": "seeds", "iterations": "iterations"}  # fmt: skip
     found = []
     for (paper, table), lines in beside.groupby(["paper", "table"], sort=False):
-        text = tables.reproduction_text(lines)
+        text = published.reproduction_text(lines)
         numbers = {shown: pd.to_numeric(lines[name], errors="coerce").to_numpy() for shown, name in sorts.items()}
         twice = lines.duplicated(["run", "dataset", "metric", "protocol"], keep=False)  # under several settings
         cells = []
@@ -278,6 +288,7 @@ def _reproduced(suite: Suite, beside: pd.DataFrame) -> list[dict[str, Any]]:
             }
             own["data set"] = _cell(line.dataset, sub=[line.setting if twice.iloc[i] else ""])
             own["measure"] = _cell(line.metric, sub=[line.protocol])
+            own["row"]["sub"] = [_sub(f"ours: {own.pop('run')['text']}")]
             number, _, interval = own["our gain"]["text"].partition(" ")
             mark = "better" if line.low > 0 else "worse" if line.high < 0 else "open"
             marked = [_sub(interval), _sub(answer.CHANCE[mark], mark)] if interval else []
@@ -285,11 +296,11 @@ def _reproduced(suite: Suite, beside: pd.DataFrame) -> list[dict[str, Any]]:
             cells.append(list(own.values()))
         missing = lines[lines["note"] != ""].groupby("row", sort=False)["dataset"].unique()
         title = f"{paper}, Table {table}: published and ours"
-        heads = [name.capitalize() for name in text.columns]
+        heads = [name.capitalize() for name in text.columns if name != "run"]
         found.append(
             {
                 "title": title,
-                "note": tables.reproduction_note(paper, table),
+                "note": published.reproduction_note(paper, table),
                 "missing": "; ".join(f"{row}: {', '.join(names)}" for row, names in missing.items()),
                 "table": _table(_id(title), f"{title}, numbers", heads, cells),
             }
@@ -302,23 +313,25 @@ def _controls(suite: Suite, steps: pd.DataFrame) -> list[dict[str, Any]]:
     found = []
     for key, lines in steps.groupby("control", sort=False):
         names = list(lines["dataset"].drop_duplicates())
-        counts = lines.groupby("dataset")["images"].max()
+        most = lines.groupby("dataset")[["images", "scenes"]].max()
         body = []
         for (kind, step), part in lines.groupby(["kind", "step"], sort=False):
             by_set = {line.dataset: line for line in part.itertuples()}
-            about = {"other": "beside: against the prior zeroed", "total": "the sum of the steps"}.get(str(kind), "")
             to = " → ".join(answer.label(suite, run) for run in (part["reference"].iloc[0], part["run"].iloc[0]))
+            about = {"other": f"beside the steps: {to}", "total": f"the sum of the steps: {to}"}.get(str(kind), to)
             cells = [
-                _cell(step, sub=[about or to], strong=kind == "total"),
+                _cell(step, sub=[about], strong=kind == "total"),
                 _cell(part["seeds"].max(), part["seeds"].max()),
             ]
             for name in names:
                 line = by_set.get(name)
                 cells.append(_step(line) if line else _cell(None, float("nan")))
             body.append(cells)
-        columns = ["Step", "Seeds", *(f"{name} ({answer.count(int(counts[name]), 'image')})" for name in names)]
+        columns = ["Step", "Seeds", *(f"{name} ({tables.images_text(*most.loc[name])})" for name in names)]
         table = _table(_id(f"control {key}"), f"What the prior adds: {suite.controls[str(key)].label}", columns, body)
-        found.append({"label": suite.controls[str(key)].label, "note": controls.note(suite, str(key)), "table": table})
+        protocol_ = lines["protocol"].iloc[0]
+        note = f"Change of mean PSNR in dB (protocol {protocol_}) from the first run of a line to the second."
+        found.append({"label": suite.controls[str(key)].label, "note": note, "table": table})
     return found
 
 
@@ -360,6 +373,9 @@ def _cost(suite: Suite) -> dict[str, Any] | None:
         "Memory, MiB per megapixel": ("peak_mib_per_megapixel", 1),
         "Prior, s per image": ("prior_seconds_per_image", 1),
         "Prior, s per megapixel": ("prior_seconds_per_megapixel", 1),
+        "Prior, MiB": ("prior_peak_mib", 1),
+        "Prior, MiB per image": ("prior_peak_mib", 1),
+        "Prior, MiB per megapixel": ("prior_peak_mib_per_megapixel", 1),
         "Training, s a seed": ("train_seconds", 1),
         "Training, s in all": ("train_total_seconds", 1),
     }
@@ -386,7 +402,7 @@ def _audit() -> dict[str, Any]:
 
     def lines(part: pd.DataFrame) -> list[list[Cell]]:
         return [
-            [_cell(one.paper), _cell(f"Table {one.table}" if one.table else "text", sub=[one.row]), _cell(one.what),
+            [_cell(one.paper), _cell(_place(one.table), sub=[one.row]), _cell(one.what),
              _cell(answer.minus(one.printed)), _cell(answer.minus(one.recomputed)), _cell(one.verdict), _cell(one.note)]
             for one in part.itertuples()
         ]  # fmt: skip
@@ -396,6 +412,11 @@ def _audit() -> dict[str, Any]:
         "findings": _table("t-audit", "Audit: findings", columns, lines(found[~rounding]), choices=(0, 5)),
         "rounding": _table("t-rounding", "Audit: explained by rounding", columns, lines(found[rounding]), choices=(0,)),
     }
+
+
+def _place(table: str) -> str:
+    """Where a finding is: "Table 4", "Tables 1 to 6", "text"."""
+    return table if table == "text" else f"Table{'s' if ' ' in table else ''} {table}"
 
 
 def _ledger() -> dict[str, Any]:
@@ -420,7 +441,6 @@ def _ledger() -> dict[str, Any]:
     heads = ["Paper", "Table", "The paper states", "Official code", "Used here"]
     return {
         "stated": _table("t-stated", "Protocols: stated, official code, here", heads, stated, choices=(0,)),
-        "note": ledger.EFFECTS_NOTE,
         "effects": _table("t-effects", "What each reading changes", [n.capitalize() for n in text.columns], effects),
     }
 
@@ -438,23 +458,23 @@ def _provenance(suite: Suite, rows: pd.DataFrame) -> dict[str, Any]:
         hardware = record.get("hardware") or ", ".join(own["hardware"].drop_duplicates())
         trained = record.get("trained_parameters")
         seconds = record.get("train_seconds")
+        printed = f"printed: {run.paper}, Table {run.table}, {run.row}" if run.row else ""
         lines.append(
             [
-                _cell(answer.label(suite, key), sub=[key]),
+                _cell(answer.label(suite, key), sub=[key, printed]),
                 _cell(tables.command(suite, key), code=True),
                 _cell(f"{run.method['name']} on {run.backbone['name']}", sub=[f"from {record.get('init', run.init)}"]),
                 _cell(prior, sub=[f"tested on {run.test}"]),
-                _cell(", ".join(names), sub=[tables.inference(rows, key)]),
+                _cell(", ".join(names), sub=[_mode(tables.inference(rows, key))]),
                 _training(record),
                 _cell(_counted(record.get("parameters")), record.get("parameters", float("nan")),
                       sub=[f"{trained:,} trained" if trained else ""]),
                 _cell("–" if seconds is None else f"{seconds:,.0f} s", float("nan") if seconds is None else seconds),
                 _cell(revisions, sub=[hardware], code=True),
-                _cell(f"{run.paper}, Table {run.table}: {run.row}" if run.row else ""),
             ]
         )  # fmt: skip
     columns = ["Run", "Command", "Method, start", "Prior, train / test", "Protocols; inference", "Training",
-               "Parameters", "Time to train", "Revision, hardware", "Published row"]  # fmt: skip
+               "Parameters", "Time to train", "Revision, hardware"]  # fmt: skip
     return _table("t-how", "Runs and how they were made", columns, lines)
 
 
@@ -634,7 +654,7 @@ def _heat(error: np.ndarray) -> str:
 def _plots(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> dict[str, dict[str, str]]:
     """The plots by name, for a light and a dark page, with words for those who cannot see them."""
     said = {
-        "controls": ("What the prior itself adds", "Bars: steps from the base run, each beginning where the one above "
+        "controls": ("The same steps as bars", "Bars: steps from the base run, each beginning where the one above "
                      "ends. Lines: 95 % interval of that step alone. Bold: it excludes zero."),
         "gain_against_masks": ("Gain against mask count", "Each dot is one test image: its PSNR change over the number "
                                "of masks that the method read. Dots above the line were restored better."),

@@ -14,6 +14,7 @@ from benchlib.imageio import read_image
 from benchlib.records import Pair, read_json, read_pairs, read_rows, read_table
 from benchlib.report import controls, pictures, tables
 from benchlib.report import plots as _plots
+from benchlib.report import published as printed
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -50,12 +51,17 @@ def _first(suite: Suite, collection: str) -> list[Pair]:
     return list({pair.dataset: pair for pair in reversed(read_pairs(suite, collection))}.values())[::-1]
 
 
+def _few(sources: pd.Series) -> str:
+    """The first of a column's names, and how many more."""
+    names = list(dict.fromkeys(name for name in sources.astype(str) if name))
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return ", ".join(names[:8]) + more
+
+
 def manifest(suite: Suite, key: str) -> pd.DataFrame:
-    """Pairs and source photographs of each set of a collection."""
+    """Pairs of each set of a collection, and the photographs or sequences they were made from."""
     table = pd.DataFrame(read_table(suite.work / "data" / key / "manifest.csv"))
-    return table.groupby("dataset", sort=False).agg(
-        pairs=("image", "size"), photographs=("source", lambda s: ", ".join(dict.fromkeys(s.astype(str))))
-    )
+    return table.groupby("dataset", sort=False).agg(pairs=("image", "size"), scenes=("source", _few))
 
 
 def pairs(suite: Suite, key: str) -> Figure:
@@ -250,10 +256,10 @@ def reproduction(suite: Suite) -> Any:
     """Published beside ours, paper's table by paper's table; nothing where no printed data set was measured."""
     from IPython.display import HTML, display
 
-    frame = tables.reproduction(suite, tables.everything(suite))
+    frame = printed.reproduction(suite, tables.everything(suite))
     for at, lines in frame.groupby(["paper", "table"], sort=False):
-        display(HTML(f"<p>{escape(tables.reproduction_note(*at))}</p>"))
-        display(tables.reproduction_text(lines).style.format(escape="html").hide(axis=0))
+        display(HTML(f"<p>{escape(printed.reproduction_note(*at))}</p>"))
+        display(printed.reproduction_text(lines).style.format(escape="html").hide(axis=0))
 
 
 def control_steps(suite: Suite) -> Any:
@@ -270,9 +276,9 @@ def published(suite: Suite) -> Any:
     """The papers' own tables that the suite's runs stand beside: measured by them, on other data."""
     from IPython.display import HTML, display
 
-    for paper, name in tables.suite_tables(suite):
-        display(HTML(f"<p>{escape(tables.published_note(paper, name))}</p>"))
-        display(_bold(tables.published_table(paper, name), tables.published_best(paper, name)))
+    for paper, name in printed.of_suite(suite):
+        display(HTML(f"<p>{escape(printed.note(paper, name))}</p>"))
+        display(_bold(printed.table(paper, name), printed.best(paper, name)))
 
 
 def _bold(table: pd.DataFrame, best: pd.DataFrame) -> Any:

@@ -1,4 +1,4 @@
-"""Measured tables from rows, and the published ones, never in one body: CSV, Markdown, LaTeX, and DVC's metrics.
+"""Measured figures from rows, and the tables that lay them out as text.
 
 Floor 4. ``cells`` computes every figure once (one row a run, data set, metric and protocol); the tables, the plots and
 the page only lay those figures out. Runs are compared within a test collection; a function that takes an optional
@@ -8,7 +8,6 @@ the page only lay those figures out. Runs are compared within a test collection;
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,10 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from benchlib.contracts import BenchError, nearest
-from benchlib.files import new_file
-from benchlib.papers import published
-from benchlib.records import read_json, read_rows, write_json
+from benchlib.contracts import BenchError
+from benchlib.records import read_rows
 from benchlib.report import statistics
 
 if TYPE_CHECKING:
@@ -224,7 +221,8 @@ def paired(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
 def cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     """Every figure of the tables, one row a (run, dataset, metric, protocol), the Average's among them.
 
-    value: mean over images of the mean over seeds (dB, SSIM, or MCR in percent). images, seeds: how many.
+    value: mean over images of the mean over seeds (dB, SSIM, or MCR in percent). images, seeds: how many; scenes: of
+    the images that the difference is taken over.
     numerator, denominator: of MCR, counted over images and seeds. reference: the run that the difference is taken to;
     difference: mean over the images shared with it, run minus reference (MCR: percentage points), with low and high,
     the ends of its 95 % interval, p (Wilcoxon) and p_holm, corrected over all differences of one (collection, metric,
@@ -271,7 +269,7 @@ def _cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     table.insert(1, "label", [label(suite, run) for run in table["run"]])
     table.insert(2, "collection", [suite.run(run).test for run in table["run"]])
     table["reference"] = [reference(suite, run) for run in table["run"]]
-    table = table.merge(_chances(suite, rows), on=GROUP, how="left")
+    table = table.merge(_chances(suite, rows), on=GROUP, how="left").astype({"scenes": "Int64"})
     collapses = rows[rows["metric"] == "MC"].groupby(GROUP, sort=False)["value"]
     counts = collapses.agg(numerator="sum", denominator="size").astype("Int64").reset_index()
     table = table.merge(counts, on=GROUP, how="left")
@@ -286,7 +284,7 @@ def _chances(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     """GROUP, difference, low, high, p and p_holm of the runs whose reference has rows too."""
     references = {run: other for run in rows["run"].unique() if (other := reference(suite, run))}
     table = statistics.compare_all(rows, references)  # one collection: a family is a measure under a protocol
-    return table.rename(columns={"mean": "difference"})[[*GROUP, "difference", "low", "high", "p", "p_holm"]]
+    return table.rename(columns={"mean": "difference"})[[*GROUP, "scenes", "difference", "low", "high", "p", "p_holm"]]
 
 
 def _best(suite: Suite, table: pd.DataFrame) -> pd.Series:
@@ -407,90 +405,24 @@ def _lay_out(
     return frame.rename_axis("method")
 
 
-def published_cells(paper: str, table: str, reference: str = "") -> pd.DataFrame:
-    """The numbers of one of a paper's tables, with ``text`` as printed and a ``difference``.
-
-    dataset: with its setting ("BSD68, sigma 15") where a row prints that data set under several.
-    difference: to the same column of the row ``reference``; computed here, NaN without such a row.
-    Raises BenchError, with the nearest name, for an unknown paper or table.
-    """
-    numbers = _printed(paper, table)
-    numbers["dataset"] = _places(numbers)
-    keys = ["dataset", "metric"]
-    base = numbers.loc[numbers["row"] == reference, [*keys, "value"]].rename(columns={"value": "reference"})
-    numbers = numbers.merge(base, on=keys, how="left")
-    text = numbers["printed"] + numbers["unit"].where(numbers["unit"] == "%", "")
-    text = text.where(numbers["printed"] != "", "?")  # garbled in the text conversion: its note says so
-    return numbers.assign(difference=numbers["value"] - numbers["reference"], text=text)
-
-
-def _printed(paper: str, table: str) -> pd.DataFrame:
-    numbers = published(paper)
-    if table not in set(numbers["table"]):
-        raise BenchError(f"papers: {paper} has no table '{table}'; {nearest(table, set(numbers['table']))}")
-    return numbers[numbers["table"] == table].reset_index(drop=True)
-
-
-def _places(numbers: pd.DataFrame) -> list[str]:
-    """Each number's data set and, where a row has several settings of it, those words of the setting that differ."""
-    settings = numbers.groupby(["row", "dataset", "metric"])["setting"].transform("nunique")
-    several = numbers[numbers["dataset"].isin(numbers.loc[settings > 1, "dataset"])]
-    shared = {
-        name: set.intersection(*(set(text.split("; ")) for text in texts))
-        for name, texts in several.groupby("dataset")["setting"].unique().items()
-    }
-    places = []
-    for name, setting in zip(numbers["dataset"], numbers["setting"], strict=True):
-        own = [words for words in setting.split("; ") if words not in shared[name]] if name in shared else []
-        places.append(", ".join([name, *own]))
-    return places
-
-
-def published_table(paper: str, table: str) -> pd.DataFrame:
-    """A paper's table in the shape of ``comparison``, digits as printed. Measured on other data than the suite's."""
-    numbers = published_cells(paper, table)
-    return _published(numbers, numbers["text"]).fillna("-")
-
-
-def published_best(paper: str, table: str) -> pd.DataFrame:
-    """True where ``published_table`` is printed in bold."""
-    numbers = published_cells(paper, table)
-    return _published(numbers, numbers["bold"]).map(lambda flag: flag is True)
-
-
-def _published(table: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
-    measures = [heading(metric, "as published") for metric in table["metric"]]
-    header = list(zip(table["dataset"], measures, strict=True))
-    lines: dict[str, dict[Column, Any]] = {}
-    for row, column, value in zip(table["row"], header, values, strict=True):
-        lines.setdefault(row, {})[column] = value
-    frame = pd.DataFrame.from_dict(lines, orient="index", dtype=object)
-    names = ["dataset", "measure"]
-    return frame.reindex(columns=pd.MultiIndex.from_tuples(dict.fromkeys(header), names=names)).rename_axis("method")
-
-
-def published_note(paper: str, table: str) -> str:
-    """The line that stands over a published table."""
-    names = ", ".join(_printed(paper, table)["dataset"].drop_duplicates())
-    other = f"measured on other data ({names})"
-    return f"Published ({paper}, Table {table}), {other}; not to be read cell by cell against ours."
-
-
-def suite_tables(suite: Suite) -> list[tuple[str, str]]:
-    """The published tables, as (paper, table), that the shown runs name."""
-    runs = [suite.run(key) for keys in collections(suite).values() for key in keys]
-    return list(dict.fromkeys((run.paper, run.table) for run in runs if run.paper and run.table))
-
-
 def counts_note(suite: Suite, rows: pd.DataFrame, collection: str | None = None) -> str:
     """How many images and seeds stand behind the figures, and what an Average covers."""
     rows = of(suite, rows, collection)
     scores = rows[rows["metric"].isin(METRICS)]
     images = scores.groupby(["run", "dataset"])["image"].nunique().groupby("dataset").max()
-    counts = ", ".join(f"{name} {images[name]}" for name in datasets(suite, scores, collection))
-    note = f"Images: {counts}. {seeds_text(rows)}. Mean over images of the mean over seeds."
+    seen = statistics.scenes(scores).groupby("dataset").nunique()
+    counts = ", ".join(
+        f"{name} ({images_text(images[name], seen[name])})" for name in datasets(suite, scores, collection)
+    )
+    note = f"On {counts}. {seeds_text(rows)}. Mean over images of the mean over seeds."
     covered = next((sets for run in compared(suite, collection) if (sets := averaged(suite, rows, run))), [])
     return note + (f" {AVERAGE}: all images of {', '.join(covered)}, so weighted by their counts." if covered else "")
+
+
+def images_text(images: int, scenes: int) -> str:
+    """ "14 images"; where several are of one scene "6 images of 3 scenes"."""
+    said = f"{images:.0f} image{'' if images == 1 else 's'}"
+    return said if scenes == images else f"{said} of {scenes:.0f} scene{'' if scenes == 1 else 's'}"
 
 
 def seeds(rows: pd.DataFrame, run: str) -> int:
@@ -524,254 +456,3 @@ def metrics(suite: Suite, rows: pd.DataFrame) -> dict[str, dict[str, dict[str, f
         if (cell.metric, cell.protocol) in main.get(cell.collection, []):
             numbers.setdefault(cell.run, {}).setdefault(cell.dataset, {})[SHOWN[cell.metric]] = round(cell.value, 6)
     return numbers
-
-
-BESIDE = (
-    "run", "label", "paper", "table", "row", "collection", "dataset", "setting", "metric", "protocol", "published",
-    "ours", "difference", "reference", "published_gain", "gain", "low", "high", "images", "seeds", "iterations", "kept",
-    "note",
-)  # fmt: skip
-
-
-def reproduction(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
-    """Published and ours, tidy: a line a (run, data set, metric, protocol) of each run that names a published row.
-
-    published: text, the digits as printed. ours: over the run's whole results; NaN, with the note "not measured",
-    where there is none. difference: ours minus published. published_gain: the printed value minus the printed value
-    of the reference's row, where that is in the same table; gain, low, high: ours, and its 95 % interval.
-    iterations, kept: of our training, as its record has them.
-    Data sets are compared by name, under one of several printed settings only if the run names it; the published
-    Average only if the run's covers just the sets that the row prints. A paper is left out while its runs have
-    measured none of its data sets.
-    """
-    named = [key for key, run in suite.runs.items() if run.paper and run.table and run.row]
-    ours = cells(suite, rows)
-    lines: list[dict[str, Any]] = []
-    for paper in dict.fromkeys(suite.run(key).paper for key in named):
-        numbers = published(paper)
-        numbers = numbers[numbers["metric"].isin(["PSNR", "SSIM"])]
-        keys = [key for key in named if suite.run(key).paper == paper]
-        own = {key: ours[ours["run"] == key] for key in keys}
-        if any(set(_row(suite, numbers, key)["dataset"]) & set(own[key]["dataset"]) - {AVERAGE} for key in keys):
-            for key in keys:
-                covered = averaged(suite, rows, key)
-                lines += _beside(suite, numbers, key, own[key], covered)
-    return pd.DataFrame(lines, columns=list(BESIDE))
-
-
-def _row(suite: Suite, numbers: pd.DataFrame, key: str) -> pd.DataFrame:
-    """The printed numbers that a run stands beside."""
-    run = suite.run(key)
-    return numbers[(numbers["paper"] == run.paper) & (numbers["table"] == run.table) & (numbers["row"] == run.row)]
-
-
-def _beside(
-    suite: Suite, numbers: pd.DataFrame, key: str, own: pd.DataFrame, covered: list[str]
-) -> list[dict[str, Any]]:
-    run, to, lines = suite.run(key), reference(suite, key), []
-    theirs = _row(suite, numbers, key)
-    base = _row(suite, numbers, to) if to and suite.run(to).table == run.table else theirs.iloc[:0]
-    names = ("run", "label", "paper", "table", "row", "collection", "reference")
-    about = dict(zip(names, (key, label(suite, key), run.paper, run.table, run.row, run.test, to), strict=True))
-    about |= _budget(suite, key)
-    for number in theirs.itertuples():
-        here = theirs[(theirs["dataset"] == number.dataset) & (theirs["metric"] == number.metric)]
-        fits = here["setting"].nunique() == 1 or run.setting in number.setting.split("; ")
-        if number.dataset == AVERAGE:
-            printed = theirs.loc[theirs["metric"] == number.metric, "dataset"]
-            fits = printed.is_unique and set(covered) == set(printed) - {AVERAGE}
-        found = own[(own["dataset"] == number.dataset) & (own["metric"] == number.metric) & fits]
-        same = base[(base["dataset"] == number.dataset) & (base["metric"] == number.metric)]
-        same = same if len(same) == 1 else same[same["setting"] == number.setting]
-        gain = number.value - same["value"].iloc[0] if len(same) == 1 else float("nan")
-        line = about | {"dataset": number.dataset, "setting": number.setting, "metric": number.metric}
-        line |= {"published": number.printed or "?", "published_gain": gain, "note": ""}
-        for cell in found.itertuples():
-            change = {"difference": cell.value - number.value, "gain": cell.difference}
-            ours = {"protocol": cell.protocol, "ours": cell.value, "low": cell.low, "high": cell.high}
-            lines.append(line | ours | change | {"images": cell.images, "seeds": cell.seeds})
-        if found.empty:
-            lines.append(line | {"note": "not measured"})
-    return lines
-
-
-def _budget(suite: Suite, key: str) -> dict[str, Any]:
-    """Iterations of a run's training and those whose weights were kept, a seed each; nothing without a record."""
-    path = suite.results / "records" / f"{key}.json"
-    record = read_json(path) if path.exists() else {}
-    iterations = record.get("training", {}).get("iterations")
-    if record and not record.get("trained_parameters", record.get("parameters")):
-        iterations = 0  # the budget of a run with nothing to train is not spent
-    kept = [str(one["iteration"]) for one in record.get("kept", {}).values()]
-    return {"iterations": iterations, "kept": ", ".join(kept)}
-
-
-def reproduction_text(frame: pd.DataFrame) -> pd.DataFrame:
-    """``reproduction`` (of one table) as text: published and ours apart, digits as printed."""
-    lines = []
-    for line in frame.itertuples():
-        digits = len(line.published.partition(".")[2]) or DIGITS[line.metric]
-
-        def signed(number: float, digits: int = digits) -> str:
-            return "-" if pd.isna(number) else f"{number:+.{digits}f}"
-
-        gain = signed(line.gain) + ("" if pd.isna(line.low) else f" [{signed(line.low)}, {signed(line.high)}]")
-        kept = f" (kept: {line.kept})" if line.kept and line.kept != str(line.iterations) else ""
-        lines.append(
-            {
-                "row": line.row,
-                "run": line.label,
-                "data set": line.dataset,
-                "measure": heading(line.metric, "" if line.note else line.protocol).strip(),
-                "published": line.published,
-                "ours": line.note or f"{line.ours:.{digits}f}",
-                "difference": signed(line.difference),
-                "published gain": signed(line.published_gain),
-                "our gain": gain,
-                "images": "-" if line.note else f"{line.images:.0f}",
-                "seeds": "-" if line.note else f"{line.seeds:.0f}",
-                "iterations": "-" if pd.isna(line.iterations) else f"{line.iterations:.0f}{kept}",
-            }
-        )
-    return pd.DataFrame(lines, dtype=object)
-
-
-def reproduction_note(paper: str, table: str) -> str:
-    """The line that stands over published and ours."""
-    numbers = published(paper)
-    budgets = numbers[numbers["metric"] == "iterations"]
-    said = ", ".join(f"{cell.row} {float(cell.printed):,.0f}" for cell in budgets.itertuples() if cell.printed)
-    return (
-        f"{paper}, Table {table}: published, and measured here on the data sets of the same name. Difference: ours "
-        "minus published. Gain: to the reference run, published and ours, ours with its 95 % interval."
-    ) + (f" Iterations are ours; the paper's (its Table {budgets['table'].iloc[0]}): {said}." if said else "")
-
-
-Part = tuple[pd.DataFrame, pd.DataFrame, str]  # a table of text, its bold cells, the line over it
-
-
-def _part(table: pd.DataFrame, note: str) -> Part:
-    return table, pd.DataFrame(False, table.index, table.columns), note
-
-
-def _measured_parts(suite: Suite, rows: pd.DataFrame, collection: str) -> dict[str, list[Part]]:
-    """The comparison and the differences of one test collection: the leading protocols, then the others."""
-    own = of(suite, rows, collection)
-    main = main_columns(own)
-    rest = [column for column in columns(own) if column not in main]
-    several = len(measured_collections(suite, rows)) > 1
-    note = (f"Test collection {collection}. " if several else "") + counts_note(suite, own, collection)
-    parts: dict[str, list[Part]] = {"comparison": [], "differences": []}
-    for which in [main, rest] if rest else [main]:
-        at = (suite, own, which, collection)
-        change = differences(*at)
-        flags = gained(*at).reindex(index=change.index, columns=change.columns, fill_value=False)
-        parts["comparison"].append((comparison(*at), best(*at), f"Measured here. {note} Best in bold, chance or not."))
-        parts["differences"].append((change, flags, f"{AGAINST} {note}"))
-    return parts
-
-
-AGAINST = (
-    "Differences to the run named under reference, paired by image, with 95 % intervals (images and seeds resampled). "
-    "Bold: a gain whose interval excludes zero."
-)
-
-
-def make(suite: Suite) -> dict[str, Path]:
-    """Write ``tables/{comparison,differences,published}.{csv,md,tex}`` and ``metrics.json`` under the suite's results;
-    ``reproduction``, ``controls`` and ``convergence`` too where there is something to say.
-
-    The CSV files are tidy and at full precision; Markdown and LaTeX (booktabs) are for reading, a part a test
-    collection. Returns the paths by name ("comparison.csv", ..., "metrics.json"). Raises BenchError if no run has rows.
-    """
-    rows = everything(suite)
-    tidy = cells(suite, rows)
-    change = ["label", "collection", "reference", "difference", "low", "high", "p", "p_holm", "gain", "loss"]
-    change += ["better", "worse", "paired", "seeds"]
-    frames = {
-        "comparison": tidy,
-        "differences": tidy.loc[tidy["reference"].notna(), [*GROUP, *change]].rename(columns={"paired": "images"}),
-    }
-    parts: dict[str, list[Part]] = {"comparison": [], "differences": []}
-    for collection in measured_collections(suite, rows):
-        for name, group in _measured_parts(suite, rows, collection).items():
-            parts[name] += group
-    printed = suite_tables(suite)
-    parts["published"] = [(published_table(*at), published_best(*at), published_note(*at)) for at in printed]
-    papers = dict.fromkeys(paper for paper, _ in printed)
-    frames["published"] = pd.concat([published(p).drop(columns="printed") for p in papers] or [pd.DataFrame()])
-    beside = reproduction(suite, rows)
-    if len(beside):
-        frames["reproduction"] = beside
-        parts["reproduction"] = [
-            _part(reproduction_text(lines), reproduction_note(*at))
-            for at, lines in beside.groupby(["paper", "table"], sort=False)
-        ]
-    from benchlib.report import controls, convergence  # controls reads cells
-
-    steps = controls.every(suite, rows)
-    if len(steps):
-        frames["controls"] = steps
-        parts["controls"] = [
-            (*controls.text(lines), controls.note(suite, key)) for key, lines in steps.groupby("control", sort=False)
-        ]
-    soon = convergence.table(suite)
-    if len(soon):
-        frames["convergence"] = soon
-        parts["convergence"] = [
-            _part(convergence.text(lines), convergence.note(suite, group, lines))
-            for group, lines in soon.groupby("group", sort=False)
-        ]
-    folder = suite.results / "tables"
-    texts = {f"{name}.csv": frame.to_csv(index=False, lineterminator="\n") for name, frame in frames.items()}
-    texts |= {f"{name}.md": "\n".join(markdown(*part) for part in group) for name, group in parts.items()}
-    texts |= {f"{name}.tex": "\n".join(latex(*part) for part in group) for name, group in parts.items()}
-    for name, text in texts.items():
-        with new_file(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    write_json(suite.results / "metrics.json", metrics(suite, rows))
-    return {name: folder / name for name in texts} | {"metrics.json": suite.results / "metrics.json"}
-
-
-_MARKDOWN = str.maketrans({c: "\\" + c for c in "\\`*_[]|~"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\n": " "})
-_LATEX = str.maketrans(
-    {c: "\\" + c for c in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\n": " "}
-    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"}
-)
-
-
-def _plain(text: str) -> str:
-    return text.translate(_MARKDOWN)
-
-
-def _tex(text: str) -> str:
-    return re.sub(r"(?<![\w}])-(?=\d)", "$-$", text.translate(_LATEX))
-
-
-def markdown(table: pd.DataFrame, bold: pd.DataFrame, note: str) -> str:
-    """A table of text as GitHub Markdown under its note; what comes from data is escaped, ``bold`` cells are bold.
-
-    A header of two lines (data set, measure) has the index as its first column; one of one line has no index.
-    """
-    flat = table.columns.nlevels == 1
-    header = list(table.columns) if flat else ["method", *(b if a == "run" else f"{a}: {b}" for a, b in table.columns)]
-    lines = [[_plain(cell) for cell in header], ["---"] * len(header)]
-    for name, values, flags in zip(table.index, table.to_numpy(), bold.to_numpy(), strict=True):
-        shown = [f"**{_plain(value)}**" if flag else _plain(value) for value, flag in zip(values, flags, strict=True)]
-        lines.append(shown if flat else [_plain(name), *shown])
-    return "\n".join([_plain(note), "", *("| " + " | ".join(line) + " |" for line in lines), ""])
-
-
-def latex(table: pd.DataFrame, bold: pd.DataFrame, note: str) -> str:
-    """A table of text as a LaTeX ``table*`` (package booktabs); escaped, ``bold`` cells are bold."""
-    flat = table.columns.nlevels == 1
-    style = table.rename_axis(index=None, columns=None if flat else [None, None]).style
-    style = style.format(_tex).format_index(_tex, axis=1)
-    style = style.hide(axis=0) if flat else style.format_index(_tex, axis=0)
-    flags = bold.set_axis(style.index).set_axis(style.columns, axis=1)
-    style = style.apply(lambda _: flags.replace({True: "textbf:--rwrap", False: ""}), axis=None)
-    layout = "l" * (table.shape[1] + (not flat))
-    return style.to_latex(
-        hrules=True, multicol_align="c", column_format=layout, environment="table*", caption=_tex(note)
-    )

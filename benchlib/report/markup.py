@@ -1,0 +1,52 @@
+"""A table of text as Markdown and as LaTeX, escaped. Floor 4."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MARKDOWN = str.maketrans({c: "\\" + c for c in "\\`*_[]|~"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\n": " "})
+_LATEX = str.maketrans(
+    {c: "\\" + c for c in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\n": " "}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"}
+)
+
+
+def _plain(text: str) -> str:
+    return text.translate(_MARKDOWN)
+
+
+def _tex(text: str) -> str:
+    return re.sub(r"(?<![\w}])-(?=\d)", "$-$", text.translate(_LATEX))
+
+
+def markdown(table: pd.DataFrame, bold: pd.DataFrame, note: str) -> str:
+    """A table of text as GitHub Markdown under its note; what comes from data is escaped, ``bold`` cells are bold.
+
+    A header of two lines (data set, measure) has the index as its first column; one of one line has no index.
+    """
+    flat = table.columns.nlevels == 1
+    header = list(table.columns) if flat else ["method", *(b if a == "run" else f"{a}: {b}" for a, b in table.columns)]
+    lines = [[_plain(cell) for cell in header], ["---"] * len(header)]
+    for name, values, flags in zip(table.index, table.to_numpy(), bold.to_numpy(), strict=True):
+        shown = [f"**{_plain(value)}**" if flag else _plain(value) for value, flag in zip(values, flags, strict=True)]
+        lines.append(shown if flat else [_plain(name), *shown])
+    return "\n".join([_plain(note), "", *("| " + " | ".join(line) + " |" for line in lines), ""])
+
+
+def latex(table: pd.DataFrame, bold: pd.DataFrame, note: str) -> str:
+    """A table of text as a LaTeX ``table*`` (package booktabs); escaped, ``bold`` cells are bold."""
+    flat = table.columns.nlevels == 1
+    style = table.rename_axis(index=None, columns=None if flat else [None, None]).style
+    style = style.format(_tex).format_index(_tex, axis=1)
+    style = style.hide(axis=0) if flat else style.format_index(_tex, axis=0)
+    flags = bold.set_axis(style.index).set_axis(style.columns, axis=1)
+    style = style.apply(lambda _: flags.replace({True: "textbf:--rwrap", False: ""}), axis=None)
+    layout = "l" * (table.shape[1] + (not flat))
+    return style.to_latex(
+        hrules=True, multicol_align="c", column_format=layout, environment="table*", caption=_tex(note)
+    )

@@ -1,0 +1,215 @@
+"""The papers' own tables, digits as printed, and those numbers beside ours. Floor 4.
+
+Published and measured never stand in one cell.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from benchlib import papers
+from benchlib.contracts import BenchError, nearest
+from benchlib.records import read_json
+from benchlib.report import tables
+
+if TYPE_CHECKING:
+    from benchlib.params import Suite
+
+
+def cells(paper: str, table: str, reference: str = "") -> pd.DataFrame:
+    """The numbers of one of a paper's tables, with ``text`` as printed and a ``difference``.
+
+    dataset: with its setting ("BSD68, sigma 15") where a row prints that data set under several.
+    difference: to the same column of the row ``reference``; computed here, NaN without such a row.
+    Raises BenchError, with the nearest name, for an unknown paper or table.
+    """
+    numbers = _printed(paper, table)
+    numbers["dataset"] = _places(numbers)
+    keys = ["dataset", "metric"]
+    base = numbers.loc[numbers["row"] == reference, [*keys, "value"]].rename(columns={"value": "reference"})
+    numbers = numbers.merge(base, on=keys, how="left")
+    text = numbers["printed"] + numbers["unit"].where(numbers["unit"] == "%", "")
+    text = text.where(numbers["printed"] != "", "?")  # garbled in the text conversion: its note says so
+    return numbers.assign(difference=numbers["value"] - numbers["reference"], text=text)
+
+
+def _printed(paper: str, table: str) -> pd.DataFrame:
+    numbers = papers.published(paper)
+    if table not in set(numbers["table"]):
+        raise BenchError(f"papers: {paper} has no table '{table}'; {nearest(table, set(numbers['table']))}")
+    return numbers[numbers["table"] == table].reset_index(drop=True)
+
+
+def _places(numbers: pd.DataFrame) -> list[str]:
+    """Each number's data set and, where a row has several settings of it, those words of the setting that differ."""
+    settings = numbers.groupby(["row", "dataset", "metric"])["setting"].transform("nunique")
+    several = numbers[numbers["dataset"].isin(numbers.loc[settings > 1, "dataset"])]
+    shared = {
+        name: set.intersection(*(set(text.split("; ")) for text in texts))
+        for name, texts in several.groupby("dataset")["setting"].unique().items()
+    }
+    places = []
+    for name, setting in zip(numbers["dataset"], numbers["setting"], strict=True):
+        own = [words for words in setting.split("; ") if words not in shared[name]] if name in shared else []
+        places.append(", ".join([name, *own]))
+    return places
+
+
+def table(paper: str, table: str) -> pd.DataFrame:
+    """A paper's table in the shape of ``comparison``, digits as printed. Measured on other data than the suite's."""
+    numbers = cells(paper, table)
+    return _published(numbers, numbers["text"]).fillna("-")
+
+
+def best(paper: str, table: str) -> pd.DataFrame:
+    """True where ``table`` is printed in bold."""
+    numbers = cells(paper, table)
+    return _published(numbers, numbers["bold"]).map(lambda flag: flag is True)
+
+
+def _published(table: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
+    measures = [tables.heading(metric, "as published") for metric in table["metric"]]
+    header = list(zip(table["dataset"], measures, strict=True))
+    lines: dict[str, dict[tables.Column, Any]] = {}
+    for row, column, value in zip(table["row"], header, values, strict=True):
+        lines.setdefault(row, {})[column] = value
+    frame = pd.DataFrame.from_dict(lines, orient="index", dtype=object)
+    names = ["dataset", "measure"]
+    return frame.reindex(columns=pd.MultiIndex.from_tuples(dict.fromkeys(header), names=names)).rename_axis("method")
+
+
+def note(paper: str, table: str) -> str:
+    """The line that stands over a published table."""
+    names = ", ".join(_printed(paper, table)["dataset"].drop_duplicates())
+    other = f"measured on other data ({names})"
+    return f"Published ({paper}, Table {table}), {other}; not to be read cell by cell against ours."
+
+
+def of_suite(suite: Suite) -> list[tuple[str, str]]:
+    """The published tables, as (paper, table), that the shown runs name."""
+    runs = [suite.run(key) for keys in tables.collections(suite).values() for key in keys]
+    return list(dict.fromkeys((run.paper, run.table) for run in runs if run.paper and run.table))
+
+
+BESIDE = (
+    "run", "label", "paper", "table", "row", "collection", "dataset", "setting", "metric", "protocol", "published",
+    "ours", "difference", "reference", "published_gain", "gain", "low", "high", "images", "seeds", "iterations", "kept",
+    "note",
+)  # fmt: skip
+
+
+def reproduction(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
+    """Published and ours, tidy: a line a (run, data set, metric, protocol) of each run that names a published row.
+
+    published: text, the digits as printed. ours: over the run's whole results; NaN, with the note "not measured",
+    where there is none. difference: ours minus published. published_gain: the printed value minus the printed value
+    of the reference's row, where that is in the same table; gain, low, high: ours, and its 95 % interval.
+    iterations, kept: of our training, as its record has them.
+    Data sets are compared by name, under one of several printed settings only if the run names it; the published
+    Average only if the run's covers just the sets that the row prints. A paper is left out while its runs have
+    measured none of its data sets.
+    """
+    named = [key for key, run in suite.runs.items() if run.paper and run.table and run.row]
+    ours = tables.cells(suite, rows)
+    lines: list[dict[str, Any]] = []
+    for paper in dict.fromkeys(suite.run(key).paper for key in named):
+        numbers = papers.published(paper)
+        numbers = numbers[numbers["metric"].isin(["PSNR", "SSIM"])]
+        keys = [key for key in named if suite.run(key).paper == paper]
+        own = {key: ours[ours["run"] == key] for key in keys}
+        if any(set(_row(suite, numbers, key)["dataset"]) & set(own[key]["dataset"]) - {tables.AVERAGE} for key in keys):
+            for key in keys:
+                covered = tables.averaged(suite, rows, key)
+                lines += _beside(suite, numbers, key, own[key], covered)
+    return pd.DataFrame(lines, columns=list(BESIDE))
+
+
+def _row(suite: Suite, numbers: pd.DataFrame, key: str) -> pd.DataFrame:
+    """The printed numbers that a run stands beside."""
+    run = suite.run(key)
+    return numbers[(numbers["paper"] == run.paper) & (numbers["table"] == run.table) & (numbers["row"] == run.row)]
+
+
+def _beside(
+    suite: Suite, numbers: pd.DataFrame, key: str, own: pd.DataFrame, covered: list[str]
+) -> list[dict[str, Any]]:
+    run, to, lines = suite.run(key), tables.reference(suite, key), []
+    theirs = _row(suite, numbers, key)
+    base = _row(suite, numbers, to) if to and suite.run(to).table == run.table else theirs.iloc[:0]
+    names = ("run", "label", "paper", "table", "row", "collection", "reference")
+    about = dict(zip(names, (key, tables.label(suite, key), run.paper, run.table, run.row, run.test, to), strict=True))
+    about |= _budget(suite, key)
+    for number in theirs.itertuples():
+        here = theirs[(theirs["dataset"] == number.dataset) & (theirs["metric"] == number.metric)]
+        fits = here["setting"].nunique() == 1 or run.setting in number.setting.split("; ")
+        if number.dataset == tables.AVERAGE:
+            printed = theirs.loc[theirs["metric"] == number.metric, "dataset"]
+            fits = printed.is_unique and set(covered) == set(printed) - {tables.AVERAGE}
+        found = own[(own["dataset"] == number.dataset) & (own["metric"] == number.metric) & fits]
+        same = base[(base["dataset"] == number.dataset) & (base["metric"] == number.metric)]
+        same = same if len(same) == 1 else same[same["setting"] == number.setting]
+        gain = number.value - same["value"].iloc[0] if len(same) == 1 else float("nan")
+        line = about | {"dataset": number.dataset, "setting": number.setting, "metric": number.metric}
+        line |= {"published": number.printed or "?", "published_gain": gain, "note": ""}
+        for cell in found.itertuples():
+            change = {"difference": cell.value - number.value, "gain": cell.difference}
+            ours = {"protocol": cell.protocol, "ours": cell.value, "low": cell.low, "high": cell.high}
+            lines.append(line | ours | change | {"images": cell.images, "seeds": cell.seeds})
+        if found.empty:
+            lines.append(line | {"note": "not measured"})
+    return lines
+
+
+def _budget(suite: Suite, key: str) -> dict[str, Any]:
+    """Iterations of a run's training and those whose weights were kept, a seed each; nothing without a record."""
+    path = suite.results / "records" / f"{key}.json"
+    record = read_json(path) if path.exists() else {}
+    iterations = record.get("training", {}).get("iterations")
+    if record and not record.get("trained_parameters", record.get("parameters")):
+        iterations = 0  # the budget of a run with nothing to train is not spent
+    kept = [str(one["iteration"]) for one in record.get("kept", {}).values()]
+    return {"iterations": iterations, "kept": ", ".join(kept)}
+
+
+def reproduction_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """``reproduction`` (of one table) as text: published and ours apart, digits as printed."""
+    lines = []
+    for line in frame.itertuples():
+        digits = len(line.published.partition(".")[2]) or tables.DIGITS[line.metric]
+
+        def signed(number: float, digits: int = digits) -> str:
+            return "-" if pd.isna(number) else f"{number:+.{digits}f}"
+
+        gain = signed(line.gain) + ("" if pd.isna(line.low) else f" [{signed(line.low)}, {signed(line.high)}]")
+        kept = f" (kept: {line.kept})" if line.kept and line.kept != str(line.iterations) else ""
+        lines.append(
+            {
+                "row": line.row,
+                "run": line.label,
+                "data set": line.dataset,
+                "measure": tables.heading(line.metric, "" if line.note else line.protocol).strip(),
+                "published": line.published,
+                "ours": line.note or f"{line.ours:.{digits}f}",
+                "difference": signed(line.difference),
+                "published gain": signed(line.published_gain),
+                "our gain": gain,
+                "images": "-" if line.note else f"{line.images:.0f}",
+                "seeds": "-" if line.note else f"{line.seeds:.0f}",
+                "iterations": "-" if pd.isna(line.iterations) else f"{line.iterations:.0f}{kept}",
+            }
+        )
+    return pd.DataFrame(lines, dtype=object)
+
+
+def reproduction_note(paper: str, table: str) -> str:
+    """The line that stands over published and ours."""
+    numbers = papers.published(paper)
+    budgets = numbers[numbers["metric"] == "iterations"]
+    said = ", ".join(f"{cell.row} {float(cell.printed):,.0f}" for cell in budgets.itertuples() if cell.printed)
+    return (
+        f"{paper}, Table {table}: published, and measured here on the data sets of the same name. Difference: ours "
+        "minus published. Gain: over the run that it is compared with, as published, and as measured here with its "
+        "95 % interval."
+    ) + (f" Iterations are ours; the paper's (its Table {budgets['table'].iloc[0]}): {said}." if said else "")
