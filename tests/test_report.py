@@ -58,7 +58,7 @@ def test_the_headline_is_computed_and_claims_no_more(numbers):
     assert words["methods"] == [
         {
             "label": "CAT",
-            "said": "against “No prior”, not more than chance on 1 test set (+0.375 dB); no interval on local-blur "
+            "said": "against “No prior”: not more than chance on 1 test set (+0.375 dB); no interval on local-blur "
             "(one scene).",
         }
     ]
@@ -94,7 +94,7 @@ def test_the_answer_is_the_prior_s_own_share_where_a_control_tells_it(tmp_path):
     assert words["lead"] == "Not by more than chance."
     [method] = words["methods"]
     assert method["said"].startswith(
-        "against “IMDN”, +0.300 dB [+0.300, +0.300] on all 8 images: better, more than chance."
+        "against “IMDN”: +0.300 dB [+0.300, +0.300] on all 8 images: better, more than chance."
     )
     assert re.search(
         r"SAM's masks themselves, against other segments in their place: \+0\.000 dB \[−0\.0[01]\d, \+0\.0[01]\d\] "

@@ -72,12 +72,12 @@ def headline(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> dict[str,
     runs = answering(suite, rows)
     if not runs:
         nothing = "Nothing to compare yet: a run without a prior and a run with one are needed."
-        return {"question": question(suite, runs), "lead": nothing, "methods": [], "cautions": [_counts(rows)]}
+        return {"question": question(suite, runs), "lead": nothing, "methods": [], "cautions": [_counts(suite, rows)]}
     found = {run: (_changes(suite, rows, run), _own_share(suite, steps, run)) for run in runs}
     evidence = [
         meaning(line) for whole, own in found.values() for line in _summary(own if len(own) else whole).itertuples()
     ]
-    cautions = [_counts(rows), _multiplicity([whole for whole, _ in found.values()])]
+    cautions = [_counts(suite, rows, runs), _multiplicity([whole for whole, _ in found.values()])]
     cautions += [_uncontrolled(suite, [run for run, (_, own) in found.items() if not len(own)])]
     cautions += [_under_input(suite, rows, runs)]
     return {
@@ -108,7 +108,7 @@ def _lead(evidence: list[str]) -> str:
 
 def _said(suite: Suite, run: str, whole: pd.DataFrame, own: pd.DataFrame) -> str:
     """A method in a sentence: its change and, where a control tells it, the prior's own share of it."""
-    said = f"against “{label(suite, tables.reference(suite, run))}”, {_brief(whole)}."
+    said = f"against “{label(suite, tables.reference(suite, run))}”: {_brief(whole)}."
     if not len(own):
         return said
     split = any(control.segmentation for control in suite.controls.values() if control.prior == run)
@@ -139,12 +139,9 @@ def _places(whole: pd.DataFrame) -> str:
     if len(left):
         ends = (f"{end:+.{tables.DIGITS['PSNR']}f}" for end in (left["difference"].min(), left["difference"].max()))
         low, high = map(minus, ends)
-        on = (
-            "every test set"
-            if len(left) == len(whole)
-            else f"{'the other ' * bool(said)}{count(len(left), 'test set')}"
-        )
-        said.append(f"not more than chance on {on} ({low}{'' if low == high else f' to {high}'} dB)")
+        on = f"not more than chance on {'the other ' * bool(said)}{count(len(left), 'test set')}"
+        on = "more than chance on no test set" if len(left) == len(whole) else on
+        said.append(f"{on} ({low}{'' if low == high else f' to {high}'} dB)")
     if single.any():
         said.append(f"no interval on {', '.join(whole['dataset'][single])} (one scene)")
     return "; ".join(said)
@@ -155,12 +152,14 @@ def _prior_words(suite: Suite, run: str) -> str:
     return PRIORS.get(name, f"the prior {name}")
 
 
-def _counts(rows: pd.DataFrame) -> str:
-    """How many images, scenes and seeds stand behind the page, and what that leaves open."""
-    shown = rows[rows["metric"].isin(tables.METRICS)]
+def _counts(suite: Suite, rows: pd.DataFrame, runs: list[str] | None = None) -> str:
+    """How many images, scenes and seeds stand behind the answer, and what that leaves open."""
+    tests = {suite.run(run).test for run in runs or rows["run"].unique()}
+    used = rows["run"].map(lambda run: suite.run(run).test).isin(tests)
+    shown = rows[rows["metric"].isin(tables.METRICS) & used]
     scene = statistics.scenes(shown)
     images, scenes = len(scene), scene.nunique()
-    said = f"{tables.images_text(images, scenes)}; {tables.seeds_text(rows).lower()}."
+    said = f"{tables.images_text(images, scenes)}; {tables.seeds_text(shown).lower()}."
     if scenes < images:
         said += " Images of one scene (copies of a photograph, frames of a sequence) count as one witness, not several."
     if scenes < FEW:
@@ -282,7 +281,7 @@ def _about(suite: Suite, run: str) -> str:
     reads = f"reads {_prior_words(suite, run)}; " if tables.has_prior(suite, run) else ""
     setting = f", {one.setting}" if one.setting else ""
     trained = record(suite, run).get("training", {}).get("iterations")
-    budget = f"; trained here for {count(trained, 'iteration')}" if trained else ""
+    budget = f"; {count(trained, 'iteration')} of training" if trained else ""
     return f"{reads}method {one.method['name']} on network {one.backbone['name']}; {one.task}{setting}{budget}"
 
 

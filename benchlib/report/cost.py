@@ -45,7 +45,7 @@ def cost(suite: Suite, key: str) -> dict[str, Any]:
 
     run, label, hardware, device, threads: what was measured, where.
     dataset, image, height, width: the input it was measured on; calls: of the network (more than one: tiles).
-    parameters, trained_parameters: of the model; those that training changes.
+    parameters, trained_parameters: of the model; those that training changes, 0 for a budget of no iterations.
     multiply_adds_per_megapixel: torch's FlopCounterMode halved (it counts two operations a multiply-add), attention
     taken apart into matrix products first. Convolutions and matrix products are counted; norms, activations, pooling,
     interpolation are not.
@@ -65,6 +65,7 @@ def cost(suite: Suite, key: str) -> dict[str, Any]:
     method, _ = configure("methods", run.method, f"runs.{key}.method")
     pair, (height, width) = _median_image(read_pairs(suite, run.test))
     model = _network(suite, key, pair, how, method.INFO.trains).to(device)
+    trains = method.INFO.trains and suite.training_of(key).iterations > 0
     parameters = list(model.parameters())
     place = {
         "run": key,
@@ -77,7 +78,7 @@ def cost(suite: Suite, key: str) -> dict[str, Any]:
         "height": height,
         "width": width,
         "parameters": sum(p.numel() for p in parameters),
-        "trained_parameters": sum(p.numel() for p in parameters if p.requires_grad and method.INFO.trains),
+        "trained_parameters": sum(p.numel() for p in parameters if p.requires_grad and trains),
     }
     priors, needs = Priors(suite, run.prior.test), needs_of(suite, key)
 

@@ -22,7 +22,7 @@ from PIL import Image
 from benchlib.files import new_file
 from benchlib.metrics import protocol
 from benchlib.papers import bibtex
-from benchlib.papers.audit import ROUNDING, audit
+from benchlib.papers.audit import INCONSISTENT, ROUNDING, audit
 from benchlib.report import answer, controls, ledger, pictures, plots, published, tables
 from benchlib.report.pictures import INPUT, MASKS, SHARP
 from benchlib.report.tables import AVERAGE, Column
@@ -83,7 +83,7 @@ def render(suite: Suite, rows: pd.DataFrame) -> str:
         error_scale=f"{pictures.ERROR_SCALE:g}",
         plots=_plots(suite, rows, steps) if len(main) else [],
         cost=_cost(suite),
-        audit=_audit(),
+        audit=_audit(citations),
         ledger=_ledger(),
         provenance=_provenance(suite, rows),
         citations=[bibtex(paper) for paper in citations],
@@ -395,9 +395,15 @@ def _quantity(number: float) -> str:
     return f"{number:,.0f}" if abs(number) >= 100 or number == 0 else f"{number:.3g}"
 
 
-def _audit() -> dict[str, Any]:
-    """What the papers' own numbers say about each other: findings, and apart from them those that rounding explains."""
-    found = audit()
+def _audit(first: Iterable[str]) -> dict[str, Any]:
+    """What the papers' own numbers say about each other: findings, and apart from them those that rounding explains.
+
+    The papers named ``first`` come first, and of each what is inconsistent.
+    """
+    found, order = audit(), list(first)
+    found["place"] = [order.index(paper) if paper in order else len(order) for paper in found["paper"]]
+    found["open"] = found["verdict"] != INCONSISTENT
+    found = found.sort_values(["place", "paper", "open"], kind="stable")
     columns = ["Paper", "Where", "What", "Printed", "Recomputed", "Verdict", "Note"]
 
     def lines(part: pd.DataFrame) -> list[list[Cell]]:
@@ -456,7 +462,7 @@ def _provenance(suite: Suite, rows: pd.DataFrame) -> dict[str, Any]:
         names = dict.fromkeys(name for _, name in tables.columns(own))
         revisions = record.get("revision") or ", ".join(own["revision"].drop_duplicates())
         hardware = record.get("hardware") or ", ".join(own["hardware"].drop_duplicates())
-        trained = record.get("trained_parameters")
+        trained = record.get("trained_parameters") if record.get("training", {}).get("iterations") else 0
         seconds = record.get("train_seconds")
         printed = f"printed: {run.paper}, Table {run.table}, {run.row}" if run.row else ""
         lines.append(
