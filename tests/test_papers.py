@@ -11,6 +11,7 @@ import pytest
 
 from benchlib.contracts import BenchError
 from benchlib.papers import _tables, bibtex, papers, published
+from benchlib.papers.__main__ import main, shown
 
 
 def value(row: str, dataset: str, metric: str) -> float:
@@ -265,3 +266,22 @@ def test_published_values_are_numbers():
     table = published("ptg-rm")
     assert table["value"].dtype == float
     assert pd.to_numeric(table["printed"]).equals(table["value"])
+
+
+def test_a_table_can_be_asked_for_by_name(capsys):
+    assert main([]) == 0
+    assert "spt 4: 8 numbers, 4 rows; super-resolution, PSNR, PSNR gain" in capsys.readouterr().out
+    assert main(["sam-deblur", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["GoPro", "RealBlurJ", "REDS", "ReLoBlur"]
+    assert lines[-2].split()[:6] == ["Ours", "32.83", "0.960", "26.62*", "0.867*", "0.00%*"]
+    assert main(["spt", "9"]) == 1
+    assert capsys.readouterr().err == "papers: spt has no table '9'; may be 1, 2, 3, 4, 5, 6\n"
+
+
+@pytest.mark.parametrize("paper", papers())
+def test_every_number_of_a_table_is_in_what_is_printed_of_it(paper):
+    for table, part in published(paper).groupby("table", sort=False):
+        text = shown(paper, str(table))
+        assert all(number in text for number in part["printed"])
+        assert "..., " not in text.split("\n")[0] and len(text.splitlines()) >= part["row"].nunique() + 2

@@ -42,6 +42,34 @@ def published(paper: str) -> pd.DataFrame:
     return table
 
 
+def printed(paper: str, table: str) -> pd.DataFrame:
+    """The numbers of one table, as ``published`` has them, with ``place``: the data set, and with it those words of the
+    setting by which a row's columns differ ("BSD68, sigma 15").
+
+    Raises BenchError, with the nearest name, for a paper or table that is not here.
+    """
+    numbers = published(paper)
+    if table not in set(numbers["table"]):
+        raise BenchError(f"papers: {paper} has no table '{table}'; {nearest(table, set(numbers['table']))}")
+    numbers = numbers[numbers["table"] == table].reset_index(drop=True)
+    return numbers.assign(place=_places(numbers))
+
+
+def _places(numbers: pd.DataFrame) -> list[str]:
+    """Each number's data set and, where a row has several settings of it, those words of the setting that differ."""
+    settings = numbers.groupby(["row", "dataset", "metric"])["setting"].transform("nunique")
+    several = numbers[numbers["dataset"].isin(numbers.loc[settings > 1, "dataset"])]
+    shared = {
+        name: set.intersection(*(set(text.split("; ")) for text in texts))
+        for name, texts in several.groupby("dataset")["setting"].unique().items()
+    }
+    places = []
+    for name, setting in zip(numbers["dataset"], numbers["setting"], strict=True):
+        own = [words for words in setting.split("; ") if words not in shared[name]] if name in shared else []
+        places.append(", ".join([name, *own]))
+    return places
+
+
 def bibtex(paper: str) -> str:
     """The paper's BibTeX entry. Raises BenchError for a paper that is not here."""
     return _file(paper, ".bib").read_text(encoding="utf-8")

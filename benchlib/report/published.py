@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from benchlib import papers
-from benchlib.contracts import BenchError, nearest
 from benchlib.records import read_json
 from benchlib.report import tables
 
@@ -25,36 +24,14 @@ def cells(paper: str, table: str, reference: str = "") -> pd.DataFrame:
     difference: to the same column of the row ``reference``; computed here, NaN without such a row.
     Raises BenchError, with the nearest name, for an unknown paper or table.
     """
-    numbers = _printed(paper, table)
-    numbers["dataset"] = _places(numbers)
+    numbers = papers.printed(paper, table)
+    numbers["dataset"] = numbers.pop("place")
     keys = ["dataset", "metric"]
     base = numbers.loc[numbers["row"] == reference, [*keys, "value"]].rename(columns={"value": "reference"})
     numbers = numbers.merge(base, on=keys, how="left")
     text = numbers["printed"] + numbers["unit"].where(numbers["unit"] == "%", "")
     text = text.where(numbers["printed"] != "", "?")  # garbled in the text conversion: its note says so
     return numbers.assign(difference=numbers["value"] - numbers["reference"], text=text)
-
-
-def _printed(paper: str, table: str) -> pd.DataFrame:
-    numbers = papers.published(paper)
-    if table not in set(numbers["table"]):
-        raise BenchError(f"papers: {paper} has no table '{table}'; {nearest(table, set(numbers['table']))}")
-    return numbers[numbers["table"] == table].reset_index(drop=True)
-
-
-def _places(numbers: pd.DataFrame) -> list[str]:
-    """Each number's data set and, where a row has several settings of it, those words of the setting that differ."""
-    settings = numbers.groupby(["row", "dataset", "metric"])["setting"].transform("nunique")
-    several = numbers[numbers["dataset"].isin(numbers.loc[settings > 1, "dataset"])]
-    shared = {
-        name: set.intersection(*(set(text.split("; ")) for text in texts))
-        for name, texts in several.groupby("dataset")["setting"].unique().items()
-    }
-    places = []
-    for name, setting in zip(numbers["dataset"], numbers["setting"], strict=True):
-        own = [words for words in setting.split("; ") if words not in shared[name]] if name in shared else []
-        places.append(", ".join([name, *own]))
-    return places
 
 
 def table(paper: str, table: str) -> pd.DataFrame:
@@ -82,7 +59,7 @@ def _published(table: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
 
 def note(paper: str, table: str) -> str:
     """The line that stands over a published table."""
-    names = ", ".join(_printed(paper, table)["dataset"].drop_duplicates())
+    names = ", ".join(papers.printed(paper, table)["dataset"].drop_duplicates())
     other = f"measured on other data ({names})"
     return f"Published ({paper}, Table {table}), {other}; not to be read cell by cell against ours."
 
