@@ -244,12 +244,14 @@ def _fields(model: type[BaseModel], error: ValidationError) -> list[str]:
 
 def _one_line(error: ValidationError, where: str, allowed: list[str]) -> str:
     first = error.errors()[0]
-    steps = [str(step) for step in first["loc"]]
+    steps = [str(step) for step in first["loc"] if step != "[key]"]
     key = ".".join([where, *steps]) if not where.endswith((".yaml", ".yml")) else f"{where}: {'.'.join(steps)}"
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument", "unexpected_keyword"):
         return f"{key}: unknown key; {nearest(steps[-1], allowed)}"
     if first["type"] in ("missing", "missing_argument"):
         return f"{key}: missing; {first['msg'].lower()}"
+    if first["type"] == "string_pattern_mismatch":
+        return f"{key}: got {first['input']!r}; a name has letters, digits, - and _, no other characters"
     return f"{key}: got {first['input']!r}; {first['msg'][0].lower()}{first['msg'][1:]}"
 
 

@@ -58,6 +58,8 @@ MISTAKES = [
     (broken(data__test={"a": {**small_params()["data"]["test"]["shake-blur"], "images": ["chelsae"]}}),
         "data.test.a: got 'chelsae'", "did you mean chelsea?"),
     (broken(runs__map__init="weights/randm"), "runs.map.init: got 'weights/randm'", "did you mean weights/random?"),
+    (broken(runs={**small_params()["runs"], "alpha-0.5": small_params()["runs"]["map"]}),
+        "runs.alpha-0.5: got 'alpha-0.5'", "letters, digits, - and _"),
     (broken(runs__map__init="runs/map"), "runs.map.init: run 'map' would wait for itself", "another run"),
     (broken(weights={"random": {"asset": "sam-vit-x"}}), "weights.random.asset: got 'sam-vit-x'", "mean sam-vit-"),
     (broken(runs__map__reference="no-priors"), "runs.map.reference: got 'no-priors'", "did you mean no-prior?"),
@@ -70,7 +72,7 @@ MISTAKES = [
     (broken(runs__map__paper="sam-deblurr"), "runs.map.paper: got 'sam-deblurr'", "did you mean sam-deblur?"),
     (broken(runs__map__backbone={"name": "nafnet", "encoder": [-1], "decoder": [1]}), "backbone.encoder.0: got -1",
         "greater than or equal to 0"),
-    (broken(data__test={"b/ad": {}}), "data.test.b/ad", "match pattern"),
+    (broken(data__test={"b/ad": {}}), "data.test.b/ad", "letters, digits"),
 ]
 # fmt: on
 
