@@ -284,7 +284,7 @@ def _check_same(cells: Cells, claim: dict[str, str]) -> list[dict[str, str]]:
         value = Decimal(right["printed"])
         verdict = judge(Decimal(left["printed"]), value, _unit(value))
         place = f"{left['metric']} on {_place(left)}"
-        note = f"Table {left['table']} ({left['row']}) and Table {right['table']} ({right['row']})"
+        note = f"Table {left['table']} {_aside(left)} and Table {right['table']} {_aside(right)}"
         row = _stated(claim, left, right["printed"], verdict, note)
         out.append({**row, "printed": left["printed"], "what": f"{row['what']}: {place}"})
     return out
@@ -299,7 +299,7 @@ def _check_better(cells: Cells, claim: dict[str, str]) -> list[dict[str, str]]:
     better, equal = sum(g > 0 for g in gains), sum(g == 0 for g in gains)
     verdict = INCONSISTENT if better + equal < len(gains) else ROUNDING if equal else AGREES
     note = "; ".join(
-        f"Table {a['table']}, {_place(a)}, {a['metric']}: {a['printed']} ({a['row']}), {b['printed']} ({b['row']})"
+        f"Table {a['table']}, {_place(a)}, {a['metric']}: {a['printed']} {_aside(a)}, {b['printed']} {_aside(b)}"
         for (a, b), gain in zip(pairs, gains, strict=True)
         if gain <= 0
     )
@@ -420,6 +420,11 @@ def _one(cells: Cells, table: str, row: str, dataset: str, metric: str) -> Cell 
 
 def _key(cell: Cell, *names: str) -> tuple[str, ...]:
     return tuple(cell[name] for name in names)
+
+
+def _aside(cell: Cell) -> str:
+    """Its row in brackets, once: rows of LMDIR's Table III are called (I), (II)."""
+    return cell["row"] if cell["row"].startswith("(") else f"({cell['row']})"
 
 
 def _place(cell: Cell) -> str:

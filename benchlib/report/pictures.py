@@ -95,11 +95,12 @@ def label(suite: Suite, layer: str) -> str:
 def focus(suite: Suite, rows: pd.DataFrame) -> str | None:
     """The run whose gains choose the images: the last measured one with a reference that restores.
 
-    One that stands in a prior's place in a control is taken only if there is no other.
+    A row of a paper goes before others; one that stands in a prior's place in a control comes last.
     """
     runs = [run for run in restoring(suite, rows) if tables.reference(suite, run)]
     own = [run for run in runs if run not in tables.controlling(suite)]
-    return next(reversed(own or runs), None)
+    printed = [run for run in own if suite.run(run).row]
+    return next(reversed(printed or own or runs), None)
 
 
 def side_by_side(suite: Suite, rows: pd.DataFrame, runs: tuple[str, ...] | None = None) -> list[str]:

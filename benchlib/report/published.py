@@ -157,7 +157,7 @@ def reproduction_text(frame: pd.DataFrame) -> pd.DataFrame:
         digits = len(line.published.partition(".")[2]) or tables.DIGITS[line.metric]
 
         def signed(number: float, digits: int = digits) -> str:
-            return "-" if pd.isna(number) else f"{number:+.{digits}f}"
+            return "-" if pd.isna(number) else f"{round(number, digits) + 0:+.{digits}f}"  # + 0: no minus zero
 
         gain = signed(line.gain) + ("" if pd.isna(line.low) else f" [{signed(line.low)}, {signed(line.high)}]")
         kept = f" (kept: {line.kept})" if line.kept and line.kept != str(line.iterations) else ""
