@@ -132,7 +132,7 @@ SHOWN = {  # column of ``table`` -> (header, its unit's size, digits)
     "seconds_per_megapixel": ("network (s/MP)", 1.0, 3),
     "peak_mib_per_megapixel": ("memory (MiB/MP)", 1.0, 0),
     "prior_seconds_per_megapixel": ("prior (s/MP)", 1.0, 2),
-    "prior_peak_mib_per_megapixel": ("prior memory (MiB/MP)", 1.0, 0),
+    "prior_peak_mib": ("prior memory (MiB)", 1.0, 0),
     "train_seconds": ("training of a seed (s)", 1.0, 0),
 }
 
@@ -162,7 +162,8 @@ def note(frame: pd.DataFrame) -> str:
     trained = "; ".join(dict.fromkeys(name for name in done.get("train_hardware", []) if name))
     return (
         f"Cost per megapixel (MP) of the network's input, measured on {where or 'nothing'} ({size or 'no image'}). "
-        f"Prior and training as recorded when they were made{f' (training: {trained})' if trained else ''}."
+        f"Prior and training as recorded when they were made{f' (training: {trained})' if trained else ''}. SAM resizes "
+        "every image to 1024 pixels: the smaller the image, the more a megapixel of it costs; its memory is of an image."
     )
 
 
