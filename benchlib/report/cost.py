@@ -162,8 +162,9 @@ def note(frame: pd.DataFrame) -> str:
     trained = "; ".join(dict.fromkeys(name for name in done.get("train_hardware", []) if name))
     return (
         f"Cost per megapixel (MP) of the network's input, measured on {where or 'nothing'} ({size or 'no image'}). "
-        f"Prior and training as recorded when they were made{f' (training: {trained})' if trained else ''}. SAM resizes "
-        "every image to 1024 pixels: the smaller the image, the more a megapixel of it costs; its memory is of an image."
+        f"Prior and training as recorded when they were made{f' (training: {trained})' if trained else ''}. "
+        "SAM resizes every image to 1024 pixels: the smaller the image, the more a megapixel of it costs; its memory "
+        "is that of an image."
     )
 
 
