@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -172,20 +173,71 @@ def test_a_figure_has_room_for_seven_methods_the_focus_among_them(enlarging):
     assert pictures.side_by_side(enlarging, rows) == ["imdn", "further", "spt", "spt-zeroed", "spt-slic"]
 
 
-def test_the_bars_of_a_control_follow_each_other_up_to_the_total(enlarging):
+def test_the_bars_of_a_control_start_at_zero_with_their_own_intervals(enlarging):
     rows = tables.measured(enlarging)
     axes = plots.control_steps(enlarging, rows).axes[0]
-    bars = axes.patches
     steps = controls.split(enlarging, rows, "spt")
-    assert [bar.get_width() for bar in bars] == pytest.approx(steps["difference"].tolist())
-    ends = [bar.get_x() + bar.get_width() for bar in bars]
-    assert [bar.get_x() for bar in bars] == pytest.approx([0, *ends[:3], 0], abs=1e-9)
-    assert ends[3] == pytest.approx(ends[4], abs=1e-9), "the last step ends where the total ends"
-    names = [label.get_text() for label in axes.get_yticklabels()]
-    assert names == ["further training", "extra parameters", "any segmentation", "SAM", "total"]
-    first = next(line for line in axes.lines if line.get_marker() == "|")
-    assert first.get_xdata().tolist() == pytest.approx(steps.loc[0, ["low", "high"]].tolist())
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx(steps["difference"].tolist())
+    assert [bar.get_x() for bar in axes.patches] == [0] * 5
+    assert mpl.colors.same_color(axes.patches[-1].get_facecolor(), mpl.rcParams["text.color"]), "the total is in ink"
+    names = [label.get_text().replace("\n", " ") for label in axes.get_yticklabels()]
+    assert names == steps["step"].tolist() and names[-2:] == ["SAM", "total"]
+    drawn = [line.get_xdata() for line in axes.lines if line.get_marker() == "|"]
+    assert np.allclose(drawn, steps[["low", "high"]], atol=1e-12)
+    low, high = axes.get_xlim()
+    assert low < min(0, steps["low"].min()) and max(0, steps["high"].max()) < high
+    bold = [text.get_fontweight() == "bold" for text in axes.texts]
+    assert bold == [low > 0 or high < 0 for low, high in drawn]
+    assert all(text.xyann[0] > 0 and text.xy[0] == 1 for text in axes.texts), "sizes stand right of the panel"
     assert set(plots.draw(enlarging)) == {"controls", "qualitative"}
+
+
+def test_an_axis_holds_zero_and_all_that_is_drawn():
+    steps = tables.pd.DataFrame({"difference": [1.0, 2.0], "low": [0.5, np.nan], "high": [3.0, np.nan]})
+    assert plots._limits(steps) == pytest.approx((-0.18, 3.18))
+    assert plots._limits(steps * 0) == (-0.01, 0.01)
+
+
+@pytest.mark.parametrize("style", ["light", "dark"])
+def test_more_runs_than_colours_have_line_styles_of_their_own(numbers, style):
+    runs = {f"run{i:02}": numbers.runs["cat"] for i in range(30)}
+    with plots.theme(style):
+        looks = plots._looks(numbers.model_copy(update={"runs": runs}))
+    assert len(looks) == len(set(looks.values())) == 30
+    assert len({colour for colour, _ in list(looks.values())[:12]}) == 12
+    assert [looks[f"run{i:02}"][1] for i in (11, 12, 24)] == ["-", "--", ":"]
+
+
+def test_a_legend_names_each_run_with_the_look_of_its_line(pictured):
+    figure = plots.loss_curves(pictured)
+    (legend,) = figure.legends
+    looks = plots._looks(pictured)
+    named = dict(zip([t.get_text() for t in legend.get_texts()], legend.get_lines(), strict=True))
+    for run in ("cat", "map-dropout"):
+        handle = named[tables.label(pictured, run)]
+        assert (handle.get_color(), handle.get_linestyle()) == looks[run]
+        assert looks[run] in {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}
+    assert not any(axes.texts for axes in figure.axes), "no labels among the lines"
+
+
+def test_titles_of_the_gain_plot_are_wrapped(pictured):
+    run = pictured.runs["cat"].model_copy(update={"label": "a network trained here, with a prior of SAM masks"})
+    suite = pictured.model_copy(update={"runs": pictured.runs | {"cat": run}})
+    title = plots.gain_against_masks(suite).axes[0].get_title()
+    assert title.replace("\n", " ") == run.label and max(map(len, title.splitlines())) <= 24
+
+
+def test_only_sets_with_a_collapse_have_a_panel_and_the_others_are_named(pictured):
+    rows = tables.measured(pictured)
+    first, second = tables.datasets(pictured, rows)
+    rows = rows[rows["metric"] == "MC"].assign(value=0.0)
+    figure = plots.mcr_bars(pictured, rows)
+    assert [axes.get_title() for axes in figure.axes] == [first]
+    assert figure.get_supxlabel().endswith(f"\nNo run collapses on {first}, {second}.")
+    one = (rows["dataset"] == second) & (rows["run"] == "cat")
+    figure = plots.mcr_bars(pictured, rows.assign(value=rows["value"].mask(one, 1.0)))
+    assert [axes.get_title() for axes in figure.axes] == [second]
+    assert figure.get_supxlabel().endswith(f"\nNo run collapses on {first}.")
 
 
 def test_losses_of_two_kinds_have_panels_of_their_own(enlarging):

@@ -62,18 +62,20 @@ def test_the_headline_is_computed_and_claims_no_more(numbers):
             "(one scene).",
         }
     ]
+    assert words["setup"] == "3 images; 1 to 2 seeds a run."
     assert words["cautions"] == [
-        "3 images; 1 to 2 seeds a run. So few can show only large effects. Where a run has one seed, an interval "
-        "speaks of images alone, not of training once more.",
-        "No control splits the change of “CAT”: what comes of added parameters alone is not known there.",
-        "Below the blurred input itself: “CAT” on local-blur.",
+        "3 scenes can show only large effects. Where a run has one seed, an interval covers the choice of images, "
+        "not a new training.",
+        "Without control runs: “CAT”. Added parameters alone may explain their change.",
+        "On local-blur, worse than the blurred input itself: “No prior”, “CAT”.",
     ]
 
 
 def test_images_of_one_scene_are_counted_and_said_to_be_one(numbers):
     rows = tables.everything(numbers).assign(scene=lambda rows: rows["image"].map({"a": "cat", "b": "cat", "c": "dog"}))
     words = answer.headline(numbers, rows, controls.every(numbers, rows))
-    assert words["cautions"][0].startswith("3 images of 2 scenes; 1 to 2 seeds a run. Images of one scene")
+    assert words["setup"] == "3 images of 2 scenes; 1 to 2 seeds a run."
+    assert words["cautions"][0].startswith("Images of one scene (copies of a photograph, frames")
     assert "no interval on shake-blur, local-blur (one scene)" in words["methods"][0]["said"]
 
 
@@ -91,13 +93,13 @@ def test_the_answer_is_the_prior_s_own_share_where_a_control_tells_it(tmp_path):
     near = {"spt": [0.30] * 4, "spt-slic": [0.31, 0.29, 0.31, 0.29], "spt-zeroed": [0.25] * 4, "further": [0.2] * 4}
     write_psnr(suite, gains({"imdn": [0.0] * 4, **near}))
     words = said(suite)
-    assert words["lead"] == "Not by more than chance."
+    assert words["lead"] == "Of themselves, not by more than chance."
     [method] = words["methods"]
     assert method["said"].startswith(
         "against “IMDN”: +0.300 dB [+0.300, +0.300] on all 8 images: better, more than chance."
     )
     assert re.search(
-        r"SAM's masks themselves, against other segments in their place: \+0\.000 dB \[−0\.0[01]\d, \+0\.0[01]\d\] "
+        r"SAM's masks themselves, against “SPT, superpixels”: \+0\.000 dB \[−0\.0[01]\d, \+0\.0[01]\d\] "
         r"on all 8 images: not more than chance\.$",
         method["said"],
     )
@@ -108,8 +110,8 @@ def test_the_answer_is_the_prior_s_own_share_where_a_control_tells_it(tmp_path):
         "SAM itself, against “SPT, superpixels”",
     ]
     assert card["splits"] == [
-        "On all images, of +0.300 dB: further training +0.200, extra parameters +0.050, any segmentation +0.050, "
-        "SAM +0.000."
+        "The +0.300 dB on all images are the sum of: further training +0.200, extra parameters +0.050, any "
+        "segmentation +0.050, SAM +0.000."
     ]
     write_psnr(suite, gains({"spt": [0.40] * 4}))
     assert said(suite)["lead"] == "Yes, wherever it was tested."
@@ -346,7 +348,7 @@ def test_image_and_method_can_be_chosen(opened, pictured):
     scene = pictures.choose(pictured, tables.measured(pictured), by_set=True)[4]
     rows = tables.measured(pictured).query("run == 'no-prior' and metric == 'PSNR' and protocol == 'basicsr-rgb'")
     psnr = rows[(rows["dataset"] == scene.pair.dataset) & (rows["image"] == scene.pair.image)]["value"].item()
-    assert sheet.locator("#read-right").inner_text() == f"No prior, {psnr:.2f} dB"
+    assert sheet.locator("#read-right").inner_text() == f"No prior, {psnr:.3f} dB"
 
 
 def test_the_page_does_not_scroll_sideways(opened):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from benchlib.papers import published
 from benchlib.records import read_json
 from benchlib.report import pictures, statistics, tables
 from benchlib.report.tables import AVERAGE
@@ -64,7 +65,8 @@ def answering(suite: Suite, rows: pd.DataFrame) -> list[str]:
 
 
 def headline(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> dict[str, Any]:
-    """The answer first: "question" and "lead", a few words each; "methods", a sentence on each; "cautions".
+    """The answer first: "question" and "lead", a few words each; "setup", on how many images and after how short a
+    training; "methods", a sentence on each; "cautions".
 
     ``steps`` is ``controls.every``. The words weigh 95 % intervals: a method's own change where no control splits it,
     else the share of the prior itself; over all images (the Average) where there is one, else test set by test set.
@@ -72,18 +74,22 @@ def headline(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> dict[str,
     runs = answering(suite, rows)
     if not runs:
         nothing = "Nothing to compare yet: a run without a prior and a run with one are needed."
-        return {"question": question(suite, runs), "lead": nothing, "methods": [], "cautions": [_counts(suite, rows)]}
+        said = {"question": question(suite, runs), "lead": nothing, "methods": []}
+        return said | {"setup": _setup(suite, rows, []), "ranges": False, "cautions": []}
     found = {run: (_changes(suite, rows, run), _own_share(suite, steps, run)) for run in runs}
     evidence = [
         meaning(line) for whole, own in found.values() for line in _summary(own if len(own) else whole).itertuples()
     ]
-    cautions = [_counts(suite, rows, runs), _multiplicity([whole for whole, _ in found.values()])]
+    cautions = [_chance(suite, rows, runs), _multiplicity([whole for whole, _ in found.values()])]
     cautions += [_uncontrolled(suite, [run for run, (_, own) in found.items() if not len(own)])]
-    cautions += [_under_input(suite, rows, runs)]
+    cautions += [_ssim(suite, rows, runs), _under_input(suite, rows, runs)]
+    methods = [{"label": label(suite, run), "said": _said(suite, run, *found[run])} for run in runs]
     return {
         "question": question(suite, runs),
-        "lead": _lead(evidence),
-        "methods": [{"label": label(suite, run), "said": _said(suite, run, *found[run])} for run in runs],
+        "lead": _lead(evidence, all(len(own) for _, own in found.values())),
+        "setup": _setup(suite, rows, runs),
+        "ranges": any(" dB)" in method["said"] for method in methods),
+        "methods": methods,
         "cautions": [text for text in cautions if text],
     }
 
@@ -97,9 +103,11 @@ def question(suite: Suite, runs: list[str]) -> str:
     return f"Do {words} help {task}?" if words else f"Does the prior help {task}?"
 
 
-def _lead(evidence: list[str]) -> str:
+def _lead(evidence: list[str], alone: bool) -> str:
+    """``alone``: the evidence is the priors' own share, of every method."""
     if not {"better", "worse"} & set(evidence):
-        return "Too few images to say." if set(evidence) <= {"single"} else "Not by more than chance."
+        nothing = "Of themselves, not by more than chance." if alone else "Not by more than chance."
+        return "Too few images to say." if set(evidence) <= {"single"} else nothing
     better, worse, number = evidence.count("better"), evidence.count("worse"), len(evidence)
     if better == number:
         return "Yes, wherever it was tested."
@@ -111,9 +119,8 @@ def _said(suite: Suite, run: str, whole: pd.DataFrame, own: pd.DataFrame) -> str
     said = f"against “{label(suite, tables.reference(suite, run))}”: {_brief(whole)}."
     if not len(own):
         return said
-    split = any(control.segmentation for control in suite.controls.values() if control.prior == run)
-    over = "other segments in their place" if split else "none in their place"
-    return f"{said} {_prior_words(suite, run)} themselves, against {over}: {_brief(own)}."
+    other = label(suite, own["reference"].iloc[0])
+    return f"{said} {_prior_words(suite, run)} themselves, against “{other}”: {_brief(own)}."
 
 
 def _brief(whole: pd.DataFrame) -> str:
@@ -140,7 +147,7 @@ def _places(whole: pd.DataFrame) -> str:
         ends = (f"{end:+.{tables.DIGITS['PSNR']}f}" for end in (left["difference"].min(), left["difference"].max()))
         low, high = map(minus, ends)
         on = f"not more than chance on {'the other ' * bool(said)}{count(len(left), 'test set')}"
-        on = "more than chance on no test set" if len(left) == len(whole) else on
+        on = "on no test set more than chance" if len(left) == len(whole) else on
         said.append(f"{on} ({low}{'' if low == high else f' to {high}'} dB)")
     if single.any():
         said.append(f"no interval on {', '.join(whole['dataset'][single])} (one scene)")
@@ -152,21 +159,52 @@ def _prior_words(suite: Suite, run: str) -> str:
     return PRIORS.get(name, f"the prior {name}")
 
 
-def _counts(suite: Suite, rows: pd.DataFrame, runs: list[str] | None = None) -> str:
-    """How many images, scenes and seeds stand behind the answer, and what that leaves open."""
+def _shown(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> pd.DataFrame:
+    """The scores of the collections that the answering runs test on."""
     tests = {suite.run(run).test for run in runs or rows["run"].unique()}
-    used = rows["run"].map(lambda run: suite.run(run).test).isin(tests)
-    shown = rows[rows["metric"].isin(tables.METRICS) & used]
+    return rows[rows["metric"].isin(tables.METRICS) & rows["run"].map(lambda run: suite.run(run).test).isin(tests)]
+
+
+def _setup(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
+    """How many images and seeds, and how short a training: "24 images of 3 scenes; one seed a run; ..."."""
+    shown = _shown(suite, rows, runs)
     scene = statistics.scenes(shown)
-    images, scenes = len(scene), scene.nunique()
-    said = f"{tables.images_text(images, scenes)}; {tables.seeds_text(shown).lower()}."
-    if scenes < images:
-        said += " Images of one scene (copies of a photograph, frames of a sequence) count as one witness, not several."
-    if scenes < FEW:
-        said += " So few can show only large effects."
+    said = f"{tables.images_text(len(scene), scene.nunique())}; {tables.seeds_text(shown).lower()}"
+    budgets = sorted({record(suite, run).get("training", {}).get("iterations", 0) for run in runs} - {0})
+    if budgets:
+        said += f"; {' to '.join(dict.fromkeys([f'{budgets[0]:,}', f'{budgets[-1]:,}']))} iterations of training"
+    stated = []
+    for paper in dict.fromkeys(suite.run(run).paper for run in runs if suite.run(run).paper):
+        numbers = published(paper)
+        own = numbers[(numbers["metric"] == "iterations") & (numbers["row"] == "Ours")]
+        stated += [f"{paper} trains {value:,.0f}" for value in own["value"]]
+    return said + (f" ({', '.join(stated)})" if stated and budgets else "") + "."
+
+
+def _chance(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
+    """What few scenes and seeds leave open."""
+    shown, said = _shown(suite, rows, runs), []
+    scene = statistics.scenes(shown)
+    if scene.nunique() < len(scene):
+        said.append("Images of one scene (copies of a photograph, frames of a sequence) count as one.")
+    if scene.nunique() < FEW:
+        said.append(f"{count(scene.nunique(), 'scene')} can show only large effects.")
     if shown.groupby("run")["seed"].nunique().min() == 1:
-        said += " Where a run has one seed, an interval speaks of images alone, not of training once more."
-    return said
+        said.append("Where a run has one seed, an interval covers the choice of images, not a new training.")
+    return " ".join(said)
+
+
+def _ssim(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
+    """Where SSIM says more than chance."""
+    cells = tables.cells(suite, rows)
+    said = []
+    for run in runs:
+        protocol = dict(tables.main_columns(tables.of(suite, rows, suite.run(run).test))).get("SSIM")
+        own = cells[(cells["run"] == run) & (cells["metric"] == "SSIM") & (cells["protocol"] == protocol)]
+        for word, column in (("better", "gain"), ("worse", "loss")):
+            sets = list(own.loc[own[column].eq(True), "dataset"])
+            said += [f"“{label(suite, run)}” {word} on {', '.join(sets)}"] if sets else []
+    return f"In SSIM, by more than chance: {'; '.join(said)}." if said else ""
 
 
 def _multiplicity(found: list[pd.DataFrame]) -> str:
@@ -177,10 +215,11 @@ def _multiplicity(found: list[pd.DataFrame]) -> str:
     if len(cells) < 2 or marked.empty:
         return ""
     kept = int((marked["p_holm"] < 0.05).sum())
+    does, also = "does" if len(marked) == 1 else "do", "passes" if kept == 1 else "pass"
     return (
-        f"One interval in twenty excludes zero by chance alone. Of {len(cells)} of whole methods, {len(marked)} "
-        f"do{'es' if len(marked) == 1 else ''}; {kept or 'none'} of these "
-        f"also pass{'es' if kept == 1 else ''} a rank test corrected for their number (Wilcoxon, Holm, p < 0.05)."
+        "One interval in twenty leaves zero out by chance alone. Of "
+        f"{len(cells)} (whole methods, test set by test set) {len(marked)} {does}; {kept or 'none'} of these also "
+        f"{also} a rank test corrected for their number (Wilcoxon, Holm, p < 0.05)."
     )
 
 
@@ -189,20 +228,22 @@ def _uncontrolled(suite: Suite, runs: list[str]) -> str:
     if not runs:
         return ""
     names = ", ".join(f"“{label(suite, run)}”" for run in runs)
-    return f"No control splits the change of {names}: what comes of added parameters alone is not known there."
+    return f"Without control runs: {names}. Added parameters alone may explain their change."
 
 
 def _under_input(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
     """Where a method's mean PSNR is below that of the degraded input itself."""
     cells = psnr_cells(suite, rows)
     means = {(cell.run, cell.dataset): cell.value for cell in cells.itertuples()}
-    said = []
-    for run in runs:
+    said: dict[str, list[str]] = {}
+    shown = [*(tables.reference(suite, run) for run in runs), *runs]
+    for run in dict.fromkeys(run for run in shown if run):
         inputs = [key for key in tables.compared(suite, suite.run(run).test) if tables.is_input(suite, key)]
         own = [name for key, name in means if key == run and name != AVERAGE]
-        under = [n for n in own if any(means[run, n] < means.get((key, n), -np.inf) for key in inputs)]
-        said += [f"“{label(suite, run)}” on {', '.join(under)}"] if under else []
-    return f"Below the {degraded(suite)} itself: {'; '.join(said)}." if said else ""
+        for name in own:
+            if any(means[run, name] < means.get((key, name), -np.inf) for key in inputs):
+                said.setdefault(name, []).append(f"“{label(suite, run)}”")
+    return " ".join(f"On {name}, worse than the {degraded(suite)} itself: {', '.join(w)}." for name, w in said.items())
 
 
 def psnr_cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
@@ -311,7 +352,7 @@ def _splits(steps: pd.DataFrame, own: pd.DataFrame) -> list[str]:
         total = next(lines[lines["kind"] == "total"].itertuples())
         parts = [f"{line.step} {_difference(line)}" for line in lines[lines["kind"] == "step"].itertuples()]
         where = "all images" if dataset == AVERAGE else dataset
-        said.append(f"On {where}, of {_difference(total)} dB: {', '.join(parts)}.")
+        said.append(f"The {_difference(total)} dB on {where} are the sum of: {', '.join(parts)}.")
     return said
 
 
@@ -327,7 +368,8 @@ def _along(gain: float, reach: float) -> float:
 def cards(suite: Suite, rows: pd.DataFrame) -> list[dict[str, Any]]:
     """A card a test set: each method's per-image PSNR changes as dots on one axis that all cards share.
 
-    The axis fits a typical strip of the methods and their controls; a run far off does not flatten all others.
+    The axis fits a typical strip of the methods and their controls, and the methods' means; a run far off does not
+    flatten all others.
     """
     images = pictures.gains(suite, rows)
     if images.empty:
@@ -336,7 +378,9 @@ def cards(suite: Suite, rows: pd.DataFrame) -> list[dict[str, Any]]:
     changes = changes[changes["run"].isin(images["run"])]
     asked = images["run"].isin({*answering(suite, rows), *tables.controlling(suite)})
     sizes = (images[asked] if asked.any() else images).assign(size=images["difference"].abs())
-    reach = max(0.01, 2 * float(sizes.groupby(["run", "dataset"])["size"].quantile(0.95).median()))
+    means = changes.loc[changes["run"].isin(answering(suite, rows)), "difference"].abs()
+    typical = 2 * float(sizes.groupby(["run", "dataset"])["size"].quantile(0.95).median())
+    reach = max([0.01, typical, *(1.08 * means.dropna())])
     cards = []
     for name in tables.datasets(suite, rows):
         strips = []

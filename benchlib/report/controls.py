@@ -22,6 +22,7 @@ COLUMNS = (
     "high", "p", "gain", "loss", "images", "scenes", "seeds", "value",
 )  # fmt: skip
 TOTAL = "total"
+BOTH = "further training and extra parameters"
 STEPS = ("further training", "extra parameters", "any segmentation")  # and the last is called as the prior is
 
 
@@ -30,7 +31,10 @@ def chain(suite: Suite, control: Control) -> list[tuple[str, str]]:
     name = suite.prior(suite.run(control.prior).prior.test).prior["name"].upper()
     name = name if control.segmentation else f"segmentation by {name}"
     runs = (control.base, control.trained, control.zeroed, control.segmentation, control.prior)
-    return [(step, run) for step, run in zip(("", *STEPS, name), runs, strict=True) if run]
+    steps = ["", *STEPS, name]
+    if not control.trained and suite.run(control.prior).init == f"runs/{control.base}":
+        steps[2] = BOTH  # trained on from the base, and no run tells that apart
+    return [(step, run) for step, run in zip(steps, runs, strict=True) if run]
 
 
 def split(suite: Suite, rows: pd.DataFrame, control: str) -> pd.DataFrame:

@@ -27,6 +27,18 @@
     });
   }
 
+  // ---- a table with more than fits says so
+  for (const box of all(document, ".scroll")) {
+    const hint = document.createElement("p");
+    hint.className = "note more";
+    box.after(hint);
+    new ResizeObserver(() => {
+      const right = box.scrollWidth > box.clientWidth + 2, down = box.scrollHeight > box.clientHeight + 2;
+      hint.textContent = right || down ? `Scroll the table for more ${right && down ? "columns and lines" : right ? "columns" : "lines"}.` : "";
+      hint.hidden = !hint.textContent;
+    }).observe(box);
+  }
+
   for (const tools of all(document, ".tools")) {
     const rows = [...at(tools.dataset.table).tBodies[0].rows];
     const filter = () => {

@@ -279,7 +279,8 @@ def _reproduced(suite: Suite, beside: pd.DataFrame) -> list[dict[str, Any]]:
         numbers = {shown: pd.to_numeric(lines[name], errors="coerce").to_numpy() for shown, name in sorts.items()}
         twice = lines.duplicated(["run", "dataset", "metric", "protocol"], keep=False)  # under several settings
         cells = []
-        for i, line in enumerate(lines.itertuples()):
+        tuned = lines.assign(tuned=lines["reference"].isna()).sort_values("tuned", kind="stable").index
+        for i, line in ((lines.index.get_loc(at), lines.loc[at]) for at in tuned):  # what the paper is about first
             if line.note:
                 continue
             own = {
@@ -373,7 +374,6 @@ def _cost(suite: Suite) -> dict[str, Any] | None:
         "Memory, MiB per megapixel": ("peak_mib_per_megapixel", 1),
         "Prior, s per image": ("prior_seconds_per_image", 1),
         "Prior, s per megapixel": ("prior_seconds_per_megapixel", 1),
-        "Prior, MiB": ("prior_peak_mib", 1),
         "Prior, MiB per image": ("prior_peak_mib", 1),
         "Prior, MiB per megapixel": ("prior_peak_mib_per_megapixel", 1),
         "Training, s a seed": ("train_seconds", 1),
@@ -383,9 +383,9 @@ def _cost(suite: Suite) -> dict[str, Any] | None:
     lines = []
     for line in frame.to_dict("records"):
         numbers = [_cell(_quantity(line[name] / unit), line[name] / unit) for name, unit in columns.values()]
-        about = [line["run"] if line["run"] != line["label"] else "", line["note"]]
-        lines.append([_cell(line["label"], sub=about), *numbers, _cell(line["hardware"])])
-    return _table("t-cost", "Cost of each method", ["Method", *columns, "Hardware"], lines)
+        about = [line["run"] if line["run"] != line["label"] else "", line["hardware"], line["note"]]
+        lines.append([_cell(line["label"], sub=about), *numbers])
+    return _table("t-cost", "Cost of each method", ["Method", *columns], lines)
 
 
 def _quantity(number: float) -> str:
@@ -496,9 +496,7 @@ def _training(record: dict[str, Any]) -> Cell:
     said = [f"{answer.count(budget['iterations'], 'iteration')}"]
     if "batch" in budget:
         said.append(f"{budget['batch']} crops of {budget['crop']}×{budget['crop']}")
-        said.append(
-            f"{budget.get('loss', 'psnr')} loss, learning rate {budget['lr']:g}, {budget.get('schedule', 'cosine')}"
-        )
+        said.append(f"{budget.get('loss', 'psnr')} loss, learning rate {budget['lr']:g}, {_schedule(budget)}")
     below = [f"seeds {', '.join(map(str, record['seeds']))}" if len(record.get("seeds", [])) > 1 else ""]
     for one in record.get("choice", []):
         change = ", ".join(f"{name} {_plain(value)}" for name, value in one["changes"].items()) or "as set"
@@ -507,6 +505,11 @@ def _training(record: dict[str, Any]) -> Cell:
         f"kept of {seed}: iteration {one['iteration']}{_validated(one)}" for seed, one in record.get("kept", {}).items()
     ]
     return _cell("; ".join(said), sub=below)
+
+
+def _schedule(budget: dict[str, Any]) -> str:
+    halved = budget.get("schedule") == "halve" and budget.get("halve_every")
+    return f"halved every {halved:,} iterations" if halved else str(budget.get("schedule", "cosine"))
 
 
 def _plain(value: Any) -> str:
@@ -547,7 +550,7 @@ def _viewer(suite: Suite, rows: pd.DataFrame, scenes: list[pictures.Scene]) -> d
                 "name": f"{scene.why}: {scene.pair.image} ({answer.minus(f'{scene.gain:+.2f}')} dB)",
                 "size": [width, height],
                 "layers": layers,
-                "psnr": {name: f"{value:.2f} dB" for name, value in score.items() if value is not None},
+                "psnr": {name: f"{value:.3f} dB" for name, value in score.items() if value is not None},
                 "masks": _overlay(scene.labels, side) if scene.labels is not None else None,
                 "count": None if scene.labels is None else int(np.count_nonzero(np.unique(scene.labels))),
                 "crop": _crop_place(suite, scene),
@@ -644,7 +647,7 @@ def _crops(suite: Suite, rows: pd.DataFrame) -> list[dict[str, Any]]:
         for name, image in cut.items():
             score = _score(suite, scores, scene, name)
             error = None if name in (MASKS, SHARP) else _heat(pictures.error_map(image, cut[SHARP]))
-            label, psnr = pictures.label(suite, name), "" if score is None else f"{score:.2f} dB"
+            label, psnr = pictures.label(suite, name), "" if score is None else f"{score:.3f} dB"
             tiles.append({"label": label, "image": _png(image), "error": error, "psnr": psnr})
         where = f"{scene.pair.dataset} / {scene.pair.image}"
         shown.append({"why": scene.why, "where": where, "gain": answer.minus(f"{scene.gain:+.2f}"), "tiles": tiles})
@@ -660,8 +663,8 @@ def _heat(error: np.ndarray) -> str:
 def _plots(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> dict[str, dict[str, str]]:
     """The plots by name, for a light and a dark page, with words for those who cannot see them."""
     said = {
-        "controls": ("The same steps as bars", "Bars: steps from the base run, each beginning where the one above "
-                     "ends. Lines: 95 % interval of that step alone. Bold: it excludes zero."),
+        "controls": ("The same steps as bars", "A bar is one step's change, its line the 95 % interval; the steps add "
+                     "up to the total. Bold: the interval leaves zero out. Outlined: beside, not in the sum."),
         "gain_against_masks": ("Gain against mask count", "Each dot is one test image: its PSNR change over the number "
                                "of masks that the method read. Dots above the line were restored better."),
         "mcr": ("Mode collapse rate", f"Images whose restoration is worse than the {answer.degraded(suite)} by more "

@@ -1,7 +1,7 @@
 """Plots from rows, losses and images: each function returns a Figure; ``make`` writes all of them as PNG.
 
-Floor 4. Colours are Okabe and Ito's (distinguishable with colour-blindness); the run's order gives its colour, and
-markers repeat what colours say.
+Floor 4. The first seven colours are Okabe and Ito's (distinguishable with colour-blindness), five more follow; the
+run's order gives its colour, and markers, line styles or names repeat what colours say.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from io import BytesIO
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -18,6 +19,9 @@ import pandas as pd
 from cycler import cycler
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 
 from benchlib.contracts import BenchError
 from benchlib.files import new_file
@@ -29,10 +33,17 @@ if TYPE_CHECKING:
     from benchlib.params import Suite
 
 PALETTE = {
-    "light": ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"),
-    "dark": ("#56B4E9", "#E69F00", "#2FC79A", "#CC79A7", "#F0E442", "#D55E00", "#FFFFFF"),
-}
+    "light": (
+        "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
+        "#7B2FBE", "#8A8A00", "#A00028", "#8C5A3C", "#8A9099",
+    ),
+    "dark": (
+        "#56B4E9", "#E69F00", "#2FC79A", "#CC79A7", "#F0E442", "#D55E00", "#FFFFFF",
+        "#9B6BFF", "#8FBF3F", "#FFB3BA", "#A87B57", "#8A9099",
+    ),
+}  # fmt: skip
 MARKERS = "os^DvPX"
+LINES = ("-", "--", ":", "-.")  # of the first twelve runs, the next twelve and so on
 INK = {"light": ("#1c1e21", "#ffffff", "#d9dce1"), "dark": ("#e6e8eb", "#16181c", "#3a3f47")}
 CROP = 80  # pixels, side of a qualitative crop
 MOST_BYTES = 600_000  # of one PNG
@@ -74,6 +85,7 @@ LOSSES = {"psnr": "training loss, dB (minus PSNR)", "l1": "training loss, mean a
 def loss_curves(suite: Suite) -> Figure:
     """Training loss against iterations, a line a run and seed: faint as logged, strong as a running median.
 
+    The legend below names the runs in their order.
     One panel a kind of loss (the run records name it); where training was validated, one more with the validation PSNR
     (dB). Raises BenchError if no compared run has a loss file.
     """
@@ -85,28 +97,28 @@ def loss_curves(suite: Suite) -> Figure:
     kinds = {run: _loss(suite, run) for run in curves}
     panels: list[str] = list(dict.fromkeys(kinds.values()))
     panels += ["validation"] * any(table["validation_psnr"].notna().any() for table in curves.values())
-    most = max([list(kinds.values()).count(kind) for kind in panels])
-    figure = Figure(figsize=(8.1, 0.6 + len(panels) * max(2.5, 0.22 * most)), layout="constrained")
+    names = {run: tables.label(suite, run) for run in curves}
+    wide = 3 if max(map(len, names.values())) <= 30 else 2
+    figure = Figure(figsize=(8.1, 0.6 + 2.5 * len(panels) + 0.2 * -(-len(names) // wide)), layout="constrained")
     grid = dict(zip(panels, figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0], strict=True))
-    ends: dict[str, list] = {kind: [] for kind in panels}
-    colours, names = _colours(suite), {run: tables.label(suite, run) for run in curves}
+    looks = _looks(suite)
     for run, table in curves.items():
-        axes = grid[kinds[run]]
+        axes, (colour, line) = grid[kinds[run]], looks[run]
         for _, curve in table.groupby("seed"):
             smooth = curve["loss"].rolling(max(3, len(curve) // 10), min_periods=1, center=True).median()
-            axes.plot(curve["iteration"], curve["loss"], color=colours[run], alpha=0.22, linewidth=0.8)
-            axes.plot(curve["iteration"], smooth, color=colours[run], linewidth=1.8)
+            axes.plot(curve["iteration"], curve["loss"], color=colour, alpha=0.22, linewidth=0.8)
+            axes.plot(curve["iteration"], smooth, color=colour, linestyle=line, linewidth=1.8)
             points = curve[curve["validation_psnr"].notna()]
             if len(points):
                 grid["validation"].plot(
-                    points["iteration"], points["validation_psnr"], color=colours[run], marker="o", markersize=4
-                )
-        ends[kinds[run]].append((float(smooth.iloc[-1]), float(curve["iteration"].iloc[-1]), run))
+                    points["iteration"], points["validation_psnr"], color=colour, linestyle=line, marker="o",
+                    markersize=4,
+                )  # fmt: skip
     for kind, axes in grid.items():
         axes.set_ylabel(LOSSES.get(kind, "validation PSNR, dB"))
-        if ends[kind]:
-            _label_ends(axes, ends[kind], names, colours)
     grid[panels[-1]].set_xlabel("iteration")
+    handles = [Line2D([], [], color=looks[run][0], linestyle=looks[run][1], linewidth=2.4) for run in names]
+    figure.legend(handles, list(names.values()), loc="outside lower center", ncols=wide)
     return figure
 
 
@@ -114,19 +126,6 @@ def _loss(suite: Suite, run: str) -> str:
     """What the run was trained with, by its record."""
     path = suite.results / "records" / f"{run}.json"
     return (read_json(path) if path.exists() else {}).get("training", {}).get("loss", "psnr")
-
-
-def _label_ends(axes, ends: list, names: dict[str, str], colours: dict) -> None:
-    """Names at the ends of lines, pushed apart so that none hides another."""
-    low, high = axes.get_ylim()
-    step, at = 0.075 * (high - low), -np.inf
-    right = max(x for _, x, _ in ends)
-    for y, x, run in sorted(ends):
-        at = max(y, at + step)
-        axes.annotate(
-            names[run], (x, y), (right + 0.03 * right, at), va="center", annotation_clip=False, fontsize=8.5,
-            arrowprops={"arrowstyle": "-", "color": colours[run], "linewidth": 1.2, "shrinkA": 1, "shrinkB": 0},
-        )  # fmt: skip
 
 
 def gain_against_masks(suite: Suite, rows: pd.DataFrame | None = None) -> Figure:
@@ -142,7 +141,7 @@ def gain_against_masks(suite: Suite, rows: pd.DataFrame | None = None) -> Figure
     runs = [run for run in runs if run not in tables.controlling(suite)] or runs
     if not runs:
         raise BenchError(f"{suite.results}/rows: no run has mask counts and a reference beside it; nothing to plot")
-    wide, high = min(len(runs), 4), -(-len(runs) // 4)
+    wide, high = min(len(runs), 3), -(-len(runs) // 3)
     figure = Figure(figsize=(max(4.8, 2.7 * wide), 0.6 + 2.9 * high), layout="constrained")
     panels = figure.subplots(high, wide, sharex=True, sharey=True, squeeze=False)
     grid = panels.ravel()
@@ -155,19 +154,22 @@ def gain_against_masks(suite: Suite, rows: pd.DataFrame | None = None) -> Figure
             dots = points[(points["run"] == run) & (points["dataset"] == name)]
             axes.scatter(dots["value"], dots["difference"], marker=MARKERS[i % len(MARKERS)], label=name, s=30,
                          color=_colour(i), edgecolor=mpl.rcParams["figure.facecolor"], linewidth=0.5)  # fmt: skip
-        axes.set_title(tables.label(suite, run))
+        axes.set_title(fill(tables.label(suite, run), 24))
         axes.set_xlabel("masks in the image")
         axes.tick_params(labelbottom=True)
     to = {tables.reference(suite, run) for run in runs}
     for axes in panels[:, 0]:
         axes.set_ylabel(f"PSNR change, dB\n(to {tables.label(suite, str(to.pop())) if len(to) == 1 else 'reference'})")
-    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(sets), handletextpad=0.2)
+    figure.legend(
+        *grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(sets), 5), handletextpad=0.2
+    )
     return figure
 
 
 def mcr_bars(suite: Suite, rows: pd.DataFrame | None = None) -> Figure:
     """Mode collapse rate, a bar a run and test set, with its numerator and denominator written beside it.
 
+    One panel a set in which some run collapses (the first set if there is none); a line below names the other sets.
     Raises BenchError if the rows hold no mode collapse.
     """
     rows = tables.of(suite, tables.measured(suite) if rows is None else rows)
@@ -176,25 +178,32 @@ def mcr_bars(suite: Suite, rows: pd.DataFrame | None = None) -> Figure:
         raise BenchError(f"{suite.results}/rows: no rows of mode collapse (MC); run the evaluate stage (dvc repro)")
     table = tables.cells(suite, rows)
     table = table[(table["metric"] == "MC") & (table["protocol"] == main["MC"])].set_index(["run", "dataset"])
-    runs, sets, colours = pictures.restoring(suite, rows), tables.datasets(suite, rows), _colours(suite)
-    figure = Figure(figsize=(max(6.0, 2.1 * len(sets)), 0.9 + 0.33 * len(runs)), layout="constrained")
+    runs, looks = pictures.restoring(suite, rows), _looks(suite)
+    table = table[table.index.isin(runs, level="run")]
+    highest = table.groupby("dataset")["value"].max()
+    every = [name for name in tables.datasets(suite, rows) if name in highest.index]
+    none = [name for name in every if highest[name] == 0]
+    sets = [name for name in every if name not in none] or every[:1]
+    figure = Figure(figsize=(max(6.0, 2.1 * len(sets)), 1.1 + 0.33 * len(runs)), layout="constrained")
     grid = figure.subplots(1, len(sets), sharex=True, sharey=True, squeeze=False)[0]
     for axes, name in zip(grid, sets, strict=True):
         for i, run in enumerate(runs):
             if (run, name) in table.index:
                 cell = table.loc[(run, name)]
-                axes.barh(i, cell["value"], color=colours[run], height=0.62)
+                axes.barh(i, cell["value"], color=looks[run][0], height=0.62)
                 axes.annotate(f"{cell['numerator']}/{cell['denominator']}", (cell["value"], i), (4, 0),
                               textcoords="offset points", va="center", fontsize=8.5)  # fmt: skip
         axes.set_title(name)
         axes.grid(axis="y", visible=False)
-    highest = float(table["value"].max())
     grid[0].set(yticks=range(len(runs)), yticklabels=[tables.label(suite, run) for run in runs])
-    grid[0].set_xlim(0, max(10.0, 1.3 * highest))
+    grid[0].set_xlim(0, max(10.0, 1.3 * float(highest.max())))
     grid[0].invert_yaxis()
     for axes in grid:
         axes.tick_params(axis="y", length=0)
-    figure.supxlabel("mode collapse rate, % of images (lower is better)", fontsize=9)
+    said = "mode collapse rate, % of images (lower is better)"
+    if none:
+        said += "\n" + fill(f"No run collapses on {', '.join(none)}.", 72)
+    figure.supxlabel(said, fontsize=9)
     return figure
 
 
@@ -233,68 +242,85 @@ def qualitative(suite: Suite, rows: pd.DataFrame | None = None) -> Figure:
 
 
 def control_steps(suite: Suite, rows: pd.DataFrame | None = None) -> Figure:
-    """What the prior itself adds: a panel a control and data set, its steps from the base as floating bars, the total.
+    """What the prior itself adds: a panel a control and data set, a bar a step and one for the total, all from zero.
 
-    A bar begins where the one above ends; the line on it is the 95 % interval of that step alone. Below the total, runs
-    shown beside, against the zeroed one. Raises BenchError if no control has all its runs.
+    The line on a bar is its 95 % interval, so that one which crosses the zero line does not exclude zero. Below the
+    total, runs shown beside, against the zeroed one. Raises BenchError if no control has all its runs.
     """
     rows = tables.everything(suite) if rows is None else rows
     table = controls.every(suite, rows)
     if table.empty:
         raise BenchError(f"{suite.results}/rows: no control has rows of all its runs; nothing to plot")
-    keys = list(table["control"].unique())
-    most = table.groupby("control")["dataset"].nunique().max()
-    lines = {key: _step_names(table[table["control"] == key]) for key in keys}
-    heights = [1.1 + 0.3 * len(lines[key]) for key in keys]
-    figure = Figure(figsize=(2.2 + 2.1 * most, sum(heights)), layout="constrained")
-    places = figure.subfigures(len(keys), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for key, part in zip(keys, places, strict=True):
-        own = table[table["control"] == key]
-        sets = list(own["dataset"].unique())
-        grid = part.subplots(1, len(sets), sharex=True, sharey=True, squeeze=False)[0]
-        for axes, name in zip(grid, sets, strict=True):
+    parts = dict(list(table.groupby("control", sort=False)))
+    wide = {key: _wide(own["dataset"].nunique()) for key, own in parts.items()}
+    heights = []
+    for key, own in parts.items():
+        high = -(-own["dataset"].nunique() // wide[key])
+        heights.append(0.75 + high * (0.75 + 0.36 * len(_step_names(own))))
+    figure = Figure(figsize=(min(8.1, 3.2 + 2.6 * max(wide.values())), sum(heights)), layout="constrained")
+    places = figure.subfigures(len(parts), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for (key, own), part in zip(parts.items(), places, strict=True):
+        sets, names = list(own["dataset"].unique()), _step_names(own)
+        grid = part.subplots(-(-len(sets) // wide[key]), wide[key], sharex=True, sharey=True, squeeze=False).ravel()
+        for axes in grid[len(sets) :]:
+            axes.axis("off")
+        for axes, name in zip(grid, sets, strict=False):
             steps = own[own["dataset"] == name]
-            _waterfall(axes, steps, lines[key])
-            axes.set_title(f"{name}\n{steps['images'].iloc[0]} images", fontweight="normal", fontsize=9)
-        part.suptitle(suite.controls[key].label, fontsize=10, fontweight="bold", x=0.01, ha="left")
-        said = "bars: steps from the base; lines: 95 % interval of each; bold: it excludes zero"
-        part.supxlabel(f"PSNR change, dB ({said})", fontsize=9)
+            _bars(axes, steps, names)
+            axes.set_title(f"{name}, {steps['images'].iloc[0]} images", fontweight="normal", fontsize=10)
+        grid[0].set_xlim(*_limits(own))
+        grid[0].xaxis.set_major_locator(MaxNLocator(4))
+        part.suptitle(suite.controls[key].label, fontsize=11, fontweight="bold", x=0.01, ha="left")
+        part.supxlabel("PSNR change of the step, dB, with its 95 % interval", fontsize=10)
     return figure
+
+
+def _wide(panels: int) -> int:
+    """Panels in a row: at most three, and no single one left over of four."""
+    return 2 if panels == 4 else min(panels, 3)
+
+
+def _limits(steps: pd.DataFrame) -> tuple[float, float]:
+    """The x axis of one control: zero, and all its bars and intervals, with a margin."""
+    ends = np.append(steps[["difference", "low", "high"]].to_numpy(float).ravel(), 0.0)
+    low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
+    margin = 0.06 * (high - low) or 0.01
+    return low - margin, high + margin
 
 
 def _step_names(steps: pd.DataFrame) -> list[tuple[str, str]]:
     return list(dict.fromkeys(zip(steps["kind"], steps["step"], strict=True)))
 
 
-def _waterfall(axes, steps: pd.DataFrame, names: list[tuple[str, str]]) -> None:
-    """One data set's steps, top to bottom; a bar's colour is its step's, its text the step's size."""
-    ink = mpl.rcParams["text.color"]
-    axes.axvline(0, color=ink, linewidth=1)
-    at = 0.0
+def _place(step: str, steps: list[str]) -> int:
+    """The colour of a step, the same in each control; steps taken as one have the colour after the prior's."""
+    if step in controls.STEPS:
+        return controls.STEPS.index(step)
+    return len(controls.STEPS) + (step != steps[-1])  # the last step is the prior, whatever its name
+
+
+def _bars(axes, steps: pd.DataFrame, names: list[tuple[str, str]]) -> None:
+    """One data set's steps, top to bottom; a bar's colour is its step's; its size stands right of the panel."""
+    ink, paper = mpl.rcParams["text.color"], mpl.rcParams["figure.facecolor"]
+    axes.axvline(0, color=ink, linewidth=1, zorder=3.5)  # over the paper around an interval, so that a crossing shows
+    own = [name for kind, name in names if kind == "step"]
     for step in steps.itertuples():
         y = names.index((step.kind, step.step))
-        begin = at if step.kind == "step" else 0.0
-        at = begin + step.difference if step.kind == "step" else at
-        end = begin + step.difference
-        place = len(controls.STEPS) if step.step not in controls.STEPS else controls.STEPS.index(step.step)
-        colour = {"total": ink, "other": "none"}.get(step.kind, _colour(place))
-        edge = ink if step.kind == "other" else "none"
-        axes.barh(y, step.difference, left=begin, height=0.6, color=colour, edgecolor=edge)
-        right = max(begin, end)
+        colour = {"total": ink, "other": "none"}.get(step.kind) or _colour(_place(step.step, own))
+        axes.barh(y, step.difference, height=0.6, color=colour, edgecolor=ink if step.kind == "other" else "none")
         if not np.isnan(step.low):
-            low, high = begin + step.low, begin + step.high
-            axes.plot([low, high], [y, y], color=mpl.rcParams["figure.facecolor"], linewidth=3.2, zorder=3)
-            axes.plot([low, high], [y, y], color=ink, linewidth=1.2, marker="|", markersize=6, zorder=4)
-            right = max(right, high)
+            axes.plot([step.low, step.high], [y, y], color=ink, linewidth=1.4, marker="|", markersize=8, zorder=3,
+                      solid_capstyle="butt", path_effects=[withStroke(linewidth=3.6, foreground=paper)])  # fmt: skip
+            axes.plot([step.low, step.high], [y, y], color=ink, linewidth=1.4, zorder=4)  # up to its end marks
         text = tables.difference_text(step).replace("-", "\N{MINUS SIGN}")
         weight = "bold" if step.gain or step.loss else "normal"
-        axes.annotate(text, (right, y), (4, 0), textcoords="offset points", va="center", fontsize=8, fontweight=weight)
-        if step.kind == "step":
-            axes.plot([at, at], [y, y + 1], color=ink, linewidth=0.6, linestyle=":")
-    axes.set(yticks=range(len(names)), yticklabels=[f"{n} (vs. zeroed)" if k == "other" else n for k, n in names])
+        axes.annotate(text, (1, y), (3, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+                      va="center", fontsize=10, fontweight=weight, annotation_clip=False)  # fmt: skip
+    labels = [fill(f"{name} (vs. zeroed)" if kind == "other" else name, 24) for kind, name in names]
+    axes.set(yticks=range(len(names)), yticklabels=labels)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.margins(x=0.3)
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, labelsize=10)
+    axes.tick_params(axis="x", labelbottom=True, labelsize=9)
     axes.grid(axis="y", visible=False)
 
 
@@ -308,9 +334,11 @@ def crops(suite: Suite, scene: pictures.Scene) -> dict[str, np.ndarray]:
     return cut | {name: image[window] for name, image in layers.items()}
 
 
-def _colours(suite: Suite) -> dict[str, str]:
+def _looks(suite: Suite) -> dict[str, tuple[str, str]]:
+    """The colour and the line style of each run; no two runs share both."""
     runs = [run for run in tables.compared(suite) if not tables.is_input(suite, run)]
-    return {run: _colour(i) for i, run in enumerate(runs)}
+    colours = len(mpl.rcParams["axes.prop_cycle"])
+    return {run: (_colour(i), LINES[i // colours % len(LINES)]) for i, run in enumerate(runs)}
 
 
 def _colour(i: int) -> str:
