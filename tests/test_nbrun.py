@@ -362,12 +362,18 @@ def test_ctrl_c_on_dvc_interrupts_the_notebook_and_nothing_stays(tmp_path, start
     assert (tmp_path / "checkpoint").exists()
 
 
+def watched() -> None:
+    """Tests that were themselves started by nohup begin a process that was not: else nobody is watched."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @posix
 def test_a_parent_that_dies_early_ends_the_launcher_and_what_it_began(tmp_path):
     notebook(tmp_path / "a.ipynb", "x = 1", TELL, SLEEPS)
     script = f"{sys.executable} -m benchlib.nbrun a.ipynb >/dev/null & echo $!; wait"
-    command = ["/bin/sh", "-c", script]
-    with subprocess.Popen(command, cwd=tmp_path, env=ENV, stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        ["/bin/sh", "-c", script], cwd=tmp_path, env=ENV, stdout=subprocess.PIPE, text=True, preexec_fn=watched
+    ) as parent:
         assert parent.stdout
         launcher = psutil.Process(int(parent.stdout.readline()))
         assert wait_for(launcher.children, 60)  # its kernel starts: no cell has run, and it watches its parent
