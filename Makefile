@@ -10,8 +10,8 @@ RUN := $(UV) run
 
 help:
 	@echo "make demo        rerun SAM-Deblur's ablation on real photographs; the page is results/demo/report.html"
-	@echo "make reproduce   reprint SPT's rows from official weights and tune SPT; results/reproduce/report.html"
-	@echo "make suite/NAME  run suites/NAME, e.g. suite/spt-alpha; results/NAME/report.html"
+	@echo "make reproduce   reprint SPT's rows from official weights and tune SPT; results/spt-small/report.html"
+	@echo "make suite/NAME  run suites/NAME, e.g. suite/spt-ablations-small; results/NAME/report.html"
 	@echo "make test        run the tests"
 	@echo "make lab         open the notebooks in JupyterLab"
 	@echo "make check       lint, types, locks"
@@ -27,7 +27,7 @@ demo: | $(UV)
 	@$(RUN) dvc repro
 	@echo "the report: $(CURDIR)/results/demo/report.html"
 
-reproduce: suite/reproduce
+reproduce: suite/spt-small
 
 suite/%: | $(UV)
 	@cd suites/$* && $(if $(filter .uv/%,$(UV)),../../)$(RUN) dvc repro
@@ -49,6 +49,7 @@ lock: | $(UV)
 	@$(UV) $(LOCK) requirements.in -o requirements.txt
 	@$(UV) $(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 	@$(UV) $(LOCK) requirements-lab.in -c requirements.txt -o requirements-lab.txt
+	@$(UV) $(LOCK) requirements-align.in -c requirements.txt -o requirements-align.txt
 
 clean:
 	rm -rf work results/*/notebooks

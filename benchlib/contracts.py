@@ -1,6 +1,6 @@
-"""The words every room shares: the error a user reads, what an image is, what a method says of itself.
+"""The words every folder shares: the error a user reads, an image, what a method says of itself.
 
-Floor 0: imports nothing of benchlib.
+Layer 0: imports nothing of benchlib.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+VERSION = 1
+
 
 class BenchError(Exception):
-    """An error a user can act on: one line that says what, where, what was expected and what to do."""
+    """An error a user can act on: one line that says what, where, what was expected, what to do."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Info:
 
     paper: key of a file in ``benchlib/papers`` (empty for a baseline of nobody's).
     source: equation, section or repository the code follows.
-    needs: the batch entries it reads besides ``lq`` ("labels": a label map, "bits": packed masks).
+    needs: the batch entries it reads besides ``lq`` ("labels": a label map, "vector": a vector).
     label: the row's name in tables.
     trains: False for a method with nothing to train.
     """
@@ -39,26 +41,62 @@ class Info:
 
 
 @dataclass(frozen=True)
+class Window:
+    """A crop of an image, and how it is turned: in BasicSR's order, after it is cut out.
+
+    top, left, height, width: pixels. flip_h: mirrored left-right; flip_v: then top-bottom;
+    transpose: then rows and columns change places.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    flip_h: bool = False
+    flip_v: bool = False
+    transpose: bool = False
+
+    def cut(self, array: Any, scale: int = 1) -> Any:
+        """The crop of an array ``(...,H,W)``, a view; ``scale``: of one so much larger."""
+        top, left = scale * self.top, scale * self.left
+        bottom, right = top + scale * self.height, left + scale * self.width
+        array = array[..., top:bottom, left:right]
+        if self.flip_h:
+            array = array[..., ::-1]
+        if self.flip_v:
+            array = array[..., ::-1, :]
+        if self.transpose:
+            array = array.swapaxes(-1, -2)
+        return array
+
+
+@dataclass(frozen=True)
 class Backbone:
-    """A run's network as its method sees it: built when called, its blocks in order, how much it enlarges."""
+    """A run's network as its method sees it.
+
+    build: makes it. blocks: its building blocks in order. scale: how much it enlarges.
+    """
 
     build: Callable[..., nn.Module]
     blocks: Callable[[nn.Module], list[nn.Module]]
     scale: int = 1
 
     @classmethod
-    def of(cls, room: Any, config: Any) -> Backbone:
+    def from_module(cls, module: Any, config: Any) -> Backbone:
         """The network that a file of ``backbones`` makes of its ``config``."""
-        return cls(partial(room.build, config), room.blocks, room.scale(config) if hasattr(room, "scale") else 1)
+        scale = module.scale(config) if hasattr(module, "scale") else 1
+        return cls(partial(module.build, config), module.blocks, scale)
 
     def __call__(self, in_channels: int = 3) -> nn.Module:
-        """A network from ``(B,in_channels,H,W)`` to ``(B,3,scale H,scale W)``, freshly initialised."""
+        """A fresh network from ``(B,in_channels,H,W)`` to ``(B,3,scale H,scale W)``."""
         return self.build(in_channels=in_channels)
 
 
-def reads(method: Any, config: Any) -> tuple[str, ...]:
+def entries_read(method: Any, config: Any) -> tuple[str, ...]:
     """The batch entries, besides ``lq``, that a file of ``methods`` reads under that ``config``."""
-    return method.needs(config) if hasattr(method, "needs") else method.INFO.needs
+    if hasattr(method, "needs"):
+        return method.needs(config)
+    return method.INFO.needs
 
 
 def nearest(got: str, allowed: Iterable[str]) -> str:
@@ -68,11 +106,16 @@ def nearest(got: str, allowed: Iterable[str]) -> str:
     'may be cat, map, none; did you mean map?'
     """
     allowed = sorted(allowed)
+    said = f"may be {', '.join(allowed)}"
     close = difflib.get_close_matches(got, allowed, n=1, cutoff=0.5)
-    return f"may be {', '.join(allowed)}" + (f"; did you mean {close[0]}?" if close else "")
+    if close:
+        said += f"; did you mean {close[0]}?"
+    return said
 
 
-def check_image(name: str, image: torch.Tensor, channels: int = 3, bounded: bool = True) -> torch.Tensor:
+def check_image(
+    name: str, image: torch.Tensor, channels: int = 3, bounded: bool = True
+) -> torch.Tensor:
     """Return ``image`` if it is ``(B,channels,H,W)`` float32 in [0,1].
 
     bounded: False for noise, which leaves [0,1]; the values need only be finite then.
@@ -83,34 +126,53 @@ def check_image(name: str, image: torch.Tensor, channels: int = 3, bounded: bool
     if image.ndim != 4 or image.shape[1] != channels:
         raise BenchError(f"{name}: expected (B,{channels},H,W), got {tuple(image.shape)}")
     if image.dtype != torch.float32:
-        raise BenchError(f"{name}: expected float32, got {str(image.dtype).removeprefix('torch.')}")
+        got = str(image.dtype).removeprefix("torch.")
+        raise BenchError(f"{name}: expected float32, got {got}")
     low, high = float(image.min()), float(image.max())
     if not bounded and low - low == high - high == 0:
         return image
     if not (low >= 0.0 and high <= 1.0):
-        raise BenchError(f"{name}: expected values in [0,1], got [{low:g}, {high:g}]; divide 8-bit images by 255")
+        raise BenchError(
+            f"{name}: expected values in [0,1], got [{low:g}, {high:g}]; divide 8-bit images by 255"
+        )
     return image
 
 
 def need(method: str, batch: dict[str, torch.Tensor], name: str) -> torch.Tensor:
-    """The batch's entry ``name``; raises BenchError that says which prior is missing and which stage makes it."""
+    """The batch's entry ``name``.
+
+    Raises BenchError that says which prior is missing and which stage makes it.
+    """
     if name not in batch:
+        there = ", ".join(sorted(batch))
         raise BenchError(
-            f"method {method}: the batch has no '{name}' (it has {', '.join(sorted(batch))}); run the priors stage"
+            f"method {method}: the batch has no '{name}' (it has {there}); run the priors stage"
         )
     return batch[name]
 
 
-def adopt(wrapper: nn.Module, network: nn.Module) -> None:
-    """Put ``network``'s parts into ``wrapper`` under their own names, so that official checkpoints load into it.
+NETWORK = "network."  # a method keeps its backbone as ``self.network``
 
-    The network itself stays usable as ``wrapper.network`` but is no child: its parameters are listed once.
+
+def load_weights_into(model: nn.Module, weights: dict[str, torch.Tensor], where: str) -> None:
+    """Load a state dict strictly into a method's module, whichever of three names its keys have.
+
+    The model's own; official ones of the whole method, where the backbone's parts have no
+    ``network.`` before their names (SAM-Deblur's checkpoints); or those of the backbone alone, as
+    its authors or a run of method ``none`` save them.
+    Raises BenchError, beginning with ``where``, if they fit none.
     """
-    if network._parameters or network._buffers:
-        raise BenchError(f"{type(network).__name__}: parameters of its own, outside its parts, cannot be adopted")
-    wrapper.__dict__["network"] = network
-    for name, child in network.named_children():
-        wrapper.add_module(name, child)
+    own = {name.removeprefix(NETWORK): name for name in model.state_dict()}
+    given = {name.removeprefix(NETWORK): value for name, value in weights.items()}
+    part = getattr(model, "network", model)
+    if given.keys() == own.keys():
+        part = model
+        given = {own[name]: value for name, value in given.items()}
+    try:
+        part.load_state_dict(given, strict=True)
+    except RuntimeError as error:
+        said = " ".join(str(error).split())[:300]
+        raise BenchError(f"{where}: {said}") from None
 
 
 def pad_to(image: torch.Tensor, multiple: int) -> torch.Tensor:

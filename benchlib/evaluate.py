@@ -1,116 +1,155 @@
-"""Evaluation: one run's weights on its test sets, one row an image and metric. Floor 3."""
+"""Evaluation: one run's weights on its test images, one row an image and metric. Layer 3.
+
+A run with a prior can be restored once more, without training, with a control in the prior's place
+(``evaluation.swap``): rows of their own, and the prior's *reach*, how far the restored image moves
+in 8-bit levels when the prior does. A prior of no reach cannot have helped.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
-from benchlib.contracts import BenchError
+from benchlib import registry
 from benchlib.files import new_folder, progress
-from benchlib.imageio import read_image, write_png
-from benchlib.metrics import collapsed, protocol
-from benchlib.params import Evaluation, Suite, configure
-from benchlib.records import Pair, hardware, read_json, read_pairs, revision, write_json, write_rows
-from benchlib.restore import Priors, device_at_hand, in_tiles, load_model, needs_of, read_pair, restore
+from benchlib.metrics import protocol
+from benchlib.plan import RunPlan
+from benchlib.priors._read import PriorSet
+from benchlib.records import Pair, hardware, read_json, revision, write_json, write_rows
+from benchlib.restore import device_at_hand, inference_mode, load_model, models_by_set, restore
 
-MASKS = {"masks": "n_masks", "coverage": "coverage"}  # metric -> the prior's record
-
-
-def uses_tlc(how: Evaluation, dataset: str) -> bool:
-    """Whether a test set is restored with local pooling."""
-    return how.tlc_crop is not None and (how.tlc_sets is None or dataset in how.tlc_sets)
+VERSION = 1
+Row = dict[str, Any]
+REACH, REACH_MOST = "reach", "reach-most"  # mean and largest change of a value, 8-bit levels
 
 
-def inference_mode(how: Evaluation, dataset: str, shape: tuple[int, ...]) -> str:
-    """The mode as an image's rows have it: ``global`` or ``tlc<crop>``, ``+tile<side>/<overlap>`` if it was cut."""
-    pooling = f"tlc{how.tlc_crop}" if uses_tlc(how, dataset) else "global"
-    return pooling + (f"+tile{how.tile}/{how.overlap}" if in_tiles(how, shape) else "")
+def evaluate(plan: RunPlan) -> list[Row]:
+    """Restore and measure every test image of one run; write rows, images and the record.
 
-
-def evaluate(suite: Suite, key: str) -> list[dict[str, Any]]:
-    """Restore and measure every test image of one run; write rows, restored images (of the first seed) and the record.
-
-    Metrics: PSNR (dB) and SSIM under each protocol, MC (1 where SAM-Deblur's mode collapse holds, else 0; not for
-    super-resolution); for runs
-    with a prior also ``masks`` and ``coverage`` of the image. Raises BenchError for a missing input.
+    The restored images kept are those of the first seed. Rows: each metric of the suite under each
+    protocol that knows it; what the prior's kind says of an image; and, for each ``swap``, the
+    metrics of the first seed restored so, with ``reach`` and ``reach-most``. Raises BenchError for
+    a missing input.
     """
-    run, how = suite.run(key), suite.evaluation_of(key)
-    method, _ = configure("methods", run.method, f"runs.{key}.method")
-    pairs, priors, needs = read_pairs(suite, run.test), Priors(suite, run.prior.test), needs_of(suite, key)
-    device = device_at_hand()
-    common = {
-        "suite": suite.suite,
-        "run": key,
+    device, started = device_at_hand(), time.perf_counter()
+    pairs, common = plan.test_pairs(), _common(plan, device)
+    rows: list[Row] = []
+    with new_folder(plan.places.restored) as out:
+        for seed in plan.entry.seeds:
+            model_of = _models(plan, seed, device)
+            first = seed == plan.entry.seeds[0]
+            for pair in progress(pairs, f"{plan.key}, seed {seed}"):
+                item = plan.task.read(pair)
+                place = common | _place(plan, pair, item) | {"seed": seed}
+                model = model_of(pair.dataset)
+                again = partial(restore, plan, model, pair, item, device=device, tiles=plan.tiles)
+                restored = again(prior=plan.test_prior)
+                rows += measure(plan, item, restored, place)
+                if first:
+                    plan.task.save(out / pair.dataset / pair.image, restored)
+                    rows += _prior_rows(plan, pair, item, common)
+                    rows += _swapped(plan, item, restored, place, again)
+        write_rows(plan.places.rows, rows)
+    training = read_json(plan.places.run / "record.json")
+    seconds = round(time.perf_counter() - started, 1)
+    versions = training["versions"] | _versions(plan)
+    write_json(plan.places.record, training | {"evaluate_seconds": seconds, "versions": versions})
+    return rows
+
+
+def _models(plan: RunPlan, seed: int, device: torch.device) -> Callable[[str], nn.Module]:
+    return models_by_set(plan, lambda: load_model(plan, seed).to(device))
+
+
+def _versions(plan: RunPlan) -> dict[str, int]:
+    files = ["evaluate.py", "metrics/__init__.py"]
+    files += [f"metrics/{name}.py" for name in plan.metrics]
+    return {file: registry.version(file) for file in files}
+
+
+def _common(plan: RunPlan, device: torch.device) -> Row:
+    """What all rows of a run share."""
+    run = plan.entry
+    prior = run.prior.test
+    if run.prior.swap:
+        prior += f", {run.prior.swap}"
+    return {
+        "suite": plan.suite,
+        "run": plan.key,
         "paper": run.paper,
         "table": run.table,
         "method": run.method["name"],
         "backbone": run.backbone["name"],
-        "prior": run.prior.test,
-        "task": run.task,
+        "prior": prior,
+        "problem": run.problem,
         "setting": run.setting,
+        "swap": "",
         "revision": revision(Path(__file__).parent),
         "hardware": hardware(str(device)),
     }
 
-    def tlc_on(pair: Pair) -> bool:
-        return method.INFO.trains and uses_tlc(how, pair.dataset)
 
-    rows: list[dict[str, Any]] = []
-    started = time.perf_counter()
-    with new_folder(suite.work / "restored" / key) as out:
-        for seed in run.seeds:
-            models = {tlc: _model(suite, key, seed, how, tlc).to(device) for tlc in sorted(set(map(tlc_on, pairs)))}
-            for pair in progress(pairs, f"{key}, seed {seed}"):
-                restored = restore(models[tlc_on(pair)], pair, priors, needs, device, how)
-                if seed == run.seeds[0]:
-                    write_png(out / pair.dataset / f"{pair.image}.png", restored)
-                mode = inference_mode(how, pair.dataset, restored.shape) if method.INFO.trains else "none"
-                place = common | {"dataset": pair.dataset, "image": pair.image, "scene": pair.scene}
-                place |= {"seed": seed, "inference": mode}
-                rows += [place | numbers for numbers in _measure(restored, pair, how)]
-        if needs:
-            record = read_json(suite.work / "priors" / run.prior.test / "prior.json")
-            rows += _mask_rows(
-                common | {"seed": "", "inference": ""}, run.prior.test, record, {pair.key for pair in pairs}
-            )
-        write_rows(suite.results / "rows" / f"{key}.csv", rows)
-    training = read_json(suite.work / "runs" / key / "record.json")
-    seconds = round(time.perf_counter() - started, 1)
-    write_json(suite.results / "records" / f"{key}.json", training | {"evaluate_seconds": seconds})
-    return rows
+def _place(plan: RunPlan, pair: Pair, item: Any) -> Row:
+    return {
+        "dataset": pair.dataset,
+        "image": pair.image,
+        "scene": pair.scene,
+        "inference": inference_mode(plan, pair.dataset, item),
+    }
 
 
-def _model(suite: Suite, key: str, seed: int, how: Evaluation, tlc: bool) -> nn.Module:
-    model = load_model(suite, key, seed)
-    if not tlc:
-        return model
-    backbone, _ = configure("backbones", suite.run(key).backbone)
-    if not hasattr(backbone, "tlc"):
-        raise BenchError(f"runs.{key}: evaluation.tlc_crop: {suite.run(key).backbone['name']} has no TLC; set null")
-    return backbone.tlc(model, how.tlc_crop)
-
-
-def _measure(restored: np.ndarray, pair: Pair, how: Evaluation) -> list[dict[str, Any]]:
-    hq = read_pair(pair)[1]
-    lq = read_image(pair.lq)
+def measure(plan: RunPlan, item: Any, restored: np.ndarray, place: Row) -> list[Row]:
+    """The rows of one restored item: every metric of the suite, protocol by protocol."""
+    views = plan.task.views(item, restored)
     rows = []
-    for name in how.protocols:
-        measured = protocol(name).measure(restored, hq)
-        if lq.shape == hq.shape:  # mode collapse compares with the input; where it is enlarged there is none
-            before = protocol(name).psnr(lq, hq)
-            measured["MC"] = int(collapsed(before, measured["PSNR"], how.mcr_drop))
-        rows += [{"metric": metric, "protocol": name, "value": round(value, 6)} for metric, value in measured.items()]
+    for name in plan.how.protocols:
+        for metric, value in protocol(name).measure(views, plan.metrics).items():
+            module = registry.load("metrics", metric)
+            row = {"metric": module.NAME, "protocol": name, "value": round(value, 6)}
+            rows.append(place | row | {"version": f"{metric} {module.VERSION}"})
     return rows
 
 
-def _mask_rows(common: dict[str, Any], prior: str, record: dict[str, Any], wanted: set[str]) -> list[dict[str, Any]]:
-    rows = []
-    for image in record["images"]:
-        if f"{image['dataset']}/{image['image']}" in wanted:
-            place = common | {"dataset": image["dataset"], "image": image["image"], "protocol": prior}
-            rows += [place | {"metric": name, "value": image[key]} for name, key in MASKS.items()]
+def _prior_rows(plan: RunPlan, pair: Pair, item: Any, common: Row) -> list[Row]:
+    """What the prior's kind says of an image (of masks: how many, how much they cover)."""
+    prior = plan.test_prior
+    stored = prior.load(pair.dataset, pair.image, plan.task.size(item))
+    place = common | {"dataset": pair.dataset, "image": pair.image, "seed": "", "inference": ""}
+    place["protocol"] = common["prior"]
+    facts = prior.facts(stored)
+    return [place | {"metric": name, "value": value} for name, value in facts.items()]
+
+
+def _swapped(
+    plan: RunPlan, item: Any, restored: np.ndarray, place: Row, again: Callable[..., np.ndarray]
+) -> list[Row]:
+    """Rows of the same item with each control in the prior's place, and how far it moved."""
+    rows: list[Row] = []
+    for control in swaps(plan):
+        prior: PriorSet = plan.test_prior.swapped(control)
+        other = again(prior=prior)
+        here = place | {"swap": control}
+        rows += measure(plan, item, other, here)
+        moved = np.abs(restored.astype(np.int16) - other.astype(np.int16))
+        reach = {REACH: round(float(moved.mean()), 6), REACH_MOST: int(moved.max())}
+        for name, value in reach.items():
+            version = f"evaluate {VERSION}"
+            rows.append(here | {"metric": name, "protocol": "", "value": value, "version": version})
     return rows
+
+
+def swaps(plan: RunPlan) -> list[str]:
+    """The controls that a run is restored with at test time: none where it reads no prior.
+
+    A run that was trained with a control in the prior's place has none to swap.
+    """
+    if not plan.needs or plan.entry.prior.swap:
+        return []
+    return list(plan.how.swap)

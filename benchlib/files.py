@@ -19,7 +19,10 @@ T = TypeVar("T")
 
 @contextmanager
 def new_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``, of its suffix; it replaces ``path`` if the block ends well, else goes."""
+    """Yield a temporary path beside ``path``, of its suffix.
+
+    It replaces ``path`` if the block ends well; else it goes.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".new-", suffix=path.suffix, dir=path.parent)
@@ -35,9 +38,10 @@ def new_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; it replaces ``path`` if the block ends well, else it goes.
+    """Yield a temporary folder beside ``path``.
 
-    What a killed process left of the same folder goes first: its name holds that process's number.
+    It replaces ``path`` if the block ends well; else it goes. What a killed process left of the
+    same folder goes first: its name holds that process's number.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +52,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         os.chmod(temporary, 0o755)
-        if path.exists():  # a folder cannot be replaced in one step; the old one is moved away whole
+        if path.exists():  # cannot be replaced in one step; the old one is moved away whole
             old = Path(tempfile.mkdtemp("", f".new-{path.name}-{os.getpid()}-", path.parent))
             os.replace(path, old / path.name)
         os.replace(temporary, path)
@@ -63,8 +67,12 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def progress(items: Iterable[T], what: str, total: int | None = None, every: float = 10.0) -> Iterable[T]:
-    """``items`` with a plain progress line and an ETA on stdout, at most one line each ``every`` seconds."""
+def progress(
+    items: Iterable[T], what: str, total: int | None = None, seconds: float = 10.0
+) -> Iterable[T]:
+    """``items`` with a plain progress line and an ETA on stdout, at most one in ``seconds``."""
     from tqdm import tqdm
 
-    return tqdm(items, desc=what, total=total, file=sys.stdout, ascii=True, mininterval=every, position=0)
+    return tqdm(
+        items, desc=what, total=total, file=sys.stdout, ascii=True, mininterval=seconds, position=0
+    )

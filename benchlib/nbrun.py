@@ -1,20 +1,23 @@
 """The strict notebook launcher, the only thing dvc.yaml calls:
 
-    python -m benchlib.nbrun 30_train --params params.yaml --out work/demo/notebooks/30_train-map.ipynb key=map
+    python -m benchlib.nbrun 30_train --params params.yaml --out work/30_train-map.ipynb key=map
 
-Papermill runs the notebook. Around it: an unknown parameter, a wrong type or a bad params.yaml stops before any work;
-what the notebook prints appears live as plain lines; an error in the notebook is one line and exit code 1; the executed
-copy appears whole, after a failure too; and no kernel outlives this process or the DVC that called it.
+Papermill runs the notebook. Around it: an unknown parameter, a wrong type or a bad params.yaml
+stops before any work; what the notebook prints appears live as plain lines; an error in the
+notebook is one line and exit code 1; the executed copy appears whole, after a failure too; and no
+kernel outlives this process or the DVC that called it.
 
-How the end comes: SIGTERM, SIGINT, SIGHUP and the death of DVC interrupt the kernel (what cleans up after itself
-does) and kill it if it has not stopped after a few seconds. If this very process is killed, a guardian (a
-sleeping ``sh`` that reads a pipe of ours) sees the pipe close and kills the kernel's process group.
+How the end comes: SIGTERM, SIGINT, SIGHUP and the death of DVC interrupt the kernel (what cleans up
+after itself does) and kill it if it has not stopped after a few seconds. If this very process is
+killed, a guardian (a sleeping ``sh`` that reads a pipe of ours) sees the pipe close and kills the
+kernel's process group.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import hashlib
 import json
 import logging
 import os
@@ -28,6 +31,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -38,6 +42,8 @@ if TYPE_CHECKING:
     from jupyter_client.manager import AsyncKernelManager
     from papermill.exceptions import PapermillExecutionError
 
+    from benchlib.params import Suite
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 GRACE_SIGNAL = 5.0  # seconds an interrupted kernel has to clean up
 GRACE_ORPHAN = 2.0  # the same when DVC is gone: everything ends within about three seconds
@@ -45,7 +51,8 @@ LONGEST_ERROR = 600  # characters of a notebook's error that are printed
 
 # ipykernel_launcher without debugpy, which nobody attaches to here and which takes 0.3 s to import.
 KERNEL = (
-    "import sys; sys.modules['debugpy'] = None; import ipykernel.debugger; del sys.modules['debugpy']; "
+    "import sys; sys.modules['debugpy'] = None; import ipykernel.debugger; "
+    "del sys.modules['debugpy']; "
     "from ipykernel import kernelapp; kernelapp.launch_new_instance()"
 )
 # $1 is the kernel's process group, $2 its folder of sockets.
@@ -56,7 +63,10 @@ GUARDIAN = 'read _; kill -9 "-$1"; rm -rf "$2"'
 
 
 def find_notebook(name: str) -> Path:
-    """The notebook called ``name``: a path, or a stem in the repository's ``notebooks`` folder. Raises BenchError."""
+    """The notebook called ``name``: a path, or a stem in the repository's ``notebooks`` folder.
+
+    Raises BenchError, for a stem with the nearest, if there is none.
+    """
     if name.endswith(".ipynb"):
         if Path(name).is_file():
             return Path(name)
@@ -64,23 +74,23 @@ def find_notebook(name: str) -> Path:
     folder = REPOSITORY / "notebooks"
     path = folder / f"{name}.ipynb"
     if not path.is_file():
-        raise BenchError(f"notebook '{name}': {nearest(name, (p.stem for p in folder.glob('*.ipynb')))}")
+        stems = [file.stem for file in folder.glob("*.ipynb")]
+        raise BenchError(f"notebook '{name}': {nearest(name, stems)}")
     return path
 
 
 def read_defaults(path: Path) -> dict[str, Any]:
     """Name and default of each parameter of a notebook, from its one cell tagged ``parameters``.
 
-    The cell is read as Python, not with papermill's line patterns: those do not see ``a: int | None = None`` nor
-    ``a = "x=y"``. Raises BenchError without exactly one such cell, or for a default that is not a literal.
+    The cell is read as Python, not with papermill's line patterns: those do not see
+    ``a: int | None = None`` nor ``a = "x=y"``. Raises BenchError without exactly one such cell, or
+    for a default that is not a literal.
     """
-    try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BenchError(f"{path.name}: not a notebook of format 4 ({type(error).__name__}: {error})") from error
-    tagged = [c for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
+    tagged = _parameters_cells(path)
     if len(tagged) != 1:
-        raise BenchError(f"{path.name}: expected exactly one cell tagged 'parameters', found {len(tagged)}")
+        raise BenchError(
+            f"{path.name}: expected exactly one cell tagged 'parameters', found {len(tagged)}"
+        )
     try:
         statements = ast.parse("".join(tagged[0]["source"])).body
     except SyntaxError as error:
@@ -88,32 +98,56 @@ def read_defaults(path: Path) -> dict[str, Any]:
     return dict(_literal(statement, path) for statement in statements)
 
 
+def _parameters_cells(path: Path) -> list[dict[str, Any]]:
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BenchError(
+            f"{path.name}: not a notebook of format 4 ({type(error).__name__}: {error})"
+        ) from error
+    tagged = []
+    for cell in cells:
+        if "parameters" in cell.get("metadata", {}).get("tags", []):
+            tagged.append(cell)
+    return tagged
+
+
 def _literal(statement: ast.stmt, path: Path) -> tuple[str, Any]:
     """Name and value of a statement ``name = literal`` or ``name: type = literal``."""
-    try:
-        (target,) = statement.targets if isinstance(statement, ast.Assign) else [statement.target]  # type: ignore
-        return target.id, ast.literal_eval(statement.value)  # type: ignore
-    except (AttributeError, TypeError, ValueError):
-        raise BenchError(
-            f"{path.name}: the parameters cell may only hold name = literal, found: {ast.unparse(statement)}"
-        ) from None
+    targets: list[ast.expr] = []
+    value: ast.expr | None = None
+    if isinstance(statement, ast.Assign):
+        targets, value = statement.targets, statement.value
+    elif isinstance(statement, ast.AnnAssign):
+        targets, value = [statement.target], statement.value
+    if len(targets) == 1 and isinstance(targets[0], ast.Name) and value is not None:
+        with suppress(ValueError, TypeError):  # not a literal
+            return targets[0].id, ast.literal_eval(value)
+    found = ast.unparse(statement)
+    raise BenchError(
+        f"{path.name}: the parameters cell may only hold name = literal, found: {found}"
+    )
 
 
 def parse_value(text: str, default: Any) -> Any:
     """``text`` as a value of the type of ``default``; raises ValueError.
 
-    A str is taken as it stands; a bool is true or false; a list or a dict is JSON; where the default is None, anything
-    that is JSON is that, and the rest a str.
+    A str is taken as it stands; a bool is true or false; a list or a dict is JSON; where the
+    default is None, anything that is JSON is that, and the rest a str.
 
-    >>> parse_value("1e-4", 0.5), parse_value("true", False), parse_value("1", "x"), parse_value("null", None)
-    (0.0001, True, '1', None)
+    >>> parse_value("1e-4", 0.5), parse_value("true", False), parse_value("1", "x")
+    (0.0001, True, '1')
+    >>> parse_value("null", None), parse_value("map", None)
+    (None, 'map')
     """
     if isinstance(default, str):
         return text
-    if isinstance(default, int | float) and not isinstance(default, bool):
+    if isinstance(default, bool):
+        text = text.lower()
+    elif isinstance(default, int | float):
         return type(default)(text)
     try:
-        value = json.loads(text.lower() if isinstance(default, bool) else text)
+        value = json.loads(text)
     except ValueError:
         if default is None:
             return text
@@ -124,43 +158,78 @@ def parse_value(text: str, default: Any) -> Any:
 
 
 def read_parameters(path: Path, given: list[str], params: str | None) -> dict[str, Any]:
-    """What to hand to the notebook: ``name=value`` words, and its ``params`` file after that has been validated.
+    """What to hand to the notebook: ``name=value`` words, and its validated ``params`` file.
 
-    params: the file named by ``--params``; None stands for params.yaml here, if the notebook has a ``params``.
-    Raises BenchError for a word that is not name=value, an unknown name, a value of another type than the default,
-    a bad params file.
+    params: the file named by ``--params``; None stands for params.yaml here, if the notebook has a
+    ``params``. Raises BenchError for a word that is not name=value, an unknown name, a value of
+    another type than the default, a bad params file.
     """
     defaults = read_defaults(path)
-    names = [name for name in defaults if name != "params"]
     values: dict[str, Any] = {}
     for word in given:
-        name, equals, text = word.partition("=")
-        if not equals:
-            raise BenchError(f"{path.name}: '{word}' is not name=value; {nearest(word, names or ['nothing'])}")
-        if name == "params":
-            raise BenchError(f"{path.name}: give the parameter 'params' as --params FILE")
-        if name not in names:
-            raise BenchError(f"{path.name}: unknown parameter '{name}'; {nearest(name, names or ['nothing'])}")
+        name, value = _read_word(path, word, defaults)
         if name in values:
             raise BenchError(f"{path.name}: parameter '{name}' is given twice")
-        try:
-            values[name] = parse_value(text, defaults[name])
-        except ValueError:
-            kind = type(defaults[name]).__name__
-            raise BenchError(
-                f"{path.name}: parameter '{name}' expects {kind} (default {defaults[name]!r}), got '{text}'"
-            ) from None
+        values[name] = value
     if "params" in defaults:
-        file = Path(params or "params.yaml").resolve()
-        if not file.is_file():
-            raise BenchError(f"{path.name}: no params file {file}; name it with --params")
-        from benchlib.params import load_params
-
-        load_params(file)
-        values["params"] = str(file)
+        values["params"] = str(_checked_params(path, params or "params.yaml"))
     elif params:
-        raise BenchError(f"{path.name}: --params {params} is given but the notebook has no parameter 'params'")
+        raise BenchError(
+            f"{path.name}: --params {params} is given but the notebook has no parameter 'params'"
+        )
     return values
+
+
+def _read_word(path: Path, word: str, defaults: dict[str, Any]) -> tuple[str, Any]:
+    """Name and value of a ``name=value``."""
+    name, equals, text = word.partition("=")
+    names = [known for known in defaults if known != "params"]
+    hint = nearest(name, names or ["nothing"])
+    if not equals:
+        raise BenchError(f"{path.name}: '{word}' is not name=value; {hint}")
+    if name == "params":
+        raise BenchError(f"{path.name}: give the parameter 'params' as --params FILE")
+    if name not in names:
+        raise BenchError(f"{path.name}: unknown parameter '{name}'; {hint}")
+    default = defaults[name]
+    try:
+        return name, parse_value(text, default)
+    except ValueError:
+        raise BenchError(
+            f"{path.name}: parameter '{name}' expects {type(default).__name__} "
+            f"(default {default!r}), got '{text}'"
+        ) from None
+
+
+def _checked_params(path: Path, params: str) -> Path:
+    """The params file's absolute path, once it has been read and checked without an error."""
+    from benchlib.params import load_params
+
+    file = Path(params).resolve()
+    if not file.is_file():
+        raise BenchError(f"{path.name}: no params file {file}; name it with --params")
+    _check_once(load_params(file), file)
+    return file
+
+
+def _check_once(suite: Suite, file: Path) -> None:
+    """Check every setting, unless these parameters and this package have passed before.
+
+    That imports torch, which is slow to load. A mark of the check lies in the suite's work folder.
+    """
+    from benchlib.checks import check_choices
+    from benchlib.registry import FOLDERS, PACKAGE
+
+    digest = hashlib.sha256(file.read_bytes())
+    for folder in FOLDERS:
+        for code in sorted((PACKAGE / folder).glob("*.py")):
+            digest.update(code.read_bytes())
+    passed = suite.work / ".checked" / digest.hexdigest()[:16]
+    if passed.exists():
+        return
+    check_choices(suite, file)
+    passed.parent.mkdir(parents=True, exist_ok=True)
+    passed.touch()
 
 
 # ---------------------------------------------------------------- output
@@ -169,7 +238,8 @@ def read_parameters(path: Path, given: list[str], params: str | None) -> dict[st
 class PlainLines:
     """Passes a notebook's stream on as it comes; a progress bar's carriage return becomes a line.
 
-    A reader that has gone away (``| head``, a killed DVC) does not stop the notebook; what it misses is dropped.
+    A reader that has gone away (``| head``, a killed DVC) does not stop the notebook; what it
+    misses is dropped.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -184,8 +254,9 @@ class PlainLines:
         if "\r" in text:
             self.after_bar = not text.endswith("\n")
             text = re.sub(r" *\r+ *", "\n", text).strip("\n") + "\n"
-            text = "" if text.isspace() else text
-        self._reach(lambda: self.stream.write(text))
+            if text.isspace():
+                text = ""
+        self._reach(partial(self.stream.write, text))
 
     def flush(self) -> None:
         self._reach(self.stream.flush)
@@ -198,7 +269,7 @@ class PlainLines:
 
 
 class Copy:
-    """Papermill's output handler: keeps the notebook in memory, so that only a finished copy reaches the disk."""
+    """Papermill's output handler: only a finished copy of the notebook reaches the disk."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -219,10 +290,13 @@ class Copy:
 def one_line(error: PapermillExecutionError, notebook: str, out: Path) -> str:
     """A notebook's error as one line; a BenchError says it all itself."""
     text = " ".join(error.evalue.split())
-    text = text if len(text) <= LONGEST_ERROR else text[:LONGEST_ERROR] + " ..."
+    if len(text) > LONGEST_ERROR:
+        text = text[:LONGEST_ERROR] + " ..."
     if error.ename == "BenchError":
         return text
-    return f"{error.ename}: {text} (cell {error.exec_count} of {notebook}; the traceback is in {out})"
+    return (
+        f"{error.ename}: {text} (cell {error.exec_count} of {notebook}; the traceback is in {out})"
+    )
 
 
 # ---------------------------------------------------------------- the end
@@ -255,7 +329,7 @@ def kill_kernel(running: Running) -> None:
 
 
 def leave(running: Running) -> None:
-    """End this process from any thread: no kernel, the copy as far as it got, the signal's exit code."""
+    """End this process from any thread: no kernel, the copy so far, the signal's exit code."""
     kill_kernel(running)
     try:
         running.copy.save()
@@ -269,7 +343,10 @@ def stopped_by(running: Running) -> str:
 
 
 def stop(running: Running, signum: int, grace: float) -> None:
-    """Interrupt the notebook and kill it if it has not ended after ``grace`` seconds; a second call kills at once."""
+    """Interrupt the notebook, and kill it if it has not ended after ``grace`` seconds.
+
+    A second call kills at once.
+    """
     again, running.signum = running.signum, signum
     while running.starting and not running.kernel:
         time.sleep(0.01)
@@ -282,7 +359,10 @@ def stop(running: Running, signum: int, grace: float) -> None:
 
 
 def handle_signals(running: Running) -> None:
-    """SIGTERM, SIGINT and SIGHUP stop the notebook; one that was ignored when we started (nohup) stays ignored."""
+    """SIGTERM, SIGINT and SIGHUP stop the notebook.
+
+    One that was ignored when we started (nohup) stays ignored.
+    """
 
     def handler(signum: int, _frame: object) -> None:
         threading.Thread(target=stop, args=(running, signum, GRACE_SIGNAL), daemon=True).start()
@@ -294,25 +374,34 @@ def handle_signals(running: Running) -> None:
 
 
 def watch_ancestors(running: Running) -> None:
-    """Stop when a process between us and DVC (DVC included) is gone; without a DVC, when our parent is.
+    """Stop when a process between us and DVC (DVC included) is gone; without DVC, our parent.
 
-    DVC does not pass SIGTERM on, and nobody can pass SIGKILL on. Started by nohup and not by DVC, nobody is watched.
+    DVC does not pass SIGTERM on, and nobody can pass SIGKILL on. Started by nohup and not by DVC,
+    nobody is watched.
     """
-    import psutil
-
-    chain = psutil.Process().parents()
-    dvc = [i for i, process in enumerate(chain) if _is_dvc(process)]
-    if not dvc and hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
-        return
-    chain = chain[: dvc[0] + 1] if dvc else chain[:1]
+    chain = _ancestors()
 
     def watch() -> None:
-        while all(_lives(process) for process in chain):
+        while all(map(_lives, chain)):
             time.sleep(0.25)
         if not running.signum:  # else we are stopping already
             stop(running, getattr(signal, "SIGHUP", signal.SIGTERM), GRACE_ORPHAN)
 
-    threading.Thread(target=watch, daemon=True).start()
+    if chain:
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def _ancestors() -> list[Any]:
+    """The processes to watch: from our parent up to DVC, else our parent alone."""
+    import psutil
+
+    chain = psutil.Process().parents()
+    for place, process in enumerate(chain):
+        if _is_dvc(process):
+            return chain[: place + 1]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        return []  # nohup
+    return chain[:1]
 
 
 def _is_dvc(process: Any) -> bool:
@@ -337,25 +426,19 @@ def _lives(process: Any) -> bool:
 
 
 def start_kernel(running: Running) -> AsyncKernelManager:
-    """Start this Python as the kernel, in the current folder, untouched by the user's Jupyter and IPython settings."""
+    """Start this Python as the kernel, in the current folder.
+
+    The user's Jupyter and IPython settings do not reach it.
+    """
     running.starting = True  # from here on the end waits for the guardian, which clears up
     folder = tempfile.mkdtemp(prefix="nbrun-")
-    os.environ["JUPYTER_RUNTIME_DIR"] = os.environ["IPYTHONDIR"] = folder
-    from jupyter_client.kernelspec import KernelSpecManager
-    from jupyter_client.manager import AsyncKernelManager
+    manager = _kernel_manager(folder)
+    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
     from jupyter_core.utils import run_sync
 
-    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-    manager = AsyncKernelManager(
-        kernel_name="python3",
-        kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),  # no folder to search: ipykernel's own entry
-        connection_file=os.path.join(folder, "kernel.json"),
-        transport="ipc" if os.name != "nt" and len(folder) < 80 else "tcp",  # a socket's path is at most 103 characters
-    )
-    assert manager.kernel_spec
-    manager.kernel_spec.argv = [sys.executable, "-c", KERNEL, "-f", "{connection_file}"]
     run_sync(manager.start_kernel)(
-        extra_arguments=["--HistoryManager.hist_file=:memory:"], env={**os.environ, "PYTHONPATH": path}
+        extra_arguments=["--HistoryManager.hist_file=:memory:"],
+        env={**os.environ, "PYTHONPATH": path},
     )
     kernel: int = manager.provisioner.pid  # type: ignore[union-attr]  # LocalProvisioner has one
     if os.name != "nt":
@@ -367,6 +450,25 @@ def start_kernel(running: Running) -> AsyncKernelManager:
             start_new_session=True,
         )
     running.kernel = kernel
+    return manager
+
+
+def _kernel_manager(folder: str) -> AsyncKernelManager:
+    os.environ["JUPYTER_RUNTIME_DIR"] = os.environ["IPYTHONDIR"] = folder
+    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
+
+    transport = "tcp"
+    if os.name != "nt" and len(folder) < 80:  # a socket's path is at most 103 characters
+        transport = "ipc"
+    manager = AsyncKernelManager(
+        kernel_name="python3",
+        kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),  # ipykernel's own entry alone
+        connection_file=os.path.join(folder, "kernel.json"),
+        transport=transport,
+    )
+    assert manager.kernel_spec
+    manager.kernel_spec.argv = [sys.executable, "-c", KERNEL, "-f", "{connection_file}"]
     return manager
 
 
@@ -384,7 +486,8 @@ def execute(notebook: Path, values: dict[str, Any], running: Running) -> str:
             raise InterruptedError
         running.in_cells = True
 
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # it would tell our errors a second time
+    # It would tell our errors a second time.
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
     papermill_io.register(str(out), running.copy)
     try:
         papermill.execute_notebook(
@@ -402,7 +505,10 @@ def execute(notebook: Path, values: dict[str, Any], running: Running) -> str:
     except PapermillExecutionError as error:
         return one_line(error, notebook.name, out)
     except DeadKernelError:
-        return f"{notebook.name}: the kernel died (killed, or out of memory); what it did so far is in {out}"
+        return (
+            f"{notebook.name}: the kernel died (killed, or out of memory); what it did so far is "
+            f"in {out}"
+        )
     finally:
         running.finished.set()
         kill_kernel(running)
@@ -411,20 +517,30 @@ def execute(notebook: Path, values: dict[str, Any], running: Running) -> str:
 
 
 def parse_arguments(words: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchlib.nbrun", description="Run a notebook, strictly.")
-    parser.add_argument("notebook", help="stem in the notebooks folder (30_train), or a path that ends in .ipynb")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchlib.nbrun", description="Run a notebook, strictly."
+    )
+    parser.add_argument(
+        "notebook", help="stem in the notebooks folder (30_train), or a path that ends in .ipynb"
+    )
     parser.add_argument("parameters", nargs="*", metavar="name=value", help="notebook parameters")
-    parser.add_argument("--params", help="the suite's params file, for a notebook that has 'params' (params.yaml)")
-    parser.add_argument("--out", type=Path, help="the executed copy (work/notebooks/STEM[-VALUES].ipynb)")
+    parser.add_argument(
+        "--params", help="the suite's params file, for a notebook that has 'params' (params.yaml)"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="the executed copy (work/notebooks/STEM[-VALUES].ipynb)"
+    )
     return parser.parse_intermixed_args(words)
 
 
 def main(words: list[str] | None = None) -> int:
-    """Returns the exit code: 0, 1 for an error in the notebook, 2 for one before it, 128 + signal number."""
+    """Run a notebook.
+
+    Returns the exit code: 0, 1 for an error in the notebook, 2 for one before it, 128 + a signal's
+    number.
+    """
     options = parse_arguments(words)
-    values_in_name = "-".join([Path(options.notebook).stem, *(w.partition("=")[2] for w in options.parameters)])
-    name = re.sub(r"[^\w.=-]+", "_", values_in_name)
-    running = Running(Copy(options.out or Path("work") / "notebooks" / f"{name}.ipynb"))
+    running = Running(Copy(options.out or _default_copy(options)))
     handle_signals(running)
     watch_ancestors(running)
     try:
@@ -443,7 +559,16 @@ def main(words: list[str] | None = None) -> int:
         return 128 + running.signum
     if failure:
         print(f"nbrun: {failure}", file=sys.stderr)
-    return 1 if failure else 0
+        return 1
+    return 0
+
+
+def _default_copy(options: argparse.Namespace) -> Path:
+    """Where the executed copy goes: the notebook's stem and the parameters' values say."""
+    words = [Path(options.notebook).stem]
+    words += [word.partition("=")[2] for word in options.parameters]
+    name = re.sub(r"[^\w.=-]+", "_", "-".join(words))
+    return Path("work") / "notebooks" / f"{name}.ipynb"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The pipeline's steps by name, for notebooks: under DVC every input is there; opened alone, a notebook makes its own.
+"""The pipeline's steps by name, for notebooks: under DVC every input is there already.
 
-Floor 5. What DVC knows as dependencies between stages stands here once more in five lines, and a test holds the two
-equal.
+Layer 5. A notebook that is opened alone makes what it needs. What DVC knows as dependencies between
+stages stands here once more in a few lines, and a test holds the two equal.
 """
 
 from __future__ import annotations
@@ -9,42 +9,69 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from benchlib import prepare
+from benchlib import plan, prepare
 from benchlib.params import Suite, load_params
 
 Step = tuple[str, str]
 
 
 def open_suite(params: str, stage: str, key: str = "") -> Suite:
-    """Read a suite and make what ``stage`` of ``key`` needs and is not there yet (nothing, under DVC)."""
+    """Read a suite and make what ``stage`` of ``key`` needs and is not there yet."""
     suite = load_params(params)
     if suite.mirror:
-        local = "" if "://" in suite.mirror else str(suite.folder / suite.mirror)
-        os.environ.setdefault("BENCHLIB_MIRROR", local or suite.mirror)
+        mirror = suite.mirror
+        if "://" not in mirror:
+            mirror = str(suite.folder / mirror)
+        os.environ.setdefault("BENCHLIB_MIRROR", mirror)
     for step in inputs(suite, stage, key):
         _make(suite, *step)
     return suite
 
 
+def open_run(params: str, stage: str, key: str) -> plan.RunPlan:
+    """The plan of one run, with what ``stage`` ("train" or "evaluate") needs made."""
+    return plan.open_run(open_suite(params, stage, key), key)
+
+
 def inputs(suite: Suite, stage: str, key: str) -> list[Step]:
-    """The steps whose results a step reads. Raises BenchError for a key that the parameters do not name."""
+    """The steps whose results a step reads.
+
+    Raises BenchError for a key that the parameters do not name.
+    """
     if stage == "fetch":
-        suite.collection(key)
+        suite.image_set(key)
         return []
     if stage == "weights":
         suite.start(key)
         return []
+    if stage == "metrics":
+        return []
     if stage == "priors":
         kind, _, source = suite.prior(key).images.partition("/")
-        return [("fetch" if kind == "data" else "evaluate", source)]
+        return _fetched(suite, source) if kind == "data" else [("evaluate", source)]
     if stage in ("train", "evaluate"):
-        run = suite.run(key)
-        side = "train" if stage == "train" else "test"
-        steps = [("fetch", getattr(run, side)), ("priors", getattr(run.prior, side))]
-        kind, _, source = run.init.partition("/")
-        start = ("weights" if kind == "weights" else "train", source)
-        return [*steps, start] if stage == "train" else [*steps, ("train", key)]
-    return [("evaluate", run) for run in suite.runs] + ([("tables", "")] if stage == "report" else [])
+        return _run_inputs(suite, stage, key)
+    steps = [("evaluate", run) for run in suite.runs]
+    if stage == "report":
+        steps.append(("tables", ""))
+    return steps
+
+
+def _run_inputs(suite: Suite, stage: str, key: str) -> list[Step]:
+    run = suite.run(key)
+    side = "train" if stage == "train" else "test"
+    steps = _fetched(suite, getattr(run.images, side))
+    prior = getattr(run.prior, side)
+    for part in suite.bundle(prior):
+        steps.append(("priors", f"{prior}/{part}" if part else prior))
+    if stage == "evaluate":
+        return [*steps, *(("metrics", name) for name in suite.metrics), ("train", key)]
+    kind, _, source = run.init.partition("/")
+    return [*steps, ("weights" if kind == "weights" else "train", source)]
+
+
+def _fetched(suite: Suite, collection: str) -> list[Step]:
+    return [("fetch", f"{collection}/{name}") for name in suite.collection(collection)]
 
 
 def result(suite: Suite, stage: str, key: str) -> Path:
@@ -55,6 +82,7 @@ def result(suite: Suite, stage: str, key: str) -> Path:
     return {
         "fetch": suite.work / "data" / key / "manifest.csv",
         "weights": suite.work / "weights" / key / "weights.json",
+        "metrics": suite.work / "metrics" / key / "metric.json",
         "priors": suite.work / "priors" / key / "prior.json",
         "train": suite.work / "runs" / key / "record.json",
         "evaluate": suite.work / "restored" / key,
@@ -67,24 +95,31 @@ def _make(suite: Suite, stage: str, key: str) -> None:
         return
     for step in inputs(suite, stage, key):
         _make(suite, *step)
-    print(f"{result(suite, stage, key).name} of {stage} {key} is not there yet: making it", flush=True)
+    name = result(suite, stage, key).name
+    print(f"{name} of {stage} {key} is not there yet: making it", flush=True)
     if stage == "fetch":
         prepare.make_data(suite, key)
     elif stage == "weights":
         prepare.make_weights(suite, key)
+    elif stage == "metrics":
+        prepare.make_metric(suite, key)
     elif stage == "priors":
         prepare.make_priors(suite, key)
-    elif stage == "train":
-        from benchlib.train import train
+    elif stage == "tables":
+        from benchlib.report import export
 
-        train(suite, key)
-    elif stage == "evaluate":
+        export.make_all(suite)
+    else:
+        _make_run(suite, stage, key)
+
+
+def _make_run(suite: Suite, stage: str, key: str) -> None:
+    one = plan.open_run(suite, key)
+    if stage == "train":
+        from benchlib.train.record import train
+
+        train(one)
+    else:
         from benchlib.evaluate import evaluate
 
-        evaluate(suite, key)
-    else:
-        from benchlib.report import cost, export, plots
-
-        export.make(suite)
-        cost.make(suite)
-        plots.make(suite)
+        evaluate(one)

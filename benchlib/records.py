@@ -1,6 +1,6 @@
 """Rows, run records and pairs: plain tables on disk, each whole or not there.
 
-Floor 1. A row is one number of one image; everything in a table or a plot is computed from rows.
+Layer 1. A row is one number of one image; everything in a table or a plot is computed from rows.
 """
 
 from __future__ import annotations
@@ -23,20 +23,54 @@ if TYPE_CHECKING:
 
     from benchlib.params import Suite
 
+VERSION = 1
 ROW = (
-    "suite", "run", "paper", "table", "method", "backbone", "prior", "task", "setting", "dataset", "image", "scene",
-    "metric", "protocol", "inference", "seed", "value", "revision", "hardware",
-)  # fmt: skip
+    "suite",
+    "run",
+    "paper",
+    "table",
+    "method",
+    "backbone",
+    "prior",
+    "problem",
+    "setting",
+    "dataset",
+    "image",
+    "scene",
+    "metric",
+    "protocol",
+    "inference",
+    "swap",
+    "seed",
+    "value",
+    "version",
+    "revision",
+    "hardware",
+)
+# columns that may look like numbers
+TEXT = dict.fromkeys(("image", "scene", "setting", "table", "seed", "swap", "version"), str)
 
 
-TEXT = dict.fromkeys(("image", "scene", "setting", "table", "seed"), str)  # columns that may look like numbers
+@dataclass(frozen=True)
+class ImageSets:
+    """A collection as it lies on disk: its folder, and its sets in the order of ``params.yaml``."""
+
+    folder: Path
+    sets: tuple[str, ...]
+
+    def only(self, sets: Iterable[str]) -> ImageSets:
+        """Some of its sets, in its own order."""
+        wanted = set(sets)
+        return ImageSets(self.folder, tuple(name for name in self.sets if name in wanted))
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One degraded image and its reference, as files. ``key`` is ``<set>/<image>``, unique in a collection.
+    """One degraded image and its reference, as files. ``key`` is ``<set>/<image>``, unique in a
+    collection.
 
-    scene: what was photographed; copies of one photograph and frames of one sequence share it ("": its own).
+    scene: what was photographed; copies of one photograph and frames of one sequence share it ("":
+    its own).
     """
 
     dataset: str
@@ -84,8 +118,12 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     write_table(path, ROW, rows)
 
 
-def read_rows(suite: Suite, runs: Iterable[str] | None = None) -> pd.DataFrame:
-    """All rows of a suite, or of the runs named, in params' order: columns as ROW, ``value`` float, the rest text."""
+def read_rows(suite: Suite, runs: Iterable[str] | None = None, swap: str = "") -> pd.DataFrame:
+    """All rows of a suite, or of the runs named, in params' order.
+
+    Columns as ROW, ``value`` float, the rest text. swap: rows restored with that control in the
+    prior's place at test time; "": those of the prior itself.
+    """
     import pandas as pd
 
     frames = []
@@ -96,27 +134,47 @@ def read_rows(suite: Suite, runs: Iterable[str] | None = None) -> pd.DataFrame:
         if not path.exists():
             raise BenchError(f"{path}: no rows of run '{run}'; run its evaluate stage (dvc repro)")
         frames.append(pd.read_csv(path, keep_default_na=False, dtype=TEXT))
-    return pd.concat(frames, ignore_index=True)
+    rows = pd.concat(frames, ignore_index=True)
+    return rows[rows["swap"] == swap].reset_index(drop=True)
 
 
-def read_pairs(suite: Suite, collection: str) -> list[Pair]:
-    """The pairs of a collection, from its manifest; files of an asset are found where that asset is kept."""
-    folder = suite.work / "data" / collection
+def image_sets(suite: Suite, collection: str) -> ImageSets:
+    """A collection's place. Raises BenchError for one that the parameters do not name."""
+    sets = tuple(suite.collection(collection))
+    return ImageSets(suite.work / "data" / collection, sets)
+
+
+def read_pairs(images: ImageSets) -> list[Pair]:
+    """The pairs of a collection, from its sets' manifests, in order.
+
+    Files of an asset are found where that asset is kept. Raises BenchError for a missing manifest.
+    """
     pairs = []
-    for row in read_table(folder / "manifest.csv"):
-        root = assets.folder(row["asset"]) if row["asset"] else folder / row["dataset"]
-        pairs.append(Pair(row["dataset"], row["image"], root / row["lq"], root / row["hq"], row["source"]))
+    for name in images.sets:
+        folder = images.folder / name
+        for row in read_table(folder / "manifest.csv"):
+            root = folder
+            if row["asset"]:
+                root = assets.folder(row["asset"])
+            lq, hq = root / row["lq"], root / row["hq"]
+            pairs.append(Pair(name, row["image"], lq, hq, row["source"]))
     return pairs
 
 
 def revision(folder: Path) -> str:
-    """Short git revision of the checkout, with ``+`` if tracked files of benchlib or notebooks differ from it."""
+    """Short git revision of the checkout, with ``+`` if tracked files of benchlib or notebooks
+    differ from it.
+    """
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", *words], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/benchlib", ":/notebooks")
+        changed = git(
+            "status", "--porcelain", "--untracked-files=no", "--", ":/benchlib", ":/notebooks"
+        )
         return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "no-git"

@@ -1,7 +1,9 @@
-"""From a run's parameters and weights to a restored image: what training and evaluation share. Floor 3."""
+"""From a plan and weights to a restored image: what training and evaluation share. Layer 3."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -9,82 +11,12 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from benchlib import registry
-from benchlib.contracts import Backbone, BenchError, reads
-from benchlib.imageio import quantise, read_image, read_lq, to_tensor
-from benchlib.params import Evaluation, Suite, configure
+from benchlib.contracts import Backbone, BenchError, Window
+from benchlib.plan import RunPlan
+from benchlib.priors._read import PriorSet
 from benchlib.records import Pair
 
-
-def build_model(suite: Suite, key: str) -> nn.Module:
-    """The run's network, freshly initialised from torch's global generator."""
-    run = suite.run(key)
-    backbone, shape = configure("backbones", run.backbone, f"runs.{key}.backbone")
-    method, settings = configure("methods", run.method, f"runs.{key}.method")
-    return method.build(Backbone.of(backbone, shape), settings)
-
-
-def load_model(suite: Suite, key: str, seed: int) -> nn.Module:
-    """The trained network of one run and seed, in evaluation mode. Raises BenchError if it has not been trained."""
-    path = suite.work / "runs" / key / f"seed{seed}.safetensors"
-    if not path.exists():
-        raise BenchError(
-            f"{path}: run '{key}' has no weights of seed {seed}; run its train stage (dvc repro train@{key})"
-        )
-    model = build_model(suite, key)
-    model.load_state_dict(load_file(path), strict=True)
-    return model.eval()
-
-
-def needs_of(suite: Suite, key: str) -> tuple[str, ...]:
-    """The batch entries that the run's method reads."""
-    method, settings = configure("methods", suite.run(key).method, f"runs.{key}.method")
-    return reads(method, settings)
-
-
-class Priors:
-    """What a prior gives for one image, by ``<set>/<image>``; nothing where the prior is ``none``."""
-
-    def __init__(self, suite: Suite, key: str):
-        self.name = suite.prior(key).prior["name"]  # not the module: loading processes get a copy of this object
-        self.folder = suite.work / "priors" / key
-        self.gives: tuple[str, ...] = registry.load("priors", self.name).ENTRIES
-
-    def load(self, pair: Pair, shape: tuple[int, ...]) -> Any:
-        """The whole prior of an image of that ``(H,W)``. Raises BenchError if it is of another size or not there."""
-        file = self.folder / pair.dataset / f"{pair.image}.npz"
-        stored = registry.load("priors", self.name).load(file)
-        if stored.labels.shape != tuple(shape):
-            raise BenchError(
-                f"{file}: a prior of {stored.labels.shape} pixels for an image of {tuple(shape)}; make it anew"
-            )
-        return stored
-
-    def crop(self, stored: Any, *where: int, **flips: bool) -> dict[str, np.ndarray]:
-        """Its entries for one crop, see the room's contract; {} where there is no prior."""
-        return registry.load("priors", self.name).crop(stored, *where, **flips) if self.gives else {}
-
-
-def read_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-    """Its lq ``(h,w,3)`` (uint8, or float32 where noise is not rounded) and its hq ``(H,W,3)`` uint8.
-
-    hq is a whole multiple of lq, after it is cut at the right and bottom to one, as MATLAB's scripts do (modcrop).
-    Raises BenchError if it is none.
-    """
-    lq, hq = read_lq(pair.lq), read_image(pair.hq)
-    (h, w), (height, width) = lq.shape[:2], hq.shape[:2]
-    scale = height // h
-    if scale < 1 or scale != width // w or height - scale * h >= scale or width - scale * w >= scale:
-        raise BenchError(
-            f"{pair.lq}: {lq.shape[:2]} pixels, but its reference {pair.hq} has {hq.shape[:2]}; expected the same "
-            "size, or a whole multiple (super-resolution)"
-        )
-    return lq, hq[: scale * h, : scale * w]
-
-
-def in_tiles(how: Evaluation, shape: tuple[int, ...]) -> bool:
-    """Whether an image of that ``(H,W)`` is restored in tiles."""
-    return how.tile is not None and max(shape[:2]) > how.tile
+VERSION = 1
 
 
 def device_at_hand() -> torch.device:
@@ -92,52 +24,99 @@ def device_at_hand() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def build_model(plan: RunPlan) -> nn.Module:
+    """The run's network, freshly initialised from torch's global generator."""
+    backbone = Backbone.from_module(plan.backbone, plan.backbone_config)
+    return plan.method.build(backbone, plan.method_config)
+
+
+def load_model(plan: RunPlan, seed: int) -> nn.Module:
+    """The trained network of one seed, in evaluation mode.
+
+    Raises BenchError if it has not been trained.
+    """
+    path = plan.places.weights(seed)
+    if not path.exists():
+        raise BenchError(
+            f"{path}: run '{plan.key}' has no weights of seed {seed}; run its train stage "
+            f"(dvc repro train@{plan.key})"
+        )
+    model = build_model(plan)
+    model.load_state_dict(load_file(path), strict=True)
+    return model.eval()
+
+
+def uses_local_pooling(plan: RunPlan, dataset: str) -> bool:
+    """Whether a test set is restored with local pooling (TLC)."""
+    how = plan.how
+    if how.tlc_crop is None or not plan.trains:
+        return False
+    return how.tlc_sets is None or dataset in how.tlc_sets
+
+
+def with_local_pooling(plan: RunPlan, model: nn.Module) -> nn.Module:
+    """The model with every global pooling of its network replaced, in place (TLC)."""
+    if not hasattr(plan.backbone, "tlc"):
+        name = plan.entry.backbone["name"]
+        raise BenchError(f"runs.{plan.key}: evaluation.tlc_crop: {name} has no TLC; set null")
+    plan.backbone.tlc(getattr(model, "network", model), plan.how.tlc_crop)
+    return model
+
+
+def models_by_set(plan: RunPlan, model: Callable[[], nn.Module]) -> Callable[[str], nn.Module]:
+    """dataset -> the model that restores it; ``model`` makes one, at most two are made."""
+
+    @cache
+    def made(local: bool) -> nn.Module:
+        if local:
+            return with_local_pooling(plan, model())
+        return model()
+
+    return lambda dataset: made(uses_local_pooling(plan, dataset))
+
+
+def inference_mode(plan: RunPlan, dataset: str, item: Any) -> str:
+    """How an item is restored, as its rows say it.
+
+    ``global`` or ``tlc<crop>``, with ``+tile<side>/<overlap>`` if it is cut; ``none`` for a method
+    without a network.
+    """
+    if not plan.trains:
+        return "none"
+    mode = "global"
+    if uses_local_pooling(plan, dataset):
+        mode = f"tlc{plan.how.tlc_crop}"
+    if plan.task.tiled(item, plan.tiles):
+        mode += f"+tile{plan.how.tile}/{plan.how.overlap}"
+    return mode
+
+
+def whole_batch(plan: RunPlan, pair: Pair, item: Any, prior: PriorSet) -> dict[str, torch.Tensor]:
+    """The batch entries of one whole item, its prior's among them, with a first dimension of 1.
+
+    Raises BenchError if the prior is missing or does not fit.
+    """
+    batch = plan.task.batch(item)
+    if not prior.needs:
+        return batch
+    height, width = plan.task.size(item)
+    stored = prior.load(pair.dataset, pair.image, (height, width))
+    window = Window(0, 0, height, width)
+    return batch | prior.collate([prior.crop(stored, window)])
+
+
 def restore(
+    plan: RunPlan,
     model: nn.Module,
     pair: Pair,
-    priors: Priors,
-    needs: tuple[str, ...],
+    item: Any,
+    prior: PriorSet,
     device: torch.device,
-    how: Evaluation | None = None,
+    tiles: Any,
 ) -> np.ndarray:
-    """One restored image, ``(scale H,scale W,3)`` uint8, whole or in overlapping tiles as ``how`` says.
+    """One restored item, as it is measured and kept: for a picture ``(scale H,scale W,3)`` uint8.
 
-    Raises BenchError if the pair's prior does not fit its image.
+    tiles: ``plan.tiles``, or the task's ``WHOLE``.
     """
-    lq = read_lq(pair.lq)
-    height, width = lq.shape[:2]
-    batch = {"lq": to_tensor(lq)[None]}
-    if needs:
-        entries = priors.crop(priors.load(pair, (height, width)), 0, 0, height, width)
-        batch |= {name: torch.from_numpy(np.ascontiguousarray(entries[name]))[None] for name in needs}
-    with torch.inference_mode():
-        if how and how.tile and in_tiles(how, (height, width)):
-            return quantise(_tiled(model, batch, how.tile, how.overlap, device))
-        return quantise(model({k: v.to(device) for k, v in batch.items()})[0].float().cpu())
-
-
-def _starts(length: int, tile: int, overlap: int) -> list[int]:
-    """Where tiles begin so that they cover ``length`` and overlap by at least ``overlap``, spaced evenly."""
-    if length <= tile:
-        return [0]
-    count = -(-(length - overlap) // (tile - overlap))
-    return [round(i * (length - tile) / (count - 1)) for i in range(count)]
-
-
-def _tiled(
-    model: nn.Module, batch: dict[str, torch.Tensor], tile: int, overlap: int, device: torch.device
-) -> torch.Tensor:
-    """Restore in tiles; where tiles overlap, their mean."""
-    height, width = batch["lq"].shape[-2:]
-    total = count = torch.zeros(0)
-    for top in _starts(height, tile, overlap):
-        for left in _starts(width, tile, overlap):
-            window = (..., slice(top, top + tile), slice(left, left + tile))
-            out = model({k: v[window].to(device) for k, v in batch.items()})[0].float().cpu()
-            scale = out.shape[-1] // min(tile, width)
-            if not total.numel():
-                total, count = (torch.zeros(n, scale * height, scale * width) for n in (3, 1))
-            rows, columns = (slice(scale * first, scale * (first + tile)) for first in (top, left))
-            total[:, rows, columns] += out
-            count[:, rows, columns] += 1
-    return total / count
+    batch = whole_batch(plan, pair, item, prior)
+    return plan.task.restore(model, batch, tiles, device)

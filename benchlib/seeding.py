@@ -6,6 +6,8 @@ import hashlib
 
 import numpy as np
 
+VERSION = 1
+
 
 def name_seed(*parts: str | int) -> int:
     """A seed in [0, 2**63) from names and numbers, the same on every machine and in every process.

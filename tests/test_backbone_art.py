@@ -1,4 +1,4 @@
-"""ART: names and counts of the official code, and its attention against a pixel-by-pixel definition."""
+"""ART: names and counts of the official code, and its attention by its definition."""
 
 import pytest
 import torch
@@ -11,7 +11,10 @@ DENOISING = {"scale": 1, "interval": (16, 16, 12, 12, 8, 8)}
 
 
 def small(**settings) -> torch.nn.Module:
-    """A small network in double precision whose every parameter matters: no zero biases, no unit scales."""
+    """A small network in double precision whose every parameter matters.
+
+    No zero biases, no unit scales.
+    """
     torch.manual_seed(0)
     network = art.build(art.Config(**(SMALL | settings))).eval().double()
     with torch.no_grad():
@@ -32,7 +35,8 @@ def tokens(height: int, width: int, count: int) -> torch.Tensor:
 
 def shapes(config: art.Config) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
-        return {name: tuple(value.shape) for name, value in art.build(config).state_dict().items()}
+        weights = art.build(config).state_dict()
+    return {name: tuple(value.shape) for name, value in weights.items()}
 
 
 @pytest.mark.parametrize(
@@ -46,7 +50,9 @@ def shapes(config: art.Config) -> dict[str, tuple[int, ...]]:
 )
 def test_parameter_count_is_the_readmes(settings, million):
     """Printed in gladzhang/ART's README, section Models: 16.55, 11.87 and 16.15 M."""
-    count = sum(torch.Size(shape).numel() for shape in shapes(art.Config(**settings)).values())
+    count = 0
+    for shape in shapes(art.Config(**settings)).values():
+        count += torch.Size(shape).numel()
     assert round(count / 1e6, 2) == million
 
 
@@ -85,32 +91,42 @@ def official() -> dict[str, tuple[int, ...]]:
 def test_names_and_shapes_are_those_of_the_official_code():
     x4 = official()
     assert shapes(art.Config()) == x4
-    x2 = {k: v for k, v in x4.items() if not k.startswith("upsample.2")}
+    upsample, last = (576, 64, 3, 3), (3, 180, 3, 3)
+    x2 = without(x4, "upsample.2")
     assert shapes(art.Config(scale=2)) == x2
-    assert shapes(art.Config(scale=3)) == x2 | {"upsample.0.weight": (576, 64, 3, 3), "upsample.0.bias": (576,)}
-    x1 = {k: v for k, v in x2.items() if "upsample" not in k} | {"conv_last.weight": (3, 180, 3, 3)}
+    x3 = x2 | {"upsample.0.weight": upsample, "upsample.0.bias": upsample[:1]}
+    assert shapes(art.Config(scale=3)) == x3
+    x1 = without(x2, "upsample") | {"conv_last.weight": last}
     assert shapes(art.Config(**DENOISING)) == x1
 
 
-def by_pixel(block: torch.nn.Module, x: torch.Tensor, height: int, width: int, window: int, sparse: bool):
+def without(names: dict, part: str) -> dict:
+    return {name: shape for name, shape in names.items() if part not in name}
+
+
+def by_pixel(
+    block: torch.nn.Module, x: torch.Tensor, height: int, width: int, window: int, sparse: bool
+):
     """One block on tokens ``(L,C)``: every pixel sees, of all pixels, those of its group.
 
-    Dense: the same window of ``window`` pixels. Sparse: the same row and column modulo the interval; offsets then
-    count in intervals. The bias is the MLP's value at (query - key).
+    Dense: the same window of ``window`` pixels. Sparse: the same row and column modulo the
+    interval; offsets then count in intervals. The bias is the MLP's value at (query - key).
     """
     y = block.norm1(x)
-    rows, columns = (m.flatten() for m in torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"))
+    rows = torch.arange(height).repeat_interleave(width)
+    columns = torch.arange(width).repeat(height)
     step = block.interval if sparse else window
     group, place = (rows // step, columns // step), (rows, columns)
     if sparse:
         group, place = (rows % step, columns % step), group
-    same = torch.stack([g[:, None] == g for g in group]).all(0)
-    offset = torch.stack([p[:, None] - p for p in place], -1).double()
+    same = (group[0][:, None] == group[0]) & (group[1][:, None] == group[1])
+    down, right = place[0][:, None] - place[0], place[1][:, None] - place[1]
+    offset = torch.stack([down, right], -1).double()
     attn, heads = block.attn, block.attn.heads
     bias = attn.pos.pos3(attn.pos.pos2(attn.pos.pos1(attn.pos.pos_proj(offset))))
-    parts = attn.qkv(y).chunk(3, -1)
     seen = []
-    for h, (q, k, v) in enumerate(zip(*(p.chunk(heads, -1) for p in parts), strict=True)):
+    for h, parts in enumerate(attn.qkv(y).unflatten(1, (3, heads, -1)).unbind(2)):
+        q, k, v = parts.unbind(1)
         score = q @ k.T / q.shape[1] ** 0.5 + bias[..., h]
         seen.append(score.masked_fill(~same, -torch.inf).softmax(-1) @ v)
     x = x + attn.proj(torch.cat(seen, -1))
@@ -120,15 +136,18 @@ def by_pixel(block: torch.nn.Module, x: torch.Tensor, height: int, width: int, w
 @pytest.mark.parametrize("place", [0, 1], ids=["dense", "sparse"])
 @pytest.mark.parametrize("size", [(16, 16), (9, 12), (10, 17), (33, 8), (5, 12)])
 def test_a_block_is_attention_among_the_pixels_of_a_group(place, size):
-    """Whole groups, groups cut by the border, and maps no larger than the window, where both kinds are dense."""
-    height, width = size
+    """Whole groups, groups cut by the border, and maps no larger than the window.
+
+    In the last both kinds are dense.
+    """
     network = small()
     block = network.layers[1].residual_group["blocks"][place]  # interval 3
-    x = tokens(height, width, 2)
+    x = tokens(*size, 2)
     sparse = place == 1 and min(size) > 8
     with torch.no_grad():
         ours = block(x, size)
-        expected = torch.stack([by_pixel(block, one, height, width, min(8, *size), sparse) for one in x])
+        window = min(8, *size)
+        expected = torch.stack([by_pixel(block, one, *size, window, sparse) for one in x])
     torch.testing.assert_close(ours, expected, atol=1e-12, rtol=1e-12)
 
 
@@ -142,7 +161,10 @@ def test_an_interval_larger_than_the_map_leaves_each_pixel_to_itself():
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
 def test_the_network_is_its_parts_in_the_official_order(scale):
-    """``ART.forward``: mean off, first convolution, groups, norm, convolution, skip, reconstruction, mean on."""
+    """``ART.forward`` written out.
+
+    Mean off, first convolution, groups, norm, convolution, skip, reconstruction, mean on.
+    """
     network, x = small(scale=scale), image(12, 10)
     mean = torch.tensor([0.4488, 0.4371, 0.4040], dtype=torch.double).view(1, 3, 1, 1)
     with torch.no_grad():
@@ -154,7 +176,10 @@ def test_the_network_is_its_parts_in_the_official_order(scale):
                 inner = block(inner, (12, 10))
             inner = layer.conv(inner.reshape(2, 12, 10, 60).permute(0, 3, 1, 2))
             deep = deep + inner.permute(0, 2, 3, 1).reshape(2, 120, 60)
-        y = network.conv_after_body(network.norm(deep).reshape(2, 12, 10, 60).permute(0, 3, 1, 2)) + first
+        y = (
+            network.conv_after_body(network.norm(deep).reshape(2, 12, 10, 60).permute(0, 3, 1, 2))
+            + first
+        )
         if scale == 1:
             expected = x + network.conv_last(y)
         else:
@@ -170,7 +195,10 @@ def test_the_network_is_its_parts_in_the_official_order(scale):
 @pytest.mark.parametrize("size", [(16, 16), (17, 23), (33, 8), (1, 1)])
 @pytest.mark.parametrize("scale", [1, 4])
 def test_every_size_is_enlarged_and_an_image_does_not_depend_on_those_before(size, scale):
-    """The official blocks stay dense after a map no larger than their window; here only that map is."""
+    """The official blocks stay dense after a map no larger than their window.
+
+    Here only that map is.
+    """
     network, x = small(scale=scale), image(12, 10)
     with torch.no_grad():
         before = network(x)
@@ -185,7 +213,9 @@ def test_more_input_channels_change_the_first_convolution_alone():
     three = small(scale=1)
     five = art.build(art.Config(**SMALL, scale=1), in_channels=5).eval().double()
     weights = three.state_dict()
-    weights["conv_first.weight"] = torch.cat([weights["conv_first.weight"], torch.zeros(60, 2, 3, 3)], 1)
+    weights["conv_first.weight"] = torch.cat(
+        [weights["conv_first.weight"], torch.zeros(60, 2, 3, 3)], 1
+    )
     five.load_state_dict(weights, strict=True)
     x = image(16, 20, channels=5)
     with torch.no_grad():
@@ -198,7 +228,9 @@ def test_blocks_are_the_residual_groups_called_with_tokens_and_size():
     network = small()
     groups, seen = art.blocks(network), []
     for i, group in enumerate(groups):
-        group.register_forward_hook(lambda _, args, out, i=i: seen.append((i, args[0].shape, args[1], out.shape)))
+        group.register_forward_hook(
+            lambda _, args, out, i=i: seen.append((i, args[0].shape, args[1], out.shape))
+        )
     with torch.no_grad():
         network(image(10, 13))
     assert seen == [(i, (2, 130, 60), (10, 13), (2, 130, 60)) for i in range(2)]
@@ -209,7 +241,9 @@ def test_blocks_are_the_residual_groups_called_with_tokens_and_size():
 def test_drop_path_grows_to_its_rate_and_is_off_in_evaluation():
     with torch.device("meta"):
         network = art.build(art.Config())
-    drops = [b.drop for layer in network.layers for b in layer.residual_group["blocks"]]
+    drops = []
+    for group in art.blocks(network):
+        drops += [block.drop for block in group.residual_group["blocks"]]
     assert drops == pytest.approx([0.1 * i / 35 for i in range(36)])
     network, x = small(drop_path=0.9), image(9, 9)
     with torch.no_grad():
@@ -220,7 +254,8 @@ def test_drop_path_grows_to_its_rate_and_is_off_in_evaluation():
 def test_gradients_reach_every_parameter():
     network = small().train()
     network(image(9, 10)).square().sum().backward()
-    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
 @pytest.mark.parametrize("wrong", [{"heads": (6, 6)}, {"width": 100}])
@@ -231,7 +266,7 @@ def test_a_configuration_that_does_not_fit_is_refused(wrong):
 
 @pytest.mark.parametrize("scale", [1, 2])
 def test_the_range_is_what_the_network_sees_and_taken_back(scale):
-    """With a range, the network is that of range 1 whose first and last convolution are scaled to match."""
+    """It is the network of range 1 whose first and last convolution are scaled to match."""
     plain, ranged = small(scale=scale), small(scale=scale, img_range=255.0)
     with torch.no_grad():
         plain.conv_first.weight *= 255

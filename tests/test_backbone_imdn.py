@@ -1,4 +1,7 @@
-"""IMDN: the official names, counts and, where the official weights are at hand, the published figures."""
+"""IMDN: the official names and counts.
+
+And, where the official weights are at hand, the published figures.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ from benchlib.seeding import name_rng
 
 HOST = "raw.githubusercontent.com"
 needs_mirror = pytest.mark.skipif(
-    "BENCHLIB_TEST_MIRROR" not in os.environ, reason="needs BENCHLIB_TEST_MIRROR, a folder as wget -x makes"
+    "BENCHLIB_TEST_MIRROR" not in os.environ,
+    reason="needs BENCHLIB_TEST_MIRROR, a folder as wget -x makes",
 )
 
 
@@ -37,14 +41,21 @@ def official_shapes(scale: int) -> dict[str, tuple[int, ...]]:
             f"IMDB{i}.cca.conv_du.0": (4, 64, 1, 1),
             f"IMDB{i}.cca.conv_du.2": (64, 4, 1, 1),
         }
-    return {f"{k}.weight": v for k, v in weights.items()} | {f"{k}.bias": v[:1] for k, v in weights.items()}
+    shapes = {}
+    for name, shape in weights.items():
+        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    return shapes
 
 
 @pytest.mark.parametrize(("scale", "count"), [(2, 694_404), (3, 703_059), (4, 715_176)])
 def test_names_shapes_and_count_are_the_official_ones(scale, count):
-    """694K, 703K and 715K in the paper's table of benchmark results; exactly as many in the official files."""
+    """694K, 703K and 715K in the paper's table of benchmark results.
+
+    Exactly as many as here in the official files.
+    """
     network = imdn.build(imdn.Config(scale=scale))
-    assert {name: tuple(value.shape) for name, value in network.state_dict().items()} == official_shapes(scale)
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    assert shapes == official_shapes(scale)
     assert sum(p.numel() for p in network.parameters()) == count
 
 
@@ -61,7 +72,10 @@ def test_any_size_is_enlarged_and_the_output_has_three_channels(scale, channels)
 
 
 def test_a_building_block_computes_what_the_paper_says():
-    """Section 3.2 written out: standard deviation over all pixels, slope 0.05, the last part not activated."""
+    """Section 3.2 written out.
+
+    Standard deviation over all pixels, slope 0.05, the last part not activated.
+    """
     torch.manual_seed(0)
     block = imdn.Distillation(16).double()
     x = torch.randn(2, 16, 5, 7, dtype=torch.float64)
@@ -84,22 +98,27 @@ def test_a_flat_channel_gives_finite_gradients():
     network = imdn.build(imdn.Config(width=16, modules=1))
     torch.nn.init.zeros_(network.IMDB1.c4.weight)
     network(torch.rand(1, 3, 8, 8)).sum().backward()
-    assert all(torch.isfinite(p.grad).all() for p in network.parameters())
+    for parameter in network.parameters():
+        assert torch.isfinite(parameter.grad).all()
 
 
 def test_twelve_modules_are_in_order_and_get_each_others_output():
     network = imdn.build(imdn.Config(width=16, modules=12))
     blocks, seen = imdn.blocks(network), []
     for i, block in enumerate(blocks):
-        block.register_forward_hook(lambda _, inputs, output, i=i: seen.append((i, inputs[0], output)))
+        block.register_forward_hook(
+            lambda _, inputs, output, i=i: seen.append((i, inputs[0], output))
+        )
     with torch.no_grad():
         network(torch.rand(1, 3, 9, 6))
-    assert [i for i, _, _ in seen] == list(range(12))
-    assert all(after[1] is before[2] for before, after in pairwise(seen))
-    assert [name for name, child in network.named_children() if child in blocks] == [f"IMDB{i}" for i in range(1, 13)]
+    assert [i for i, *_ in seen] == list(range(12))
+    for before, after in pairwise(seen):
+        assert after[1] is before[2]
+    for i, block in enumerate(blocks, start=1):
+        assert block is network.get_submodule(f"IMDB{i}")
 
 
-# --- published figures, from the official weights ------------------------------------------------------------------
+# --- published figures, from the official weights ------------------------------------------------
 
 
 def repository(name: str) -> Path:
@@ -111,16 +130,17 @@ def repository(name: str) -> Path:
 def set5(scale: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """(low, high resolution) as IMDN's authors publish them."""
     folder = repository("Zheng222/IMDN") / "Test_Datasets"
-    return [
-        (read_image(folder / f"Set5_LR/x{scale}/{name}x{scale}.bmp"), read_image(folder / f"Set5/{name}.bmp"))
-        for name in ("baby", "bird", "butterfly", "head", "woman")
-    ]
+    pairs = []
+    for name in ("baby", "bird", "butterfly", "head", "woman"):
+        low = read_image(folder / f"Set5_LR/x{scale}/{name}x{scale}.bmp")
+        pairs.append((low, read_image(folder / f"Set5/{name}.bmp")))
+    return pairs
 
 
 def psnr(pairs: list[tuple[np.ndarray, np.ndarray]], scale: int, kind: str) -> float:
     network = imdn.build(imdn.Config(scale=scale)).eval()
-    loaded = load_weights(repository("Zheng222/IMDN") / f"checkpoints/IMDN_x{scale}.pth")
-    network.load_state_dict({name.removeprefix("module."): value for name, value in loaded.items()}, strict=True)
+    weights = load_weights(repository("Zheng222/IMDN") / f"checkpoints/IMDN_x{scale}.pth")
+    network.load_state_dict(weights, strict=True)
     values = []
     for low, high in pairs:
         with torch.inference_mode():
@@ -134,22 +154,25 @@ def psnr(pairs: list[tuple[np.ndarray, np.ndarray]], scale: int, kind: str) -> f
 @pytest.mark.parametrize(("scale", "published"), [(2, 37.9105), (3, 34.3233), (4, 32.1867)])
 def test_set5_is_what_the_spt_paper_prints_for_imdn(scale, published):
     """SPT, Table 1, rows IMDN: luma in whole numbers, on the official low-resolution files."""
-    assert psnr(set5(scale), scale, "matlab-y-rounded") == pytest.approx(published, abs=2e-4)  # four digits printed
+    ours = psnr(set5(scale), scale, "matlab-y-rounded")
+    assert ours == pytest.approx(published, abs=2e-4)  # four digits printed
 
 
 @needs_mirror
 def test_set5_x4_shows_which_border_its_low_resolution_images_were_made_with():
-    """With the border pixel repeated 32.2114 dB; with it mirrored, as in IMDN's own files, 32.2096 dB."""
+    """With the border pixel repeated 32.2114 dB; mirrored, as in IMDN's own files, 32.2096 dB."""
     repeated = bicubic.Config(scale=4, between="8-bit", border="replicate")
     pairs = set5(4)
     assert psnr(pairs, 4, "basicsr-y") == pytest.approx(32.2096, abs=1e-3)
-    pairs = [(bicubic.degrade(high, repeated, name_rng("unused")), high) for _, high in pairs]
-    assert psnr(pairs, 4, "basicsr-y") == pytest.approx(32.2114, abs=1e-3)
+    again = [(bicubic.degrade(high, repeated, name_rng("unused")), high) for _, high in pairs]
+    assert psnr(again, 4, "basicsr-y") == pytest.approx(32.2114, abs=1e-3)
 
 
 @needs_mirror
 def test_set14_x4_is_28_5869_db_on_the_files_of_selfexsr():
     folder = repository("jbhuang0604/SelfExSR") / "data/Set14/image_SRF_4"
-    names = [f"img_{i:03d}_SRF_4" for i in range(1, 15)]
-    pairs = [(read_image(folder / f"{name}_LR.png"), read_image(folder / f"{name}_HR.png")) for name in names]
+    pairs = []
+    for i in range(1, 15):
+        low = read_image(folder / f"img_{i:03d}_SRF_4_LR.png")
+        pairs.append((low, read_image(folder / f"img_{i:03d}_SRF_4_HR.png")))
     assert psnr(pairs, 4, "basicsr-y") == pytest.approx(28.5869, abs=1e-3)

@@ -1,9 +1,18 @@
-"""Pairs: made from photographs (files, sets, tiles, seeds), found where their authors put them, and lq on disk."""
+"""Pairs: made from photographs (files, sets, tiles, seeds), found where their authors put them, and
+lq on disk. A new source is tested unasked.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import inspect
+import io
 import re
+from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,19 +25,25 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 from skimage import data
 
-from benchlib import assets
+from benchlib import assets, registry
 from benchlib.assets import catalogue
 from benchlib.contracts import BenchError
+from benchlib.datasets import Maker, paired, photographs
 from benchlib.datasets import folder as folder_source
-from benchlib.datasets import paired, photographs
+from benchlib.degrade import bicubic, gaussian_noise, local_blur, none
 from benchlib.files import sha256
 from benchlib.imageio import read_image, read_lq, to_tensor, write_lq, write_png
-from benchlib.params import configure
 from benchlib.seeding import name_rng
+
+NAMES = registry.names("datasets")
+SHIPPED = ["folder", "paired", "photographs"]
+KEYS = {"image", "lq", "hq", "asset", "sha256_lq", "sha256_hq", "source"}
+SAFE = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*"
+every_source = pytest.mark.parametrize("name", NAMES)
 
 
 def noisy(hq: np.ndarray, rng: np.random.Generator, region: np.ndarray | None) -> np.ndarray:
-    """A degradation one can follow: its generator's first number in the corner, the region painted black."""
+    """A degradation one can follow: the generator's first number in a corner, the region black."""
     lq = hq.copy()
     lq[0, 0] = rng.integers(0, 256, 3)
     if region is not None:
@@ -36,36 +51,224 @@ def noisy(hq: np.ndarray, rng: np.random.Generator, region: np.ndarray | None) -
     return lq
 
 
+SHAKEN = Maker("shaken", noisy)
+UNUSED = Maker("unused", noisy)
+
+
+def column(records: list[dict[str, Any]], *keys: str) -> list[Any]:
+    """One entry of every record, or a tuple of several."""
+    return list(map(itemgetter(*keys), records))
+
+
+def files_below(folder: Path) -> set[str]:
+    found = set()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            found.add(path.relative_to(folder).as_posix())
+    return found
+
+
+# --- what every file keeps to --------------------------------------------------------------------
+
+
+def own_folder(place: Path, patch: pytest.MonkeyPatch) -> folder_source.Config:
+    """Three own pairs, the last for super-resolution."""
+    for number, scale in enumerate((1, 1, 2)):
+        write_png(place / f"lq/p{number}.png", np.full((5, 6, 3), number, np.uint8))
+        write_png(place / f"hq/p{number}.png", np.full((5 * scale, 6 * scale, 3), 9, np.uint8))
+    return folder_source.Config(str(place))
+
+
+def published_pairs(place: Path, patch: pytest.MonkeyPatch) -> paired.Config:
+    layout = {"test": {"lq": "lr/*/*.png", "hq": "hr/*/*.png"}}
+    known = yaml.safe_load(catalogue.CATALOGUE.read_text())["gopro"]
+    entry = known | {"get": "here", "layout": layout, "counts": {"test": 4}}
+    (place / "catalogue.yaml").write_text(yaml.safe_dump({"made": entry}))
+    patch.setattr(catalogue, "CATALOGUE", place / "catalogue.yaml")
+    patch.setenv("BENCHLIB_DATA", str(place))
+    for scene in ("a", "b"):
+        for frame in ("1", "2"):
+            write_png(place / f"made/lr/{scene}/{frame}.png", np.zeros((2, 3, 3), np.uint8))
+            write_png(place / f"made/hr/{scene}/{frame}.png", np.ones((2, 3, 3), np.uint8))
+    return paired.Config("made", "test")
+
+
+def shipped_photographs(place: Path, patch: pytest.MonkeyPatch) -> photographs.Config:
+    return photographs.Config(["coffee"], tile=200, copies=2)
+
+
+# What a source reads is its own affair, so a sample of it stands here: a folder -> its Config.
+SAMPLES: dict[str, Callable[[Path, pytest.MonkeyPatch], Any]] = {
+    "folder": own_folder,
+    "paired": published_pairs,
+    "photographs": shipped_photographs,
+}
+
+
+def module_of(name: str) -> Any:
+    return registry.load("datasets", name)
+
+
+def sample_config(name: str, place: Path, patch: pytest.MonkeyPatch) -> Any:
+    """A Config that some pairs can be made with: from SAMPLES, or the defaults of a new file."""
+    if name in SAMPLES:
+        place.mkdir()
+        return SAMPLES[name](place, patch)
+    try:
+        return module_of(name).Config()
+    except TypeError:
+        pytest.fail(f"datasets/{name}.py: give SAMPLES in {Path(__file__).name} a folder it reads")
+
+
+def test_the_folder_holds_photographs_own_pairs_and_published_pairs():
+    assert set(SHIPPED) <= set(NAMES)
+
+
+@every_source
+def test_a_source_states_its_version_and_whether_it_degrades(name):
+    assert registry.version(f"datasets/{name}.py") >= 1
+    module = module_of(name)
+    assert isinstance(module.DEGRADES, bool)
+    assert module.__doc__ and module.pairs.__doc__
+
+
+@every_source
+def test_a_source_is_called_with_its_settings_a_folder_and_how_an_lq_is_made(name):
+    module = module_of(name)
+    assert list(inspect.signature(module.pairs).parameters) == ["config", "out", "make"]
+    assert dataclasses.is_dataclass(module.Config)
+    assert module.Config.__dataclass_params__.frozen
+    settings = {field.name for field in dataclasses.fields(module.Config)}
+    assert not settings & {"name", "degrade"}  # the set's own, in params.yaml
+
+
+@every_source
+def test_a_source_records_unique_safe_names_and_the_files_that_are_there(
+    name, tmp_path, monkeypatch
+):
+    config, out = sample_config(name, tmp_path / "sample", monkeypatch), tmp_path / "out"
+    records = module_of(name).pairs(config, out, SHAKEN)
+    assert records
+    named = {image.lower() for image in column(records, "image")}
+    assert len(named) == len(records)
+    written = set()
+    for record in records:
+        assert record.keys() - {"copy"} == KEYS
+        assert re.fullmatch(SAFE, record["image"])
+        root = out
+        if record["asset"]:
+            root = assets.folder(record["asset"])
+        else:
+            written |= {record["lq"], record["hq"]}
+        assert sha256(root / record["lq"]) == record["sha256_lq"]
+        assert sha256(root / record["hq"]) == record["sha256_hq"]
+        small, large = read_lq(root / record["lq"]), read_image(root / record["hq"])
+        assert large.shape[0] // small.shape[0] == large.shape[1] // small.shape[1] >= 1
+    assert files_below(out) == written
+
+
+@every_source
+def test_a_source_gives_the_same_pairs_again(name, tmp_path, monkeypatch):
+    config = sample_config(name, tmp_path / "sample", monkeypatch)
+    first = module_of(name).pairs(config, tmp_path / "first", SHAKEN)
+    assert first == module_of(name).pairs(config, tmp_path / "second", SHAKEN)
+
+
+@every_source
+def test_a_source_degrades_if_and_only_if_it_says_so(name, tmp_path, monkeypatch):
+    config = sample_config(name, tmp_path / "sample", monkeypatch)
+    module, asked = module_of(name), []
+
+    def asking(hq: np.ndarray, *_: object) -> np.ndarray:
+        asked.append(hq.shape)
+        return hq.copy()
+
+    module.pairs(config, tmp_path / "out", Maker("asked", asking))
+    assert bool(asked) == module.DEGRADES
+
+
+# --- the page that says how to add one -----------------------------------------------------------
+
+PAGE = Path(__file__).parent.parent / "docs/data.md"
+
+
+def module_of_page(number: int, name: str, place: Path, patch: pytest.MonkeyPatch) -> Any:
+    """The page's piece of Python, counted from 0, as a file that is imported."""
+    code = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[number]
+    (place / f"{name}.py").write_text(code)
+    patch.syspath_prepend(place)
+    return importlib.import_module(name)
+
+
+def test_the_page_s_degradation_and_source_work_as_they_stand(tmp_path, monkeypatch):
+    degradation = module_of_page(0, "salt_pepper", tmp_path, monkeypatch)
+    source = module_of_page(1, "side_by_side", tmp_path, monkeypatch)
+    hq = data.coffee()[:100, :200]
+    lq = degradation.degrade(hq, degradation.Config(share=0.1), name_rng(0))
+    assert 0.08 < (lq != hq).any(axis=2).mean() < 0.12
+    write_png(tmp_path / "scans/a.png", np.concatenate([lq, hq], axis=1))
+    make = Maker.from_module("scans", none, none.Config())
+    (record,) = source.pairs(source.Config(str(tmp_path / "scans")), tmp_path / "out", make)
+    assert np.array_equal(read_image(tmp_path / "out" / record["lq"]), lq)
+    assert np.array_equal(read_image(tmp_path / "out" / record["hq"]), hq)
+
+
+# --- how an lq is made ---------------------------------------------------------------------------
+
+
+def test_a_maker_takes_its_multiple_and_settings_from_the_degradation():
+    hq = data.coffee()[:12, :12]
+    make = Maker.from_module("tiny", bicubic, bicubic.Config(scale=3))
+    assert (make.name, make.multiple, make.region) == ("tiny", 3, None)
+    expected = bicubic.degrade(hq, bicubic.Config(scale=3), name_rng(0))
+    assert np.array_equal(make.degrade(hq, name_rng(0), None), expected)
+    assert Maker.from_module("tiny", none, none.Config()).multiple == 1
+
+
+def test_a_maker_asks_for_a_region_only_where_the_degradation_needs_one():
+    def disc(sharp: Path) -> np.ndarray:
+        raise AssertionError("asked")
+
+    assert Maker.from_module("still", none, none.Config(), disc).region is None
+    assert Maker.from_module("local", local_blur, local_blur.Config(), disc).region is disc
+
+
+# --- photographs ---------------------------------------------------------------------------------
+
+
 def config(**settings) -> photographs.Config:
-    return photographs.Config(**({"images": ["coffee"], "degrade": {"name": "shake-blur"}} | settings))
+    return photographs.Config(**({"images": ["coffee"]} | settings))
 
 
-# --- photographs ---------------------------------------------------------------------------------------------------
-
-
-def test_images_are_the_catalogue_s_files_in_the_order_given():
-    found = photographs.images(config(images=["flower", "coffee"]))
-    assert [(p.image, p.path.name) for p in found] == [("flower", "flower.jpg"), ("coffee", "coffee.png")]
+def test_photographs_are_the_catalogue_s_files_in_the_order_given():
+    found = photographs.list_photographs(config(images=["flower", "coffee"]))
+    assert [(p.image, p.path.name) for p in found] == [
+        ("flower", "flower.jpg"),
+        ("coffee", "coffee.png"),
+    ]
     assert [p.source for p in found] == ["flower", "coffee"]
 
 
-def test_pairs_writes_what_it_records(tmp_path):
-    records = photographs.pairs(config(images=["chelsea", "coffee"], copies=2, tile=200), tmp_path, "shaken", noisy)
-    tiles = [*(f"chelsea-{i}" for i in range(2)), *(f"coffee-{i}" for i in range(6))]
-    assert [r["image"] for r in records] == [f"{tile}{copy}" for tile in tiles for copy in ("", "_c1")]
-    assert [(r["source"], r["copy"]) for r in records] == [(t.split("-")[0], c) for t in tiles for c in (0, 1)]
-    assert {r["asset"] for r in records} == {""}
-    assert len({r["lq"] for r in records}) == len(records) == 2 * len({r["hq"] for r in records})
-    written = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
-    assert written == {r[side] for r in records for side in ("lq", "hq")}
-    for r in records:
-        for side in ("lq", "hq"):
-            assert sha256(tmp_path / r[side]) == r[f"sha256_{side}"]
-        assert read_image(tmp_path / r["lq"]).shape == read_image(tmp_path / r["hq"]).shape
+def test_pairs_are_named_by_photograph_tile_and_copy(tmp_path):
+    settings = config(images=["chelsea", "coffee"], copies=2, tile=200)
+    records = photographs.pairs(settings, tmp_path, SHAKEN)
+    expected = []
+    for name, tiles in (("chelsea", 2), ("coffee", 6)):
+        for tile in range(tiles):
+            expected.append((f"{name}-{tile}", name, 0))
+            expected.append((f"{name}-{tile}_c1", name, 1))
+    assert column(records, "image", "source", "copy") == expected
+    assert set(column(records, "asset")) == {""}
+    lq, hq = set(column(records, "lq")), set(column(records, "hq"))
+    assert len(lq) == len(records) == 2 * len(hq)
+    assert files_below(tmp_path) == lq | hq
+    for record in records:
+        shape = read_image(tmp_path / record["lq"]).shape
+        assert shape == read_image(tmp_path / record["hq"]).shape
 
 
 def test_generator_is_seeded_by_set_tile_copy_and_seed(tmp_path):
-    records = photographs.pairs(config(copies=2, seed=5), tmp_path, "shaken", noisy)
+    records = photographs.pairs(config(copies=2, seed=5), tmp_path, SHAKEN)
     for r in records:
         first = name_rng("shaken", "coffee", r["copy"], 5).integers(0, 256, 3)
         assert np.array_equal(read_image(tmp_path / r["lq"])[0, 0], first)
@@ -73,9 +276,9 @@ def test_generator_is_seeded_by_set_tile_copy_and_seed(tmp_path):
 
 
 def test_pairs_do_not_depend_on_their_company(tmp_path):
-    alone = photographs.pairs(config(), tmp_path / "alone", "shaken", noisy)
-    crowd = photographs.pairs(config(images=["chelsea", "coffee"], copies=2), tmp_path / "crowd", "shaken", noisy)
-    assert alone[0] in crowd
+    alone = photographs.pairs(config(), tmp_path / "alone", SHAKEN)
+    settings = config(images=["chelsea", "coffee"], copies=2)
+    assert alone[0] in photographs.pairs(settings, tmp_path / "crowd", SHAKEN)
 
 
 def test_region_is_asked_once_a_tile_and_given_to_every_copy(tmp_path):
@@ -87,7 +290,7 @@ def test_region_is_asked_once_a_tile_and_given_to_every_copy(tmp_path):
         mask[5:9, 5:9] = True
         return mask
 
-    records = photographs.pairs(config(copies=3), tmp_path, "local", noisy, region)
+    records = photographs.pairs(config(copies=3), tmp_path, Maker("local", noisy, region))
     assert asked == ["hq/coffee.png"]
     assert len(records) == 3
     for r in records:
@@ -95,21 +298,23 @@ def test_region_is_asked_once_a_tile_and_given_to_every_copy(tmp_path):
 
 
 def test_tiles_cover_the_photograph_exactly_once(tmp_path):
-    records = photographs.pairs(config(tile=128), tmp_path, "shaken", noisy)
+    records = photographs.pairs(config(tile=128), tmp_path, SHAKEN)
     tiles = [read_image(tmp_path / r["hq"]) for r in records]
     assert len(tiles) == 12
-    assert min(min(t.shape[:2]) for t in tiles) >= 128
-    whole = np.concatenate([np.concatenate(tiles[i : i + 4], axis=1) for i in (0, 4, 8)], axis=0)
-    assert np.array_equal(whole, read_image(assets.fetch("coffee")))
+    for tile in tiles:
+        assert min(tile.shape[:2]) >= 128
+    rows = [np.concatenate(tiles[i : i + 4], axis=1) for i in (0, 4, 8)]
+    assert np.array_equal(np.concatenate(rows), read_image(assets.fetch("coffee")))
 
 
 @given(length=st.integers(1, 3000), tile=st.integers(1, 600) | st.none())
-def test_grid_is_a_partition_into_near_equal_stretches(length, tile):
-    cuts = photographs.grid(length, tile)
-    assert [i for a, b in cuts for i in range(a, b)] == list(range(length))
-    sizes = [b - a for a, b in cuts]
-    assert max(sizes) - min(sizes) <= 1
-    assert min(sizes) >= min(length, tile or length)
+def test_cuts_are_a_partition_into_near_equal_stretches(length, tile):
+    cuts = np.array(photographs.cut_evenly(length, tile))
+    assert cuts[0, 0] == 0 and cuts[-1, 1] == length
+    assert np.array_equal(cuts[1:, 0], cuts[:-1, 1])
+    sizes = cuts[:, 1] - cuts[:, 0]
+    assert sizes.max() - sizes.min() <= 1
+    assert sizes.min() >= min(length, tile or length)
     assert len(cuts) == max(1, length // (tile or length))
 
 
@@ -125,57 +330,71 @@ def test_grid_is_a_partition_into_near_equal_stretches(length, tile):
     ],
 )
 def test_sizes(tmp_path, image, settings, size):
-    records = photographs.pairs(config(images=[image], **settings), tmp_path, "shaken", noisy)
+    records = photographs.pairs(config(images=[image], **settings), tmp_path, SHAKEN)
     assert read_image(tmp_path / records[0]["hq"]).shape[:2] == size
 
 
 def test_an_image_named_twice_or_unknown_is_refused():
     with pytest.raises(BenchError, match="coffee given twice"):
-        photographs.images(config(images=["coffee", "chelsea", "coffee"]))
+        photographs.list_photographs(config(images=["coffee", "chelsea", "coffee"]))
     with pytest.raises(BenchError, match="coffee"):
-        photographs.images(config(images=["cofee"]))
+        photographs.list_photographs(config(images=["cofee"]))
 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"copies": 0}, {"tile": 1}, {"seed": -1}, {"shrink_jpeg": 0}, {"part": [1]}, {"part": [-1, 2]}],
+    [
+        {"copies": 0},
+        {"tile": 1},
+        {"seed": -1},
+        {"shrink_jpeg": 0},
+        {"part": [1]},
+        {"part": [-1, 2]},
+        {"part": [0, 1, 2]},
+    ],
 )
 def test_settings_out_of_range_are_refused(settings):
     check = TypeAdapter(photographs.Config)
-    good = {"images": ["coffee"], "degrade": {"name": "shake-blur"}}
-    assert check.validate_python(good) == config()
+    good = {"images": ["coffee"], "part": [0, 1]}
+    assert check.validate_python(good) == config(part=[0, 1])
     with pytest.raises(ValidationError):
         check.validate_python(good | settings)
 
 
-# --- sets of photographs -------------------------------------------------------------------------------------------
+# --- sets of photographs -------------------------------------------------------------------------
 
 
 @pytest.fixture
 def sets(tmp_path, monkeypatch):
-    """Give the catalogue's place to sets made here: name -> files, each of one grey, its number in its set."""
+    """Give the catalogue's place to sets made here: name -> files, each of one grey, its number."""
 
     def make(size: tuple[int, int] = (9, 7), **files: list[str]) -> None:
-        paths = {name: [tmp_path / "sets" / name / file for file in names] for name, names in files.items()}
-        for folder in paths.values():
-            for grey, path in enumerate(folder):
+        paths: dict[str, list[Path]] = {}
+        for name, names in files.items():
+            paths[name] = []
+            for grey, file in enumerate(names):
+                path = tmp_path / "sets" / name / file
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.new("RGB", size, (grey, grey, grey)).save(path)
-        monkeypatch.setattr(assets, "images", lambda name: paths[name])
+                paths[name].append(path)
+        monkeypatch.setattr(assets, "images", paths.__getitem__)
 
     return make
 
 
 def names_of(**settings) -> list[str]:
-    return [photograph.image for photograph in photographs.images(config(**settings))]
+    found = photographs.list_photographs(config(**settings))
+    return [photograph.image for photograph in found]
 
 
 def test_a_set_gives_all_its_photographs_by_the_stems_of_their_files(sets):
     sets(set14=["img_001_SRF_4_HR.png", "img_002_SRF_4_HR.png"], coffee=["cup.png"])
-    found = photographs.images(config(images=["set14", "coffee"]))
-    assert [p.image for p in found] == ["img_001_SRF_4_HR", "img_002_SRF_4_HR", "coffee"]
-    assert [p.source for p in found] == ["set14/img_001_SRF_4_HR", "set14/img_002_SRF_4_HR", "coffee"]
-    assert [p.path.name for p in found] == ["img_001_SRF_4_HR.png", "img_002_SRF_4_HR.png", "cup.png"]
+    found = photographs.list_photographs(config(images=["set14", "coffee"]))
+    assert [(p.image, p.source, p.path.name) for p in found] == [
+        ("img_001_SRF_4_HR", "set14/img_001_SRF_4_HR", "img_001_SRF_4_HR.png"),
+        ("img_002_SRF_4_HR", "set14/img_002_SRF_4_HR", "img_002_SRF_4_HR.png"),
+        ("coffee", "coffee", "cup.png"),
+    ]
 
 
 def test_names_are_safe_and_unique_and_the_first_to_come_keeps_its_own(sets):
@@ -191,17 +410,23 @@ def test_names_are_safe_and_unique_and_the_first_to_come_keeps_its_own(sets):
 
 @given(
     stems=st.lists(
-        st.lists(st.text("aA-2_ é/", min_size=1, max_size=3), min_size=2, max_size=5), min_size=1, max_size=3
+        st.lists(st.text("aA-2_ é", min_size=1, max_size=3), min_size=2, max_size=5),
+        min_size=1,
+        max_size=3,
     )
 )
 def test_any_stems_get_names_that_are_safe_and_unique(stems):
-    paths = {f"a{i}": [Path("sets") / f"{stem.replace('/', '')}.png" for stem in some] for i, some in enumerate(stems)}
+    paths: dict[str, list[Path]] = {}
+    for number, some in enumerate(stems):
+        paths[f"a{number}"] = [Path("sets") / f"{stem}.png" for stem in some]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assets, "images", lambda name: paths[name])
+        patch.setattr(assets, "images", paths.__getitem__)
         patch.setattr(photographs, "_distinct", lambda files, min_side: files)
         names = names_of(images=list(paths))
-    assert len({name.lower() for name in names}) == len(names) == sum(map(len, stems))
-    assert all(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", name) for name in names)
+    assert len(names) == sum(map(len, stems))
+    assert len(set(map(str.lower, names))) == len(names)
+    for name in names:
+        assert re.fullmatch(SAFE, name)
 
 
 def test_a_set_s_copies_and_small_photographs_are_left_out(sets):
@@ -211,38 +436,42 @@ def test_a_set_s_copies_and_small_photographs_are_left_out(sets):
     assert names_of(images=["t"]) == ["a", "c"]
     Image.new("RGB", (9, 6)).save(first)
     assert names_of(images=["t"], min_side=7) == ["b", "c"]
+    with pytest.raises(BenchError, match="t: no image of at least 8 pixels"):
+        names_of(images=["t"], min_side=8)
 
 
 def test_a_folder_of_one_s_own_photographs_is_degraded_like_a_set(tmp_path):
-    for i in range(2):
-        (tmp_path / "mine").mkdir(exist_ok=True)
-        Image.new("RGB", (9, 7), (40 * i, 0, 0)).save(tmp_path / "mine" / f"p{i}.png")
-    own = photographs.Config(degrade={"name": "x"}, path=str(tmp_path / "mine"))
-    assert [(p.image, p.source) for p in photographs.images(own)] == [("p0", "mine/p0"), ("p1", "mine/p1")]
-    for settings in ({}, {"path": str(tmp_path / "mine"), "images": ["coffee"]}):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for number in range(2):
+        Image.new("RGB", (9, 7), (40 * number, 0, 0)).save(mine / f"p{number}.png")
+    found = photographs.list_photographs(photographs.Config(path=str(mine)))
+    assert [(p.image, p.source) for p in found] == [("p0", "mine/p0"), ("p1", "mine/p1")]
+    for settings in ({}, {"path": str(mine), "images": ["coffee"]}):
         with pytest.raises(BenchError, match="give `images`, names of the catalogue, or `path`"):
-            photographs.images(photographs.Config(degrade={"name": "x"}, **settings))
+            photographs.list_photographs(photographs.Config(**settings))
     with pytest.raises(BenchError, match="no such folder"):
-        photographs.images(photographs.Config(degrade={"name": "x"}, path=str(tmp_path / "absent")))
+        photographs.list_photographs(photographs.Config(path=str(tmp_path / "absent")))
 
 
 def test_parts_share_no_photograph_cover_all_and_are_a_fair_sample(sets):
     sets(big=[f"{i:03}.png" for i in range(200)], small=["p.png", "q.png"])
-    every = ["big", "small"]
-    parts = [names_of(images=every, part=part) for part in ([0, 60], [60, 70], [70, 202])]
-    assert [len(part) for part in parts] == [60, 10, 132]
-    assert sorted(name for part in parts for name in part) == sorted(names_of(images=every))
-    assert names_of(images=every, part=[0, 70]) == parts[0] + parts[1]
-    positions = [int(name) for name in parts[0] if name.isdigit()]
+    both = ["big", "small"]
+    first, second = names_of(images=both, part=[0, 60]), names_of(images=both, part=[60, 70])
+    third = names_of(images=both, part=[70, 202])
+    assert [len(first), len(second), len(third)] == [60, 10, 132]
+    assert sorted(first + second + third) == sorted(names_of(images=both))
+    assert names_of(images=both, part=[0, 70]) == first + second
+    positions = list(map(int, filter(str.isdigit, first)))
     assert positions != sorted(positions)
-    assert 80 < np.mean(positions) < 120  # of 0 to 199; the mean of 60 has a standard deviation of 6
+    assert 80 < np.mean(positions) < 120  # of 0 to 199; a mean of 60 of them deviates by 6
 
 
 def test_the_shuffled_order_stays_and_does_so_when_another_set_joins(sets):
     sets(big=[f"{i:03}.png" for i in range(50)], small=["p.png", "q.png"])
     alone = names_of(images=["big"], part=[0, 50])
     joined = names_of(images=["big", "small"], part=[0, 52])
-    assert [name for name in joined if name.isdigit()] == alone
+    assert list(filter(str.isdigit, joined)) == alone
     assert alone[:5] == ["032", "010", "027", "005", "001"]  # pinned: runs name positions
 
 
@@ -250,27 +479,21 @@ def test_the_shuffled_order_stays_and_does_so_when_another_set_joins(sets):
 def test_a_part_that_is_empty_or_out_of_range_is_refused(sets, part):
     sets(small=["p.png", "q.png"])
     with pytest.raises(BenchError, match=r"expected 0 <= start < stop <= 2"):
-        photographs.images(config(images=["small"], part=part))
-
-
-def test_part_is_read_from_params_as_a_list():
-    choice = {"name": "photographs", "images": ["coffee"], "degrade": {"name": "bicubic"}, "part": [0, 1]}
-    assert configure("datasets", choice)[1].part == [0, 1]
-    with pytest.raises(BenchError, match="part"):
-        configure("datasets", choice | {"part": [0, 1, 2]})
+        photographs.list_photographs(config(images=["small"], part=part))
 
 
 def test_pairs_of_a_set_record_the_set_and_the_file(sets, tmp_path):
     sets(small=["p.png", "q.png"])
-    records = photographs.pairs(config(images=["small"], part=[0, 2]), tmp_path, "tiny", noisy)
-    assert sorted((r["image"], r["source"]) for r in records) == [("p", "small/p"), ("q", "small/q")]
-    assert [r["image"] for r in records] == names_of(images=["small"], part=[0, 2])
+    settings = config(images=["small"], part=[0, 2])
+    records = photographs.pairs(settings, tmp_path, SHAKEN)
+    assert sorted(column(records, "image", "source")) == [("p", "small/p"), ("q", "small/q")]
+    assert column(records, "image") == names_of(images=["small"], part=[0, 2])
 
 
 def test_a_photograph_called_like_another_s_copy_is_refused(sets, tmp_path):
     sets(small=["p.png", "p_c1.png"])
-    with pytest.raises(BenchError, match="get the name p_c1"):
-        photographs.pairs(config(images=["small"], copies=2), tmp_path, "tiny", noisy)
+    with pytest.raises(BenchError, match="two images of shaken get the name p_c1"):
+        photographs.pairs(config(images=["small"], copies=2), tmp_path, SHAKEN)
 
 
 @pytest.mark.parametrize("tile", [None, 16])
@@ -280,50 +503,50 @@ def test_hq_is_cut_at_the_right_and_bottom_to_a_multiple(sets, tmp_path, tile):
     write_png(assets.images("small")[0], whole)
     write_png(assets.images("small")[1], whole[::-1])
 
-    def halved(hq: np.ndarray, *_: object) -> np.ndarray:
+    def third(hq: np.ndarray, *_: object) -> np.ndarray:
         return hq[::3, ::3]
 
-    records = photographs.pairs(config(images=["small"], tile=tile), tmp_path, "tiny", halved, multiple=3)
-    assert len(records) == (2 if tile is None else 12)
-    rows, columns = (photographs.grid(side, tile) for side in (39, 50))
-    for r, (top, bottom), (left, right) in [
-        (records[(n * len(rows) + i) * len(columns) + j], y, x)
-        for n in range(2)
-        for i, y in enumerate(rows)
-        for j, x in enumerate(columns)
-    ]:
-        hq = read_image(tmp_path / r["hq"])
-        height, width = (bottom - top) // 3 * 3, (right - left) // 3 * 3
-        here = whole if r["source"] == "small/p" else whole[::-1]
-        assert np.array_equal(hq, here[top : top + height, left : left + width])
-        assert np.array_equal(read_lq(tmp_path / r["lq"]), hq[::3, ::3])
+    settings = config(images=["small"], tile=tile)
+    records = photographs.pairs(settings, tmp_path, Maker("tiny", third, multiple=3))
+    left = iter(records)
+    for here in (whole, whole[::-1]):
+        for top, bottom in photographs.cut_evenly(39, tile):
+            for start, stop in photographs.cut_evenly(50, tile):
+                record = next(left)
+                hq = read_image(tmp_path / record["hq"])
+                height, width = (bottom - top) // 3 * 3, (stop - start) // 3 * 3
+                assert np.array_equal(hq, here[top : top + height, start : start + width])
+                assert np.array_equal(read_lq(tmp_path / record["lq"]), hq[::3, ::3])
+    assert len(records) == {None: 2, 16: 12}[tile]
 
 
 def test_a_photograph_smaller_than_the_multiple_is_refused(sets, tmp_path):
     sets(size=(9, 2), small=["p.png", "q.png"])
     with pytest.raises(BenchError, match=r"p\.png: \(2, 9\) pixels; expected at least 4"):
-        photographs.pairs(config(images=["small"]), tmp_path, "tiny", noisy, multiple=4)
+        photographs.pairs(config(images=["small"]), tmp_path, Maker("tiny", noisy, multiple=4))
 
 
-def test_real_degradations_make_pairs_that_read_back_bit_for_bit(tmp_path):
-    for name, settings in (("bicubic", {"scale": 3}), ("gaussian-noise", {"sigma": 50.0})):
-        module, chosen = configure("degrade", {"name": name} | settings)
-        multiple = module.multiple(chosen) if hasattr(module, "multiple") else 1
+@pytest.mark.parametrize(
+    ("module", "settings", "file", "shape"),
+    [
+        (bicubic, bicubic.Config(scale=3), "lq/coffee.png", (399, 600, 3)),
+        (gaussian_noise, gaussian_noise.Config(sigma=50.0), "lq/coffee.npy", (400, 600, 3)),
+        (none, none.Config(), "lq/coffee.png", (400, 600, 3)),
+    ],
+)
+def test_real_degradations_make_pairs_that_read_back_bit_for_bit(
+    tmp_path, module, settings, file, shape
+):
+    make = Maker.from_module("real", module, settings)
+    (record,) = photographs.pairs(config(), tmp_path, make)
+    hq, lq = read_image(tmp_path / record["hq"]), read_lq(tmp_path / record["lq"])
+    expected = module.degrade(hq, settings, name_rng("real", "coffee", 0, 0))
+    assert np.array_equal(lq, expected)
+    assert (record["lq"], hq.shape) == (file, shape)
+    assert sha256(tmp_path / record["lq"]) == record["sha256_lq"]
 
-        def degrade(hq, rng, region, module=module, chosen=chosen):
-            return module.degrade(hq, chosen, rng, region)
 
-        (record,) = photographs.pairs(config(), tmp_path / name, name, degrade, multiple=multiple)
-        hq, lq = read_image(tmp_path / name / record["hq"]), read_lq(tmp_path / name / record["lq"])
-        assert np.array_equal(lq, degrade(hq, name_rng(name, "coffee", 0, 0), None))
-        assert (record["lq"], hq.shape) == {
-            "bicubic": ("lq/coffee.png", (399, 600, 3)),
-            "gaussian-noise": ("lq/coffee.npy", (400, 600, 3)),
-        }[name]
-        assert sha256(tmp_path / name / record["lq"]) == record["sha256_lq"]
-
-
-# --- lq on disk ----------------------------------------------------------------------------------------------------
+# --- lq on disk ----------------------------------------------------------------------------------
 
 
 @given(image=hnp.arrays(np.float32, (3, 4, 3), elements=st.floats(-2, 3, width=32)))
@@ -348,7 +571,9 @@ def test_8_bits_are_kept_as_png(tmp_path):
     assert np.array_equal(read_lq(tmp_path / "a.png"), image)
     tensor = to_tensor(image)
     assert tensor.dtype == torch.float32
-    assert np.array_equal(tensor.numpy(), image.transpose(2, 0, 1).astype(np.float32) / np.float32(255))
+    assert np.array_equal(
+        tensor.numpy(), image.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+    )
 
 
 @pytest.mark.parametrize(
@@ -370,60 +595,96 @@ def test_to_tensor_refuses_other_types():
         to_tensor(np.zeros((4, 4, 3)))
 
 
-def whole(path: Path) -> bytes:
-    np.save(path, np.zeros((4, 4, 3), np.float32))
-    return path.read_bytes()
+def npy(array: np.ndarray) -> bytes:
+    """What NumPy writes into an ``.npy`` file."""
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=True)
+    return file.getvalue()
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("content", "said"),
     [
-        (lambda path: None, "FileNotFoundError"),
-        (lambda path: path.write_bytes(b""), "not a readable array"),
-        (lambda path: path.write_bytes(b"no array at all"), "not a readable array"),
-        (lambda path: path.write_bytes(whole(path)[:-1]), "not a readable array"),
-        (lambda path: np.save(path, np.array([{}], object), allow_pickle=True), "allow_pickle=False"),
-        (lambda path: np.save(path, np.zeros((4, 4, 3))), "got (4, 4, 3) float64"),
-        (lambda path: np.save(path, np.zeros((4, 4), np.float32)), "got (4, 4) float32"),
-        (lambda path: np.save(path, np.full((4, 4, 3), np.inf, np.float32)), "not finite"),
+        (b"", "not a readable array"),
+        (b"no array at all", "not a readable array"),
+        (npy(np.zeros((4, 4, 3), np.float32))[:-1], "not a readable array"),
+        (npy(np.array([{}], object)), "allow_pickle=False"),
+        (npy(np.zeros((4, 4, 3))), "got (4, 4, 3) float64"),
+        (npy(np.zeros((4, 4), np.float32)), "got (4, 4) float32"),
+        (npy(np.full((4, 4, 3), np.inf, np.float32)), "not finite"),
+        (None, "FileNotFoundError"),
     ],
 )
-def test_a_damaged_or_strange_npy_is_refused_by_name(tmp_path, spoil, said):
+@pytest.mark.parametrize("read", [read_lq, read_image])
+def test_a_damaged_or_strange_npy_is_refused_by_name(tmp_path, read, content, said):
     path = tmp_path / "a.npy"
-    spoil(path)
-    for read in (read_lq, read_image):
-        with pytest.raises(BenchError, match=re.escape(said)) as error:
-            read(path)
-        assert str(path) in str(error.value) and "\n" not in str(error.value)
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BenchError, match=re.escape(said)) as error:
+        read(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
-# --- paired --------------------------------------------------------------------------------------------------------
+# --- paired --------------------------------------------------------------------------------------
 
-SCENE = "RealBlur-J_ECC_IMCORR_centroid_itensity_ref/scene"
+REALBLUR = "RealBlur-J_ECC_IMCORR_centroid_itensity_ref"
 # asset, split, (blurred, sharp) files as the authors' archives hold them, image names
 TREES = {
     "gopro": (
         "test",
-        [(f"{split}/GOPR0{n}/blur/00000{i}.png", f"{split}/GOPR0{n}/sharp/00000{i}.png")
-         for split in ("test", "train") for n in (384, 410) for i in (1, 2)],
-        ["GOPR0384-blur-000001", "GOPR0384-blur-000002", "GOPR0410-blur-000001", "GOPR0410-blur-000002"],
+        [
+            ("test/GOPR0384/blur/000001.png", "test/GOPR0384/sharp/000001.png"),
+            ("test/GOPR0384/blur/000002.png", "test/GOPR0384/sharp/000002.png"),
+            ("test/GOPR0410/blur/000001.png", "test/GOPR0410/sharp/000001.png"),
+            ("test/GOPR0410/blur/000002.png", "test/GOPR0410/sharp/000002.png"),
+            ("train/GOPR0384/blur/000001.png", "train/GOPR0384/sharp/000001.png"),
+            ("train/GOPR0384/blur/000002.png", "train/GOPR0384/sharp/000002.png"),
+            ("train/GOPR0410/blur/000001.png", "train/GOPR0410/sharp/000001.png"),
+            ("train/GOPR0410/blur/000002.png", "train/GOPR0410/sharp/000002.png"),
+        ],
+        [
+            "GOPR0384-blur-000001",
+            "GOPR0384-blur-000002",
+            "GOPR0410-blur-000001",
+            "GOPR0410-blur-000002",
+        ],
     ),
     "realblur-j": (
         "test",
-        [(f"{SCENE}{s}/blur/blur_{i}.png", f"{SCENE}{s}/gt/gt_{i}.png") for s in ("050", "230") for i in (2, 7)],
-        ["scene050-blur-blur_2", "scene050-blur-blur_7", "scene230-blur-blur_2", "scene230-blur-blur_7"],
+        [
+            (f"{REALBLUR}/scene050/blur/blur_2.png", f"{REALBLUR}/scene050/gt/gt_2.png"),
+            (f"{REALBLUR}/scene050/blur/blur_7.png", f"{REALBLUR}/scene050/gt/gt_7.png"),
+            (f"{REALBLUR}/scene230/blur/blur_2.png", f"{REALBLUR}/scene230/gt/gt_2.png"),
+            (f"{REALBLUR}/scene230/blur/blur_7.png", f"{REALBLUR}/scene230/gt/gt_7.png"),
+        ],
+        [
+            "scene050-blur-blur_2",
+            "scene050-blur-blur_7",
+            "scene230-blur-blur_2",
+            "scene230-blur-blur_7",
+        ],
     ),
     "reds": (
         "val",
-        [(f"val/val_blur/00{c}/0000000{i}.png", f"val/val_sharp/00{c}/0000000{i}.png") for c in (0, 1) for i in (0, 1)],
+        [
+            ("val/val_blur/000/00000000.png", "val/val_sharp/000/00000000.png"),
+            ("val/val_blur/000/00000001.png", "val/val_sharp/000/00000001.png"),
+            ("val/val_blur/001/00000000.png", "val/val_sharp/001/00000000.png"),
+            ("val/val_blur/001/00000001.png", "val/val_sharp/001/00000001.png"),
+        ],
         ["000-00000000", "000-00000001", "001-00000000", "001-00000001"],
     ),
     "reloblur": (
         "test",
-        [(f"test/s0{s}/00/0{i}_blur.png", f"test/s0{s}/00/0{i}_sharp.png") for s in (1, 2) for i in (0, 1)],
+        [
+            ("test/s01/00/00_blur.png", "test/s01/00/00_sharp.png"),
+            ("test/s01/00/01_blur.png", "test/s01/00/01_sharp.png"),
+            ("test/s02/00/00_blur.png", "test/s02/00/00_sharp.png"),
+            ("test/s02/00/01_blur.png", "test/s02/00/01_sharp.png"),
+        ],
         ["s01-00-00_blur", "s01-00-01_blur", "s02-00-00_blur", "s02-00-01_blur"],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -450,61 +711,82 @@ def tree(tmp_path, monkeypatch):
     return make
 
 
+def found_pairs(asset: str, split: str) -> list[dict[str, Any]]:
+    """What ``paired`` records; it writes nothing, so that its folder need not be there."""
+    return paired.pairs(paired.Config(asset, split), Path("absent"), UNUSED)
+
+
 @pytest.mark.parametrize("asset", TREES)
 def test_paired_finds_the_published_layout(tree, asset):
     folder = tree(asset)
     split, files, names = TREES[asset]
-    settings = paired.Config(asset=asset, split=split)
-    records = paired.pairs(settings)
-    assert [r["image"] for r in records] == names
-    assert [(r["lq"], r["hq"]) for r in records] == files[:4]
-    assert {r["asset"] for r in records} == {asset}
-    assert all(sha256(folder / r[side]) == r[f"sha256_{side}"] for r in records for side in ("lq", "hq"))
-    for r in records:  # the same grey on both sides: the right partner
+    records = found_pairs(asset, split)
+    assert column(records, "image") == names
+    assert column(records, "lq", "hq") == files[:4]
+    assert set(column(records, "asset")) == {asset}
+    for r in records:
+        assert sha256(folder / r["lq"]) == r["sha256_lq"]
+        assert sha256(folder / r["hq"]) == r["sha256_hq"]
+        # the same grey on both sides: the right partner
         assert np.array_equal(read_image(folder / r["lq"]), read_image(folder / r["hq"]))
+
+
+def test_frames_of_one_sequence_share_their_source(tree):
+    tree("gopro")
+    expected = ["GOPR0384", "GOPR0384", "GOPR0410", "GOPR0410"]
+    assert column(found_pairs("gopro", "test"), "source") == expected
 
 
 def test_gopro_s_gamma_variant_does_not_disturb(tree):
     folder = tree("gopro")
     (folder / "test/GOPR0384/blur_gamma").mkdir()
     Image.new("RGB", (3, 2)).save(folder / "test/GOPR0384/blur_gamma/000001.png")
-    assert len(paired.pairs(paired.Config("gopro", "test"))) == 4
+    assert len(found_pairs("gopro", "test")) == 4
 
 
 def test_a_missing_partner_a_wrong_count_and_absent_data_are_said(tree):
     folder = tree("reds")
-    settings = paired.Config("reds", "val")
     (folder / "val/val_sharp/000/00000001.png").unlink()
     with pytest.raises(BenchError, match=r"00000001\.png is absent"):
-        paired.pairs(settings)
+        found_pairs("reds", "val")
     (folder / "val/val_blur/000/00000001.png").unlink()
     with pytest.raises(BenchError, match="found 3 pairs, expected 4"):
-        paired.pairs(settings)
+        found_pairs("reds", "val")
     with pytest.raises(BenchError, match=r"reloblur: not found in .*get it: "):
-        paired.pairs(paired.Config("reloblur", "test"))
+        found_pairs("reloblur", "test")
     with pytest.raises(BenchError, match="gopro: no split 'val'"):
-        paired.pairs(paired.Config("gopro", "val"))
+        found_pairs("gopro", "val")
+
+
+def test_two_images_of_one_name_are_refused(monkeypatch):
+    one, other = Path("d/a-b/1.png"), Path("d/a/b-1.png")
+    monkeypatch.setattr(assets, "folder", lambda asset: Path("d"))
+    monkeypatch.setattr(assets, "pairs", lambda asset, split: [(one, one), (other, other)])
+    with pytest.raises(BenchError, match="two images of test get the name 'a-b-1'"):
+        found_pairs("made", "test")
 
 
 def test_paired_takes_super_resolution_pairs_and_names_them_by_lq(tmp_path, monkeypatch):
-    entries = yaml.safe_load(catalogue.CATALOGUE.read_text())
-    entry = {
-        key: entries["gopro"][key] for key in ("kind", "source", "sha256", "bytes", "licence", "citation", "purpose")
-    }
-    entry |= {"get": "here", "layout": {"x3": {"lq": "lr/x3/*x3.png", "hq": "hr/*.png"}}, "counts": {"x3": 2}}
+    entry = yaml.safe_load(catalogue.CATALOGUE.read_text())["gopro"]
+    layout = {"x3": {"lq": "lr/x3/*x3.png", "hq": "hr/*.png"}}
+    entry |= {"get": "here", "layout": layout, "counts": {"x3": 2}}
     (tmp_path / "catalogue.yaml").write_text(yaml.safe_dump({"sr": entry}))
     monkeypatch.setattr(catalogue, "CATALOGUE", tmp_path / "catalogue.yaml")
     monkeypatch.setenv("BENCHLIB_DATA", str(tmp_path))
     for name in ("baby", "bird"):
-        write_png(tmp_path / "sr/lr/x3" / f"{name}x3.png", np.zeros((2, 3, 3), np.uint8))
-        write_png(tmp_path / "sr/hr" / f"{name}.png", np.zeros((7, 9, 3), np.uint8))  # as IMDN's Set5: not cropped
-    records = paired.pairs(paired.Config("sr", "x3"))
-    assert [(r["image"], r["lq"], r["hq"]) for r in records] == [
-        (f"{name}x3", f"lr/x3/{name}x3.png", f"hr/{name}.png") for name in ("baby", "bird")
+        write_png(tmp_path / f"sr/lr/x3/{name}x3.png", np.zeros((2, 3, 3), np.uint8))
+        # as IMDN's Set5: not cropped
+        write_png(tmp_path / f"sr/hr/{name}.png", np.zeros((7, 9, 3), np.uint8))
+    assert column(found_pairs("sr", "x3"), "image", "lq", "hq", "source") == [
+        ("babyx3", "lr/x3/babyx3.png", "hr/baby.png", ""),
+        ("birdx3", "lr/x3/birdx3.png", "hr/bird.png", ""),
     ]
 
 
-def own(folder: Path, names: dict[str, tuple[str, ...]]) -> folder_source.Config:
+# --- one's own pairs -----------------------------------------------------------------------------
+
+
+def write_sides(folder: Path, names: dict[str, tuple[str, ...]]) -> folder_source.Config:
     for side, files in names.items():
         for name in files:
             write_png(folder / side / name, np.full((5, 6, 3), len(name), np.uint8))
@@ -512,26 +794,36 @@ def own(folder: Path, names: dict[str, tuple[str, ...]]) -> folder_source.Config
 
 
 def test_a_folder_of_ones_own_pairs_is_copied_by_name(tmp_path) -> None:
-    config = own(tmp_path / "mine", {"lq": ("a.png", "b.png"), "hq": ("a.png", "b.png")})
-    records = folder_source.pairs(config, tmp_path / "out")
-    assert [(r["image"], r["lq"], r["hq"]) for r in records] == [
-        ("a", "lq/a.png", "hq/a.png"),
-        ("b", "lq/b.png", "hq/b.png"),
+    names = ("a.png", "b.png")
+    config = write_sides(tmp_path / "mine", {"lq": names, "hq": names})
+    records = folder_source.pairs(config, tmp_path / "out", UNUSED)
+    assert column(records, "image", "lq", "hq", "source", "copy") == [
+        ("a", "lq/a.png", "hq/a.png", "a", 0),
+        ("b", "lq/b.png", "hq/b.png", "b", 0),
     ]
-    assert all(sha256(tmp_path / "out" / r["lq"]) == r["sha256_lq"] for r in records)
+    for record in records:
+        assert sha256(tmp_path / "out" / record["lq"]) == record["sha256_lq"]
 
 
 @pytest.mark.parametrize(
     ("names", "said"),
     [
         ({"lq": ("a.png",), "hq": ("a.png", "b.png")}, "'b' has no partner"),
-        ({"lq": ("a.png", "a.jpg"), "hq": ("a.png",)}, "two images of one name"),
+        ({"lq": ("a.png", "a.jpg"), "hq": ("a.png",)}, "two images of the name 'a'"),
         ({"lq": ("a.png",)}, "no such folder"),
     ],
 )
 def test_a_folder_that_does_not_pair_is_refused(tmp_path, names, said) -> None:
+    config = write_sides(tmp_path / "mine", names)
     with pytest.raises(BenchError, match=said):
-        folder_source.pairs(own(tmp_path / "mine", names), tmp_path / "out")
+        folder_source.pairs(config, tmp_path / "out", UNUSED)
+
+
+def test_an_empty_folder_is_refused(tmp_path) -> None:
+    for side in ("lq", "hq"):
+        (tmp_path / "mine" / side).mkdir(parents=True)
+    with pytest.raises(BenchError, match=r"mine: no images; expected lq/ and hq/"):
+        folder_source.pairs(folder_source.Config(str(tmp_path / "mine")), tmp_path / "out", UNUSED)
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
@@ -541,7 +833,8 @@ def test_a_folder_of_pairs_may_be_for_super_resolution(tmp_path, scale) -> None:
     images["hq"] = rng.integers(0, 256, (5 * scale, 6 * scale, 3), dtype=np.uint8)
     for side, image in images.items():
         write_png(tmp_path / "mine" / side / "a.png", image)
-    (record,) = folder_source.pairs(folder_source.Config(str(tmp_path / "mine")), tmp_path / "out")
+    config = folder_source.Config(str(tmp_path / "mine"))
+    (record,) = folder_source.pairs(config, tmp_path / "out", UNUSED)
     for side, image in images.items():
         assert np.array_equal(read_image(tmp_path / "out" / record[side]), image)
 
@@ -550,5 +843,6 @@ def test_a_folder_of_pairs_may_be_for_super_resolution(tmp_path, scale) -> None:
 def test_a_folder_with_an_hq_that_is_no_whole_multiple_is_refused(tmp_path, large) -> None:
     write_png(tmp_path / "mine/lq/a.png", np.zeros((5, 6, 3), np.uint8))
     write_png(tmp_path / "mine/hq/a.png", np.zeros((*large, 3), np.uint8))
-    with pytest.raises(BenchError, match=r"a\.png: \(5, 6\) pixels, but its reference .* whole multiple"):
-        folder_source.pairs(folder_source.Config(str(tmp_path / "mine")), tmp_path / "out")
+    said = r"a\.png: \(5, 6\) pixels, but its reference .* whole multiple"
+    with pytest.raises(BenchError, match=said):
+        folder_source.pairs(folder_source.Config(str(tmp_path / "mine")), tmp_path / "out", UNUSED)

@@ -1,147 +1,178 @@
 """Rows: what is measured is what the files say; tiles and TLC are recorded."""
 
-import itertools
-
 import numpy as np
 import pytest
-import torch
-from conftest import run, small_params, write_params
-from skimage.metrics import peak_signal_noise_ratio
+from conftest import make_inputs, run, small_params, write_params
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from benchlib.contracts import BenchError
 from benchlib.evaluate import evaluate
 from benchlib.imageio import quantise, read_image, to_tensor, write_png
 from benchlib.metrics import protocol
-from benchlib.params import load_params
-from benchlib.prepare import make_data, make_priors, make_weights
-from benchlib.records import ROW, Pair, read_pairs, read_rows
-from benchlib.restore import _starts, _tiled, read_pair
-from benchlib.train import crops_of, train
+from benchlib.params import Suite, load_params
+from benchlib.plan import open_run
+from benchlib.prepare import make_data
+from benchlib.records import ROW, image_sets, read_json, read_pairs, read_rows
+from benchlib.tasks import image
+from benchlib.train.data import crops_of
+from benchlib.train.record import train
 
 
-def suite_with(tmp_path, **changes):
+def suite_with(folder, **changes) -> Suite:
     params = small_params()
     for section, values in changes.items():
         params[section] = params.get(section, {}) | values
-    return load_params(write_params(tmp_path, params))
+    return load_params(write_params(folder, params))
+
+
+def evaluated(suite: Suite, key: str) -> list[dict]:
+    plan = open_run(suite, key)
+    train(plan)
+    return evaluate(plan)
 
 
 def test_every_row_is_the_measure_of_the_file_beside_it(small):
-    train(small, "map")
-    evaluate(small, "map")
+    evaluated(small, "map")
     rows = read_rows(small, ["map"])
     assert tuple(rows.columns) == ROW
-    pairs = {pair.key: pair for pair in read_pairs(small, "test")}
-    psnr = rows[rows["metric"] == "PSNR"]
-    assert len(psnr) == len(pairs)
+    pairs = {pair.key: pair for pair in read_pairs(image_sets(small, "test"))}
+    psnr, ssim = (rows[rows["metric"] == name] for name in ("PSNR", "SSIM"))
+    assert len(psnr) == len(ssim) == len(pairs)
     for _, row in psnr.iterrows():
         pair = pairs[f"{row['dataset']}/{row['image']}"]
         restored = read_image(small.work / "restored" / "map" / f"{pair.key}.png")
-        assert row["value"] == pytest.approx(peak_signal_noise_ratio(read_image(pair.hq), restored), abs=1e-5)
+        expected = peak_signal_noise_ratio(read_image(pair.hq), restored)
+        assert row["value"] == pytest.approx(expected, abs=1e-5)
+    for _, row in ssim.iterrows():
+        pair = pairs[f"{row['dataset']}/{row['image']}"]
+        restored = read_image(small.work / "restored" / "map" / f"{pair.key}.png")
+        settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+        _, whole = structural_similarity(
+            read_image(pair.hq), restored, channel_axis=2, data_range=255, full=True, **settings
+        )
+        assert row["value"] == pytest.approx(whole[5:-5, 5:-5].mean(), abs=1e-5)
     assert set(rows["metric"]) == {"PSNR", "SSIM", "MC", "masks", "coverage"}
     assert (rows[rows["metric"] == "masks"]["value"] == 4).all()
     assert set(psnr["inference"]) == {"global"}
+    assert set(rows["swap"]) == {""}
+
+
+def test_masks_and_coverage_are_those_of_the_file_that_was_read(small):
+    """Four stripes of 8 pixels in an image 64 wide: half of it."""
+    evaluated(small, "map")
+    rows = read_rows(small, ["map"])
+    prior = rows[rows["metric"].isin(["masks", "coverage"])]
+    assert prior["value"].tolist() == [4, 0.5]
+    assert set(prior["protocol"]) == set(prior["prior"]) == {"sam-test"}
+    assert set(prior["seed"]) == set(prior["inference"]) == {""}
 
 
 def test_the_input_as_a_run_is_the_input(small):
-    train(small, "blurred")
-    evaluate(small, "blurred")
-    for pair in read_pairs(small, "test"):
-        assert np.array_equal(read_image(small.work / "restored" / "blurred" / f"{pair.key}.png"), read_image(pair.lq))
+    evaluated(small, "blurred")
+    for pair in read_pairs(image_sets(small, "test")):
+        restored = read_image(small.work / "restored" / "blurred" / f"{pair.key}.png")
+        assert np.array_equal(restored, read_image(pair.lq))
     rows = read_rows(small, ["blurred"])
     assert (rows[rows["metric"] == "MC"]["value"] == 0).all()
+    assert set(rows["inference"]) == {"none"}
 
 
 def test_collapse_is_counted(small):
-    train(small, "blurred")
-    pair = read_pairs(small, "test")[0]
-    write_png(pair.lq, read_image(pair.hq) ^ 1)  # a nearly perfect input, which an untrained network makes worse
-    train(small, "no-prior")
-    evaluate(small, "no-prior")
+    """A nearly perfect input, which an untrained network makes worse."""
+    pair = read_pairs(image_sets(small, "test"))[0]
+    write_png(pair.lq, read_image(pair.hq) ^ 1)
+    evaluated(small, "no-prior")
     rows = read_rows(small, ["no-prior"])
-    assert rows[(rows["metric"] == "MC") & (rows["image"] == pair.image)]["value"].tolist() == [1.0]
+    collapsed = rows[(rows["metric"] == "MC") & (rows["image"] == pair.image)]
+    assert collapsed["value"].tolist() == [1.0]
+
+
+def test_only_the_suite_s_metrics_are_measured(small):
+    params = small_params()
+    params["metrics"] = ["psnr"]
+    suite = load_params(write_params(small.folder, params))
+    assert {row["metric"] for row in evaluated(suite, "blurred")} == {"PSNR"}
+
+
+def test_every_seed_is_measured_and_the_first_one_s_images_are_kept(small):
+    params = small_params()
+    params["runs"]["no-prior"]["seeds"] = [3, 1]
+    suite = load_params(write_params(small.folder, params))
+    evaluated(suite, "no-prior")
+    rows = read_rows(suite, ["no-prior"])
+    psnr = rows[rows["metric"] == "PSNR"].set_index("seed")["value"]
+    assert psnr["3"] != psnr["1"]
+    (pair,) = read_pairs(image_sets(suite, "test"))
+    restored = read_image(suite.work / "restored" / "no-prior" / f"{pair.key}.png")
+    expected = peak_signal_noise_ratio(read_image(pair.hq), restored)
+    assert psnr["3"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_record_is_the_training_s_with_the_evaluation_s_time(small):
+    plan = open_run(small, "no-prior")
+    training = train(plan)
+    evaluate(plan)
+    record = read_json(small.results / "records" / "no-prior.json")
+    assert record.pop("evaluate_seconds") >= 0
+    versions = record.pop("versions")
+    assert versions.items() >= training.pop("versions").items()
+    assert record == training
 
 
 def test_tile_and_local_pooling_stand_in_the_row(small, tmp_path):
     changed = {"tile": 64, "overlap": 8, "tlc_crop": 16}
-    larger = {"shake-blur": small_params()["data"]["test"]["shake-blur"] | {"long_side": 100}}
-    suite = suite_with(tmp_path, evaluation=changed, data={"test": larger})
-    make_data(suite, "test")
-    train(suite, "no-prior")
-    evaluate(suite, "no-prior")
+    larger = small_params()["data"]["test/shake-blur"] | {"long_side": 100}
+    suite = suite_with(tmp_path, evaluation=changed, data={"test/shake-blur": larger})
+    make_data(suite, "test/shake-blur")
+    evaluated(suite, "no-prior")
     rows = read_rows(suite, ["no-prior"])
     assert set(rows["inference"]) == {"tlc16+tile64/8"}
 
 
-@pytest.mark.parametrize("length", [64, 65, 100, 127, 128, 500])
-def test_tiles_cover_everything_and_overlap(length):
-    starts = _starts(length, 64, 16)
-    assert starts[0] == 0
-    assert starts[-1] + 64 >= length
-    assert all(later - earlier <= 64 - 16 for earlier, later in itertools.pairwise(starts))
-
-
-def test_tiles_put_together_are_the_whole_for_a_pointwise_network():
-    image = torch.rand(1, 3, 100, 150)
-    out = _tiled(lambda batch: batch["lq"] * 0.5, {"lq": image}, 64, 16, torch.device("cpu"))
-    torch.testing.assert_close(out, image[0] * 0.5)
+def test_local_pooling_is_for_the_sets_that_are_named(small, tmp_path):
+    more = small_params()["data"]["test/shake-blur"]
+    changed = {"tlc_crop": 16, "tlc_sets": ["more"]}
+    suite = suite_with(tmp_path, evaluation=changed, data={"test/more": more})
+    make_data(suite, "test/more")
+    evaluated(suite, "no-prior")
+    rows = read_rows(suite, ["no-prior"])
+    modes = dict(zip(rows["dataset"], rows["inference"], strict=True))
+    assert modes == {"shake-blur": "global", "more": "tlc16"}
+    psnr = rows[rows["metric"] == "PSNR"].set_index("dataset")["value"]
+    assert psnr["shake-blur"] != psnr["more"]
 
 
 def test_missing_weights_name_the_stage(small):
-    with pytest.raises(BenchError, match=r"run 'map' has no weights of seed 0; run its train stage"):
-        evaluate(small, "map")
+    said = r"run 'map' has no weights of seed 0; run its train stage"
+    with pytest.raises(BenchError, match=said):
+        evaluate(open_run(small, "map"))
 
 
 def test_noise_is_neither_clipped_nor_rounded_on_its_way_to_the_network(tmp_path):
-    """A noise set from photograph to rows: lq on disk is float, training and restoring read it as it is."""
-    noise = {"name": "photographs", "long_side": 64, "degrade": {"name": "gaussian-noise", "sigma": 50.0}}
+    """From photograph to rows: lq on disk is float, training and restoring read it as it is."""
+    noise = {
+        "name": "photographs",
+        "long_side": 64,
+        "degrade": {"name": "gaussian_noise", "sigma": 50.0},
+    }
     params = small_params()
-    params["data"] = {"train": {"a": noise | {"images": ["coffee"]}}, "test": {"a": noise | {"images": ["chelsea"]}}}
-    params["priors"] = {"none": {"images": "data/train", "prior": {"name": "none"}}}
-    params["runs"] = {name: run({"name": method}) for name, method in (("noisy", "identity"), ("plain", "none"))}
+    params["data"] = {
+        "train/a": noise | {"images": ["coffee"]},
+        "test/a": noise | {"images": ["chelsea"]},
+    }
+    params["priors"] = {"none": params["priors"]["none"]}
+    params["runs"] = {"noisy": run({"name": "identity"}), "plain": run({"name": "none"})}
     suite = load_params(write_params(tmp_path, params))
-    for key in suite.data:
-        make_data(suite, key)
-    make_priors(suite, "none")
-    make_weights(suite, "random")
-    pair = read_pairs(suite, "test")[0]
-    lq, hq = read_pair(pair)
+    make_inputs(suite)
+    pair = read_pairs(image_sets(suite, "test"))[0]
+    item = image.read(pair)
+    lq, hq = item.lq, item.hq
     assert pair.lq.suffix == ".npy" and lq.dtype == np.float32 and lq.min() < 0 and lq.max() > 1
     assert np.std(lq - hq / np.float32(255)) == pytest.approx(50 / 255, rel=0.03)
-    crop = crops_of(suite, "plain")[0]["lq"]
+    crop = crops_of(open_run(suite, "plain"))[0]["item"]["lq"]
     assert crop.min() < 0 or crop.max() > 1
-    for key in ("noisy", "plain"):
-        train(suite, key)
-    rows = {row["metric"]: row["value"] for row in evaluate(suite, "noisy")}
-    assert rows["PSNR"] == pytest.approx(protocol("basicsr-rgb").psnr(quantise(to_tensor(lq)), hq), abs=1e-6)
+    rows = {row["metric"]: row["value"] for row in evaluated(suite, "noisy")}
+    expected = protocol("basicsr-rgb").psnr(quantise(to_tensor(lq)), hq)
+    assert rows["PSNR"] == pytest.approx(expected, abs=1e-6)
     assert rows["MC"] == 0
-    assert {row["metric"] for row in evaluate(suite, "plain")} == {"PSNR", "SSIM", "MC"}
-
-
-def test_tiles_of_a_network_that_enlarges_meet_without_a_seam():
-    """A network without a view beyond a pixel gives the same in tiles as whole, at every scale."""
-
-    class Enlarge(torch.nn.Module):
-        def forward(self, batch):
-            return torch.nn.functional.interpolate(batch["lq"], scale_factor=3, mode="nearest")
-
-    lq = torch.rand(1, 3, 50, 41, generator=torch.Generator().manual_seed(0))
-    whole = Enlarge()({"lq": lq})[0]
-    for tile in (16, 48, 64):
-        assert torch.allclose(_tiled(Enlarge(), {"lq": lq}, tile, 8, torch.device("cpu")), whole, atol=1e-6)
-
-
-def test_a_reference_that_is_no_multiple_is_cut_or_refused(tmp_path):
-
-    rng = np.random.default_rng(0)
-    hq = rng.integers(0, 256, (14, 11, 3), np.uint8)
-    write_png(tmp_path / "hq.png", hq)
-    for shape, scale in (((14, 11), 1), ((7, 5), 2), ((4, 3), 3)):
-        write_png(tmp_path / "lq.png", rng.integers(0, 256, (*shape, 3), np.uint8))
-        lq, cut = read_pair(Pair("a", "b", tmp_path / "lq.png", tmp_path / "hq.png"))
-        assert cut.shape[:2] == (scale * shape[0], scale * shape[1]) == (scale * lq.shape[0], scale * lq.shape[1])
-        assert np.array_equal(cut, hq[: cut.shape[0], : cut.shape[1]])
-    for shape in ((14, 5), (6, 5), (20, 11)):
-        write_png(tmp_path / "lq.png", rng.integers(0, 256, (*shape, 3), np.uint8))
-        with pytest.raises(BenchError, match="expected the same size, or a whole multiple"):
-            read_pair(Pair("a", "b", tmp_path / "lq.png", tmp_path / "hq.png"))
+    assert {row["metric"] for row in evaluated(suite, "plain")} == {"PSNR", "SSIM", "MC"}

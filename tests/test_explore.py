@@ -1,8 +1,9 @@
-"""Gains and losses, revisions, and one's own images: against rows, git and pixels that are known."""
+"""Gains and losses, revisions, one's own images: against rows, git and pixels that are known."""
 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from html.parser import HTMLParser
 
@@ -18,8 +19,9 @@ from skimage import data
 from benchlib.contracts import BenchError
 from benchlib.imageio import read_image, write_png
 from benchlib.params import load_params
+from benchlib.plan import open_run
 from benchlib.prepare import make_data
-from benchlib.priors._store import load_masks
+from benchlib.priors.kinds.masks import load as load_masks
 from benchlib.records import read_rows, write_rows
 from benchlib.report import explore, pictures
 from benchlib.restore import build_model
@@ -44,7 +46,9 @@ def test_gains_are_the_rows_difference_largest_first(tmp_path):
     ]
     assert table["difference"].tolist() == pytest.approx([1.5, -0.75, -1.25])
     assert table["value"].tolist() == pytest.approx([26.5, 26.25, 27.75])
-    assert set(table["reference"]) == {"no-prior"} and table[["masks", "coverage"]].isna().all().all()
+    assert (
+        set(table["reference"]) == {"no-prior"} and table[["masks", "coverage"]].isna().all().all()
+    )
     assert explore.gains(suite).equals(table)  # map-dropout has no rows, so the report looks at cat
     for count, images in ((1, ["a", "c"]), (2, ["a", "b", "c"]), (9, ["a", "b", "c"])):
         assert explore.extremes(suite, "cat", count)["image"].tolist() == images
@@ -72,11 +76,15 @@ def test_masks_and_coverage_stand_at_their_image(pictured):
         stored = load_masks(pictured.work / "priors" / "sam" / line.dataset / f"{line.image}.npz")
         assert table.loc[(line.dataset, line.image), "masks"] == len(stored)
         assert table.loc[(line.dataset, line.image), "coverage"] == pytest.approx(line.value)
-    drawn = [np.concatenate([dots.get_offsets() for dots in axis.collections]) for axis in figure.axes]
+    drawn = [
+        np.concatenate([dots.get_offsets() for dots in axis.collections]) for axis in figure.axes
+    ]
     assert len(drawn) == 2
     for points, name in zip(drawn, ("masks", "coverage"), strict=True):
         expected = table[[name, "difference"]].to_numpy()
-        assert np.array(sorted(map(tuple, points))) == pytest.approx(np.array(sorted(map(tuple, expected))))
+        assert np.array(sorted(map(tuple, points))) == pytest.approx(
+            np.array(sorted(map(tuple, expected)))
+        )
 
 
 def test_scatter_of_a_run_without_masks_is_nothing(tmp_path):
@@ -86,20 +94,30 @@ def test_scatter_of_a_run_without_masks_is_nothing(tmp_path):
 def test_crops_are_cut_from_the_files_where_the_two_runs_differ_most(pictured):
     chosen = explore.extremes(pictured, "cat", 1)
     figure = explore.crops(pictured, chosen, side=40)
-    rows = [[axis for axis in figure.axes if axis.get_gridspec() and axis.get_subplotspec().rowspan.start == i]
-            for i in range(len(chosen))]  # fmt: skip
+    placed = [axis for axis in figure.axes if axis.get_gridspec()]
+    rows: list[list] = [[] for _ in range(len(chosen))]
+    for axis in placed:
+        rows[axis.get_subplotspec().rowspan.start].append(axis)
     for axes, line in zip(rows, chosen.itertuples(), strict=True):
         shown = [np.asarray(axis.images[0].get_array()) for axis in axes]
         assert len(shown) == 6  # place, input, masks, reference, run, sharp
-        stored = {run: read_image(pictured.work / "restored" / run / line.dataset / f"{line.image}.png")
-                  for run in ("no-prior", "cat")}  # fmt: skip
+        stored = {}
+        for name in ("no-prior", "cat"):
+            folder = pictured.work / "restored" / name / line.dataset
+            stored[name] = read_image(folder / f"{line.image}.png")
         cut = pictures.crop_window(stored["no-prior"], stored["cat"], 40)
-        sharp = read_image(pictured.work / "data" / "test" / line.dataset / "hq" / f"{line.image}.png")
-        assert (shown[3] == stored["no-prior"][cut]).all() and (shown[4] == stored["cat"][cut]).all()
+        sharp = read_image(
+            pictured.work / "data" / "test" / line.dataset / "hq" / f"{line.image}.png"
+        )
+        assert (shown[3] == stored["no-prior"][cut]).all() and (
+            shown[4] == stored["cat"][cut]
+        ).all()
         assert (shown[5] == sharp[cut]).all()
         assert (
             shown[0][cut]
-            == read_image(pictured.work / "data" / "test" / line.dataset / "lq" / f"{line.image}.png")[cut]
+            == read_image(
+                pictured.work / "data" / "test" / line.dataset / "lq" / f"{line.image}.png"
+            )[cut]
         ).all()
         assert f"{line.difference:+.3f} dB" in axes[4].get_title()
 
@@ -109,13 +127,15 @@ def test_crops_are_cut_from_the_files_where_the_two_runs_differ_most(pictured):
 
 def git(folder, *words):
     who = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    done = subprocess.run(["git", *who, *words], cwd=folder, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["git", *who, *words], cwd=folder, capture_output=True, text=True, check=True
+    )
     return done.stdout.strip()
 
 
 @pytest.fixture
 def two(tmp_path):
-    """A checkout with two revisions: in the second CAT gains 0.5 dB on image a of the first set, seed 0."""
+    """A checkout with two revisions: in the second CAT gains 0.5 dB on one image of one seed."""
     suite = write_numbers(make_suite(tmp_path))
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", "results")
@@ -138,11 +158,30 @@ def test_change_between_revisions_is_paired_by_image(two):
     moved = table[table["change"] != 0]
     assert moved.index.tolist() == [("cat", "shake-blur", "PSNR", "basicsr-rgb")]
     line = moved.iloc[0]  # two images, two seeds: a quarter of 0.5 dB
-    assert (line["old"], line["new"], line["change"], line["images"]) == pytest.approx((26.375, 26.5, 0.125, 2))
-    back = explore.changes(two, "HEAD", "HEAD~1").set_index(["run", "dataset", "metric", "protocol"])
+    assert (line["old"], line["new"], line["change"], line["images"]) == pytest.approx(
+        (26.375, 26.5, 0.125, 2)
+    )
+    back = explore.changes(two, "HEAD", "HEAD~1").set_index(
+        ["run", "dataset", "metric", "protocol"]
+    )
     assert back.loc[("cat", "shake-blur", "PSNR", "basicsr-rgb"), "change"] == pytest.approx(-0.125)
     assert "1 of " in explore.show_changes(two, "HEAD~1").to_html()
     assert "the same figures" in explore.show_changes(two, "HEAD").data
+
+
+def test_rows_of_an_earlier_revision_are_read_in_todays_columns(two):
+    """Rows had no `swap` and `version` once, and called the problem `task`."""
+    path = two.results / "rows" / "cat.csv"
+    today = pd.read_csv(path, keep_default_na=False, dtype=str)
+    old = today.drop(columns=["swap", "version"]).rename(columns={"problem": "task"})
+    old.to_csv(path, index=False)
+    git(two.folder, "commit", "-qam", "as it was")
+    swapped = today.assign(swap="zeroed", value="1.0")
+    pd.concat([today, swapped]).to_csv(path, index=False)
+    table = explore.changes(two, "HEAD")
+    assert len(table) > 3
+    assert (table["change"] == 0).all(), "rows of a swap take no part"
+    assert (explore.changes(two, "HEAD~1", "HEAD")["change"] == 0).all()
 
 
 def test_name_of_an_experiment_is_a_revision(two):
@@ -150,7 +189,9 @@ def test_name_of_an_experiment_is_a_revision(two):
     assert explore.changes(two, "brave-name").equals(explore.changes(two, "HEAD~1"))
 
 
-@pytest.mark.parametrize(("old", "said"), [("HEAD~9", "no such revision"), ("--help", "no such revision")])
+@pytest.mark.parametrize(
+    ("old", "said"), [("HEAD~9", "no such revision"), ("--help", "no such revision")]
+)
 def test_revision_that_is_not_there_is_said_in_words(two, old, said):
     with pytest.raises(BenchError, match=said):
         explore.changes(two, old)
@@ -173,12 +214,15 @@ def trained(suite, key):
     from safetensors.torch import save_file
 
     torch.manual_seed(0)
-    model = build_model(suite, key)
+    model = build_model(open_run(suite, key))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     folder = suite.work / "runs" / key
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: t.contiguous() for name, t in model.state_dict().items()}, folder / "seed0.safetensors")
+    save_file(
+        {name: t.contiguous() for name, t in model.state_dict().items()},
+        folder / "seed0.safetensors",
+    )
     return model.eval()
 
 
@@ -191,7 +235,9 @@ def own(tmp_path):
     clear = np.full((20, 50, 1), 128, np.uint8)
     Image.fromarray(photograph[:90:2, :74:2]).save(folder / "a.jpg")
     Image.fromarray(photograph[:66:2, :80:2, 0]).save(folder / "a.png")
-    Image.fromarray(np.dstack([photograph[:40:2, :100:2], clear])).save(folder / "with <b> & spaces.webp")
+    Image.fromarray(np.dstack([photograph[:40:2, :100:2], clear])).save(
+        folder / "with <b> & spaces.webp"
+    )
     Image.fromarray(photograph[:48:2, :60:2, 1].astype(np.uint16) * 257).save(folder / "deep.tif")
     (folder / "broken.png").write_bytes(b"no image")
     (folder / "notes.txt").write_text("no image either")
@@ -203,13 +249,14 @@ def with_runs(tmp_path, **runs):
     raw = small_params() | {"runs": runs}
     slic = {"name": "superpixels", "segments": 6}
     raw["priors"] |= {
-        "slic-test": {"images": "data/test", "prior": slic},
-        "slic-train": {"images": "data/train", "prior": slic},
+        "slic-test": {"kind": "masks", "images": "data/test", "prior": slic},
+        "slic-train": {"kind": "masks", "images": "data/train", "prior": slic},
     }
     if "first" in runs:
-        raw["priors"] |= {"first-test": {"images": "restored/first", "prior": slic}}
+        first = {"kind": "masks", "images": "restored/first", "prior": slic}
+        raw["priors"] |= {"first-test": first}
     suite = load_params(write_params(tmp_path, raw))
-    make_data(suite, "test")
+    make_data(suite, "test/shake-blur")
     return suite
 
 
@@ -255,8 +302,22 @@ def test_prior_from_restored_images_is_computed_from_what_that_run_restores(tmp_
     assert (read_image(line.restored) == direct(model, image, labels)).all()
 
 
+def test_run_with_a_control_in_its_priors_place_restores_with_that(tmp_path, own):
+    zeroed = run({"name": "cat"}, "slic")
+    zeroed["prior"] = zeroed["prior"] | {"swap": "zeroed"}
+    suite = with_runs(tmp_path, cat=zeroed)
+    model = trained(suite, "cat")
+    line = next(explore.restore_folder(suite, "cat", own).itertuples())
+    image = read_image(line.source)
+    assert line.masks == 0
+    nothing = np.zeros(image.shape[:2], np.int64)
+    assert (read_image(line.restored) == direct(model, image, nothing)).all()
+
+
 def test_enlarging_run_without_a_prior_makes_larger_images(tmp_path, own):
-    suite = with_runs(tmp_path, sr=run({"name": "none"}) | {"backbone": {"name": "imdn", "scale": 2, "width": 16}})
+    suite = with_runs(
+        tmp_path, sr=run({"name": "none"}) | {"backbone": {"name": "imdn", "scale": 2, "width": 16}}
+    )
     trained(suite, "sr")
     table = explore.restore_folder(suite, "sr", own)
     assert table["enlarged"].tolist() == [2] * 4 and table["masks"].isna().all()
@@ -270,16 +331,21 @@ def test_without_a_folder_the_first_test_image_of_each_set_is_restored(tmp_path)
     trained(suite, "plain")
     table = explore.restore_folder(suite, "plain")
     assert table["image"].tolist() == ["shake-blur-chelsea"]
-    assert table["restored"].iloc[0] == suite.work / "own" / "test-images" / "plain" / "shake-blur-chelsea.png"
+    assert (
+        table["restored"].iloc[0]
+        == suite.work / "own" / "test-images" / "plain" / "shake-blur-chelsea.png"
+    )
 
 
 def test_large_image_is_cut_into_tiles_and_a_run_that_says_how_keeps_its_own(tmp_path):
-    suite = with_runs(tmp_path, plain=run({"name": "none"}))
-    how = suite.evaluation_of("plain")
-    assert explore._tiling(how, explore.WHOLE) is how
-    assert (explore._tiling(how, explore.WHOLE + 1).tile, explore._tiling(how, 9999).overlap) == (1024, 64)
-    own_way = how.model_copy(update={"tile": 128})
-    assert explore._tiling(own_way, 9999) is own_way
+    tiled = run({"name": "none"}, evaluation={"tile": 128})
+    suite = with_runs(tmp_path, plain=run({"name": "none"}), tiled=tiled)
+    plain = open_run(suite, "plain")
+    assert explore._tiles(plain, explore.WHOLE).side is None
+    larger = explore._tiles(plain, explore.WHOLE + 1)
+    assert (larger.side, larger.overlap) == (1024, 64)
+    own_way = explore._tiles(open_run(suite, "tiled"), 9999)
+    assert (own_way.side, own_way.overlap) == (128, 32)
 
 
 def test_what_cannot_be_done_is_one_line(tmp_path, own):
@@ -287,7 +353,10 @@ def test_what_cannot_be_done_is_one_line(tmp_path, own):
     with pytest.raises(BenchError, match="has no weights of seed 0; run its train stage"):
         explore.restore_folder(suite, "plain", own)
     trained(suite, "plain")
-    for folder, said in ((tmp_path / "nowhere", "no such folder"), (tmp_path / "empty", "no readable image in it")):
+    for folder, said in (
+        (tmp_path / "nowhere", "no such folder"),
+        (tmp_path / "empty", "no readable image in it"),
+    ):
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(BenchError, match=said) as error:
             explore.restore_folder(suite, "plain", folder)
@@ -301,17 +370,22 @@ def test_images_without_a_prior_are_named_and_left_out(tmp_path, own, capsys, mo
 
     suite = with_runs(tmp_path, cat=run({"name": "cat"}, "slic"))
     trained(suite, "cat")
-    real = superpixels.compute
+    real = superpixels.segment
 
-    def refusing(images, out, config, **more):
-        made = real({name: file for name, file in images.items() if name != "deep"}, out, config, **more)
-        return [*made, {"image": "deep", "refused": "too narrow"}]
+    def refusing(image, config):
+        if image.shape[1] == 30:  # deep.tif
+            raise BenchError("too narrow")
+        return real(image, config)
 
-    monkeypatch.setattr(superpixels, "compute", refusing)
+    monkeypatch.setattr(superpixels, "segment", refusing)
     assert "deep" not in set(explore.restore_folder(suite, "cat", own)["image"])
     assert "deep.tif: too narrow" in capsys.readouterr().out
-    monkeypatch.setattr(superpixels, "compute", lambda images, out, config, **more: [
-        {"image": name, "refused": "too narrow"} for name in images])  # fmt: skip
+
+    def refusing_all(image, config):
+        raise BenchError("too narrow")
+
+    monkeypatch.setattr(superpixels, "segment", refusing_all)
+    shutil.rmtree(suite.kept_priors)
     with pytest.raises(BenchError, match="none of the 4 images"):
         explore.restore_folder(suite, "cat", own)
     assert (suite.work / "own" / "my photographs" / "cat" / "a.png").exists()  # of the run before
@@ -329,30 +403,34 @@ class Elements(HTMLParser):
 
 def test_slider_is_labelled_needs_no_network_and_escapes_names(tmp_path):
     write_png(tmp_path / "one.png", np.full((40, 1200, 3), 200, np.uint8))
-    line = {"image": EVIL_IMAGE, "source": tmp_path / "one.png", "restored": tmp_path / "one.png", "height": 40,
-            "width": 1200, "masks": np.nan, "enlarged": 1, "seconds": 0.1}  # fmt: skip
+    line = {"image": EVIL_IMAGE, "source": tmp_path / "one.png", "restored": tmp_path / "one.png"}
+    line |= {"height": 40, "width": 1200, "masks": np.nan, "enlarged": 1, "seconds": 0.1}
     page = explore.sliders(pd.DataFrame([line])).data
     found = Elements(page).found
     images = [a for tag, a in found if tag == "img"]
     assert [a["alt"] for a in images] == [f"{EVIL_IMAGE}, before", f"{EVIL_IMAGE}, after"]
     assert all(a["src"].startswith("data:image/jpeg;base64,") for a in images)
     (slider,) = [a for tag, a in found if tag == "input"]
-    assert slider["type"] == "range" and EVIL_IMAGE in slider["aria-label"] and "--cut" in slider["oninput"]
+    assert (
+        slider["type"] == "range"
+        and EVIL_IMAGE in slider["aria-label"]
+        and "--cut" in slider["oninput"]
+    )
     assert "<script" not in page and not re.search(r"https?://", page)
     assert len(page) < 200_000  # shown reduced
 
 
 def test_slider_moves_in_a_browser(tmp_path):
-    import shutil
-
     sync = pytest.importorskip("playwright.sync_api")
     chromium = shutil.which("chromium")
     if not chromium:
         pytest.skip("no Chromium here")
     write_png(tmp_path / "one.png", np.full((40, 60, 3), 200, np.uint8))
-    line = {"image": "one", "source": tmp_path / "one.png", "restored": tmp_path / "one.png", "height": 40, "width": 60,
-            "masks": 3.0, "enlarged": 1, "seconds": 0.1}  # fmt: skip
-    (tmp_path / "page.html").write_text(f"<!doctype html><body>{explore.sliders(pd.DataFrame([line])).data}")
+    line = {"image": "one", "source": tmp_path / "one.png", "restored": tmp_path / "one.png"}
+    line |= {"height": 40, "width": 60, "masks": 3.0, "enlarged": 1, "seconds": 0.1}
+    (tmp_path / "page.html").write_text(
+        f"<!doctype html><body>{explore.sliders(pd.DataFrame([line])).data}"
+    )
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
     with sync.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=flags)
@@ -364,7 +442,8 @@ def test_slider_moves_in_a_browser(tmp_path):
         page.keyboard.press("ArrowLeft")
         assert page.evaluate(clip) == "inset(0px 0px 0px 49%)"
         boxes = page.evaluate(
-            "[...document.querySelectorAll('.pair img')].map(i => [i.offsetLeft, i.offsetWidth, i.offsetHeight])"
+            "[...document.querySelectorAll('.pair img')]"
+            ".map(i => [i.offsetLeft, i.offsetWidth, i.offsetHeight])"
         )
         assert boxes[0] == boxes[1] and boxes[0][1] > 0
         browser.close()

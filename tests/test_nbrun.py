@@ -36,7 +36,9 @@ def notebook(path: Path, parameters: str | None, *cells: str) -> Path:
 
 def launch(folder: Path, *words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "benchlib.nbrun", *map(str, words)]
-    return subprocess.run(command, cwd=folder, env={**ENV, **env}, capture_output=True, text=True, timeout=50)
+    return subprocess.run(
+        command, cwd=folder, env={**ENV, **env}, capture_output=True, text=True, timeout=50
+    )
 
 
 # ---------------------------------------------------------------- before any work
@@ -98,9 +100,13 @@ def test_exactly_one_parameters_cell_is_wanted(tmp_path):
         nbrun.read_defaults(tmp_path / "two.ipynb")
 
 
-@pytest.mark.parametrize("line", ["x = open('y')", "a, b = (1, 2)", "a = b = 1", "import os", "x: int", "print(1)"])
+@pytest.mark.parametrize(
+    "line", ["x = open('y')", "a, b = (1, 2)", "a = b = 1", "import os", "x: int", "print(1)"]
+)
 def test_a_parameters_cell_with_more_than_literals_is_refused(tmp_path, line):
-    with pytest.raises(BenchError, match=f"may only hold name = literal, found: {re.escape(line)}$"):
+    with pytest.raises(
+        BenchError, match=f"may only hold name = literal, found: {re.escape(line)}$"
+    ):
         nbrun.read_defaults(notebook(tmp_path / "a.ipynb", f"y = 1\n{line}"))
 
 
@@ -118,18 +124,39 @@ def test_the_params_file_is_validated_and_passed_as_an_absolute_path(tmp_path, m
         if "bad" in Path(path).read_text():
             raise BenchError("params.yaml: map rate: got bad")
 
-    monkeypatch.setitem(sys.modules, "benchlib.params", types.SimpleNamespace(load_params=load_params))
+    monkeypatch.setattr(nbrun, "_check_once", lambda suite, file: None)  # has a test of its own
+    monkeypatch.setitem(
+        sys.modules, "benchlib.params", types.SimpleNamespace(load_params=load_params)
+    )
     monkeypatch.chdir(tmp_path)
     path = notebook(tmp_path / "a.ipynb", 'params = "params.yaml"\nkey = "map"')
     with pytest.raises(BenchError, match="no params file "):
         nbrun.read_parameters(path, [], None)
     Path("params.yaml").write_text("good: 1")
-    assert nbrun.read_parameters(path, ["key=cat"], None) == {"key": "cat", "params": str(tmp_path / "params.yaml")}
+    assert nbrun.read_parameters(path, ["key=cat"], None) == {
+        "key": "cat",
+        "params": str(tmp_path / "params.yaml"),
+    }
     Path("other.yaml").write_text("bad: 1")
     with pytest.raises(BenchError, match="map rate: got bad"):
         nbrun.read_parameters(path, [], "other.yaml")
     with pytest.raises(BenchError, match="has no parameter 'params'"):
         nbrun.read_parameters(notebook(tmp_path / "b.ipynb", "x = 1"), [], "params.yaml")
+
+
+def test_settings_are_checked_once_for_the_same_parameters_and_code(tmp_path, monkeypatch):
+    from benchlib import checks
+
+    seen = []
+    monkeypatch.setattr(checks, "check_choices", lambda suite, file: seen.append(file))
+    suite, file = types.SimpleNamespace(work=tmp_path / "work"), tmp_path / "params.yaml"
+    file.write_text("a: 1")
+    nbrun._check_once(suite, file)
+    nbrun._check_once(suite, file)
+    assert seen == [file]
+    file.write_text("a: 2")
+    nbrun._check_once(suite, file)
+    assert seen == [file, file]
 
 
 def test_a_refusal_is_one_line_exit_2_and_nothing_is_run(tmp_path):
@@ -147,17 +174,36 @@ def test_parameters_reach_the_notebook_with_their_types_and_this_python_runs_it(
     """A kernel called python3 among the user's own kernels is not taken."""
     kernels = tmp_path / "jupyter" / "kernels" / "python3"
     kernels.mkdir(parents=True)
-    (kernels / "kernel.json").write_text('{"argv": ["false"], "display_name": "mine", "language": "python"}')
+    (kernels / "kernel.json").write_text(
+        '{"argv": ["false"], "display_name": "mine", "language": "python"}'
+    )
     write = (
         "import json, os, sys, benchlib\n"
-        "json.dump([key, steps, rate, fast, limit, more, sys.executable, os.getcwd()], open('seen.json', 'w'))"
+        "seen = [key, steps, rate, fast, limit, more, sys.executable, os.getcwd()]\n"
+        "json.dump(seen, open('seen.json', 'w'))"
     )
     notebook(tmp_path / "a.ipynb", PARAMETERS, write)
     words = ["key=null", "steps=7", "rate=1", "fast=true", "limit=null", 'more=it\'s "x"']
-    done = launch(tmp_path, "a.ipynb", *words, "--out", "sub/copy.ipynb", JUPYTER_PATH=str(tmp_path / "jupyter"))
+    done = launch(
+        tmp_path,
+        "a.ipynb",
+        *words,
+        "--out",
+        "sub/copy.ipynb",
+        JUPYTER_PATH=str(tmp_path / "jupyter"),
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     seen = json.loads((tmp_path / "seen.json").read_text())
-    assert seen == ["null", 7, 1.0, True, None, 'it\'s "x"', sys.executable, str(tmp_path.resolve())]
+    assert seen == [
+        "null",
+        7,
+        1.0,
+        True,
+        None,
+        'it\'s "x"',
+        sys.executable,
+        str(tmp_path.resolve()),
+    ]
     assert isinstance(seen[2], float)
     copy = nbformat.read(tmp_path / "sub" / "copy.ipynb", as_version=4)
     assert any("injected-parameters" in cell.metadata.get("tags", []) for cell in copy.cells)
@@ -165,17 +211,30 @@ def test_parameters_reach_the_notebook_with_their_types_and_this_python_runs_it(
 
 
 def test_an_error_is_one_line_exit_1_and_the_copy_with_the_traceback_is_kept(tmp_path):
-    notebook(tmp_path / "a.ipynb", "x = 1", "print('before')", "raise ValueError('two\\nlines')", "open('ran', 'w')")
+    notebook(
+        tmp_path / "a.ipynb",
+        "x = 1",
+        "print('before')",
+        "raise ValueError('two\\nlines')",
+        "open('ran', 'w')",
+    )
     done = launch(tmp_path, "a.ipynb", "--out", "copy.ipynb")
     assert done.returncode == 1
     assert done.stdout == "before\n"
-    assert done.stderr == "nbrun: ValueError: two lines (cell 3 of a.ipynb; the traceback is in copy.ipynb)\n"
+    assert (
+        done.stderr
+        == "nbrun: ValueError: two lines (cell 3 of a.ipynb; the traceback is in copy.ipynb)\n"
+    )
     assert not (tmp_path / "ran").exists()
     assert "Traceback" in (tmp_path / "copy.ipynb").read_text()
 
 
 def test_a_bench_error_is_told_by_its_message_alone(tmp_path):
-    notebook(tmp_path / "a.ipynb", "x = 1", "from benchlib.contracts import BenchError\nraise BenchError('do this')")
+    notebook(
+        tmp_path / "a.ipynb",
+        "x = 1",
+        "from benchlib.contracts import BenchError\nraise BenchError('do this')",
+    )
     done = launch(tmp_path, "a.ipynb")
     assert (done.returncode, done.stderr) == (1, "nbrun: do this\n")
     assert (tmp_path / "work" / "notebooks" / "a.ipynb").is_file()
@@ -183,7 +242,9 @@ def test_a_bench_error_is_told_by_its_message_alone(tmp_path):
 
 @posix
 def test_a_kernel_that_dies_is_one_line_and_exit_1(tmp_path):
-    notebook(tmp_path / "a.ipynb", "x = 1", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    notebook(
+        tmp_path / "a.ipynb", "x = 1", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
     done = launch(tmp_path, "a.ipynb", "--out", "copy.ipynb")
     assert done.returncode == 1
     assert done.stderr.startswith("nbrun: a.ipynb: the kernel died")
@@ -195,12 +256,15 @@ def test_prints_and_progress_bars_arrive_live_as_plain_lines(tmp_path):
     bar = (
         "import sys, time\nfrom tqdm import tqdm\n"
         "print('iteration 100 loss 0.5')\ntime.sleep(1)\n"
-        "for i in tqdm(range(2), file=sys.stdout, ascii=True, mininterval=0): time.sleep(0.5)\nprint('end')"
+        "for i in tqdm(range(2), file=sys.stdout, ascii=True, mininterval=0): time.sleep(0.5)\n"
+        "print('end')"
     )
     notebook(tmp_path / "a.ipynb", "x = 1", bar)
     command = [sys.executable, "-m", "benchlib.nbrun", "a.ipynb"]
     lines, times = [], []
-    with subprocess.Popen(command, cwd=tmp_path, env=ENV, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=ENV, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout
         for line in process.stdout:
             lines.append(line)
@@ -217,9 +281,17 @@ def test_prints_and_progress_bars_arrive_live_as_plain_lines(tmp_path):
 
 @posix
 def test_a_reader_that_goes_away_does_not_stop_the_notebook(tmp_path):
-    notebook(tmp_path / "a.ipynb", "x = 1", "print('one')", "for i in range(9): print(i)", "open('ran', 'w')")
+    notebook(
+        tmp_path / "a.ipynb",
+        "x = 1",
+        "print('one')",
+        "for i in range(9): print(i)",
+        "open('ran', 'w')",
+    )
     command = [sys.executable, "-m", "benchlib.nbrun", "a.ipynb"]
-    with subprocess.Popen(command, cwd=tmp_path, env=ENV, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=ENV, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout
         process.stdout.close()
         assert process.wait(timeout=20) == 0
@@ -231,14 +303,19 @@ def test_a_reader_that_goes_away_does_not_stop_the_notebook(tmp_path):
 # The notebook tells its process ids: launcher, kernel, a child of the kernel.
 TELL = (
     "import os, pathlib, subprocess, time\nchild = subprocess.Popen(['sleep', '300'])\n"
-    "pathlib.Path('.ids').write_text(f'{os.getppid()} {os.getpid()} {child.pid}')\nos.rename('.ids', 'ids')"
+    "pathlib.Path('.ids').write_text(f'{os.getppid()} {os.getpid()} {child.pid}')\n"
+    "os.rename('.ids', 'ids')"
 )
-SLEEPS = "try:\n    time.sleep(300)\nexcept KeyboardInterrupt:\n    open('checkpoint', 'w')\n    raise"
-C_LOOP = "sum(range(10**13))"  # never gives the interpreter back: no Python thread and no handler runs in this kernel
+SLEEPS = (
+    "try:\n    time.sleep(300)\nexcept KeyboardInterrupt:\n    open('checkpoint', 'w')\n    raise"
+)
+# Never gives the interpreter back: no Python thread and no handler runs in this kernel.
+C_LOOP = "sum(range(10**13))"
 # A DVC: starts the stage through a shell that stays, ignores SIGINT meanwhile as DVC does, waits.
 DVC = """
 import signal, subprocess, sys
-stage = subprocess.Popen(["/bin/sh", "-c", f"{sys.executable} -m benchlib.nbrun a.ipynb --out copy.ipynb; exit $?"])
+nbrun = f"{sys.executable} -m benchlib.nbrun a.ipynb --out copy.ipynb; exit $?"
+stage = subprocess.Popen(["/bin/sh", "-c", nbrun])
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 stage.wait()
 """
@@ -262,7 +339,10 @@ def lives(pid: int) -> bool:
 
 @pytest.fixture
 def started(tmp_path):
-    """A function that starts a command in its own process group; returns it and the ids of all processes it started."""
+    """A function that starts a command in its own process group.
+
+    It returns the command and the ids of all processes that it started.
+    """
     pids: list[int] = []
 
     def start(cell: str, command: list[str]) -> tuple[subprocess.Popen[str], list[int]]:
@@ -278,7 +358,15 @@ def started(tmp_path):
         )
         assert wait_for((tmp_path / "ids").exists, 20)
         launcher, kernel, child = (int(word) for word in (tmp_path / "ids").read_text().split())
-        pids.extend({kernel, child, *(p.pid for p in psutil.Process(launcher).children()), launcher, process.pid})
+        pids.extend(
+            {
+                kernel,
+                child,
+                *(p.pid for p in psutil.Process(launcher).children()),
+                launcher,
+                process.pid,
+            }
+        )
         time.sleep(0.3)  # into the next cell
         assert len(pids) >= 4
         assert all(lives(pid) for pid in pids)
@@ -293,7 +381,9 @@ def started(tmp_path):
 @posix
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_interrupts_the_notebook_and_nothing_stays(tmp_path, started, signum):
-    process, pids = started(SLEEPS, [sys.executable, "-m", "benchlib.nbrun", "a.ipynb", "--out", "copy.ipynb"])
+    process, pids = started(
+        SLEEPS, [sys.executable, "-m", "benchlib.nbrun", "a.ipynb", "--out", "copy.ipynb"]
+    )
     process.send_signal(signum)
     assert process.wait(timeout=15) == 128 + signum
     assert process.communicate()[1] == f"nbrun: copy.ipynb stopped by {signum.name}\n"
@@ -304,7 +394,9 @@ def test_a_signal_interrupts_the_notebook_and_nothing_stays(tmp_path, started, s
 
 @posix
 def test_a_kernel_that_does_not_hear_is_killed_after_the_grace(tmp_path, started):
-    process, pids = started(C_LOOP, [sys.executable, "-m", "benchlib.nbrun", "a.ipynb", "--out", "copy.ipynb"])
+    process, pids = started(
+        C_LOOP, [sys.executable, "-m", "benchlib.nbrun", "a.ipynb", "--out", "copy.ipynb"]
+    )
     process.send_signal(signal.SIGTERM)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=nbrun.GRACE_SIGNAL - 1)
@@ -315,7 +407,9 @@ def test_a_kernel_that_does_not_hear_is_killed_after_the_grace(tmp_path, started
 
 @posix
 def test_a_second_signal_does_not_wait(started):
-    process, pids = started(C_LOOP, [sys.executable, "-m", "benchlib.nbrun", "a.ipynb", "--out", "copy.ipynb"])
+    process, pids = started(
+        C_LOOP, [sys.executable, "-m", "benchlib.nbrun", "a.ipynb", "--out", "copy.ipynb"]
+    )
     process.send_signal(signal.SIGINT)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
@@ -353,7 +447,10 @@ def test_nothing_outlives_dvc(tmp_path, started, signum, cell):
 
 @posix
 def test_ctrl_c_on_dvc_interrupts_the_notebook_and_nothing_stays(tmp_path, started):
-    """A terminal sends SIGINT to the whole group: DVC ignores it while a stage runs, the launcher does not."""
+    """A terminal sends SIGINT to the whole group.
+
+    DVC ignores it while a stage runs, the launcher does not.
+    """
     (tmp_path / "dvc").write_text(DVC)
     process, pids = started(SLEEPS, [sys.executable, "dvc"])
     os.killpg(process.pid, signal.SIGINT)
@@ -363,7 +460,7 @@ def test_ctrl_c_on_dvc_interrupts_the_notebook_and_nothing_stays(tmp_path, start
 
 
 def watched() -> None:
-    """Tests that were themselves started by nohup begin a process that was not: else nobody is watched."""
+    """Tests that were started by nohup begin a process that was not: else nobody is watched."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
@@ -372,15 +469,24 @@ def test_a_parent_that_dies_early_ends_the_launcher_and_what_it_began(tmp_path):
     notebook(tmp_path / "a.ipynb", "x = 1", TELL, SLEEPS)
     script = f"{sys.executable} -m benchlib.nbrun a.ipynb >/dev/null & echo $!; wait"
     with subprocess.Popen(
-        ["/bin/sh", "-c", script], cwd=tmp_path, env=ENV, stdout=subprocess.PIPE, text=True, preexec_fn=watched
+        ["/bin/sh", "-c", script],
+        cwd=tmp_path,
+        env=ENV,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=watched,
     ) as parent:
         assert parent.stdout
         launcher = psutil.Process(int(parent.stdout.readline()))
-        assert wait_for(launcher.children, 60)  # its kernel starts: no cell has run, and it watches its parent
+        assert wait_for(
+            launcher.children, 60
+        )  # its kernel starts: no cell has run, and it watches its parent
         parent.kill()
     ended = wait_for(lambda: not lives(launcher.pid), 30)
     if not ended:
         launcher.kill()
     assert ended
-    began = (tmp_path / "ids").read_text().split() if (tmp_path / "ids").exists() else []  # on a fast machine it did
+    began = (
+        (tmp_path / "ids").read_text().split() if (tmp_path / "ids").exists() else []
+    )  # on a fast machine it did
     assert wait_for(lambda: not any(lives(int(pid)) for pid in began), 15)

@@ -1,4 +1,7 @@
-"""The published tables, as transcribed: counts, known cells, and the form that every paper's file keeps."""
+"""The published tables, as transcribed.
+
+Counts, known cells, and the form that every paper's file keeps.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import pytest
 
 from benchlib.contracts import BenchError
 from benchlib.papers import _tables, bibtex, papers, published
-from benchlib.papers.__main__ import main, shown
+from benchlib.papers.__main__ import main, table_text
 
 
 def value(row: str, dataset: str, metric: str) -> float:
@@ -30,7 +33,7 @@ def printed(paper: str, table: str, row: str, dataset: str, metric: str, setting
     return numbers["printed"].item()
 
 
-# --- the form of every paper's files --------------------------------------------------------------------------------
+# --- the form of every paper's files --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("paper", papers())
@@ -38,11 +41,31 @@ def test_every_paper_is_tidy(paper):
     table = published(paper)
     assert list(table.columns) == [*_tables.COLUMNS, "printed"]
     assert len(table) and set(table["paper"]) == {paper}
-    for column in ("table", "row", "method", "backbone", "prior", "task", "dataset", "metric", "printed_at"):
+    for column in (
+        "table",
+        "row",
+        "method",
+        "backbone",
+        "prior",
+        "task",
+        "dataset",
+        "metric",
+        "printed_at",
+    ):
         assert (table[column] != "").all(), column
     for metric, low, high in [("PSNR", 5, 60), ("SSIM", 0, 1), ("LPIPS", 0, 1), ("MCR", 0, 100)]:
-        assert table.loc[table["metric"] == metric, "value"].dropna().between(low, high).all(), metric
+        assert table.loc[table["metric"] == metric, "value"].dropna().between(low, high).all(), (
+            metric
+        )
     assert (table.loc[table["metric"].isin(["PSNR", "PSNR gain"]), "unit"] == "dB").all()
+
+
+def test_every_file_of_a_paper_is_called_by_its_key_letter_for_letter():
+    keys = {"lmdir", "ptg-rm", "sam-deblur", "spt", "survey"}
+    assert set(papers()) == keys
+    for kind in ("*.csv", "*.bib"):
+        assert {path.stem for path in _tables.HERE.glob(kind)} == keys
+    assert {path.stem for path in (_tables.HERE / "claims").glob("*.csv")} <= keys
 
 
 @pytest.mark.parametrize("paper", papers())
@@ -59,25 +82,32 @@ def test_a_value_is_digits_or_left_out_with_a_reason(paper):
     assert (table.loc[empty, "note"] != "").all(), "a value left out says why"
     assert table.loc[~empty, "printed"].str.fullmatch(r"[+-]?\d+(\.\d+)?").all()
     signed = table["printed"].str.match(r"[+-]")
-    assert table.loc[signed, "metric"].str.endswith(" gain").all(), "only differences are printed with a sign"
+    assert table.loc[signed, "metric"].str.endswith(" gain").all(), (
+        "only differences are printed with a sign"
+    )
     assert (table["value"].isna() == empty).all()
 
 
 @pytest.mark.parametrize("paper", papers())
 def test_files_have_no_stray_spaces_and_plain_line_ends(paper):
-    path = _tables.HERE / (paper.replace("-", "_") + ".csv")
+    path = _tables.HERE / f"{paper}.csv"
     data = path.read_bytes()
     assert b"\r" not in data and data.endswith(b"\n") and not data.endswith(b"\n\n")
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
     assert {len(row) for row in rows} == {len(_tables.COLUMNS)}
-    assert [cell for row in rows for cell in row if cell != cell.strip() or "  " in cell or "\n" in cell] == []
+    assert [
+        cell for row in rows for cell in row if cell != cell.strip() or "  " in cell or "\n" in cell
+    ] == []
     assert {row[_tables.COLUMNS.index("bold")] for row in rows[1:]} <= {"0", "1", ""}
 
 
 @pytest.mark.parametrize("paper", papers())
 def test_every_bibtex_entry_parses(paper):
-    """One entry: a key, and fields ``name = {balanced braces}`` with a comma between; author and title among them."""
+    """One entry: a key, and fields ``name = {balanced braces}`` with a comma between.
+
+    Author and title are among them.
+    """
     entry = re.fullmatch(r"@(\w+)\{([\w:-]+),\s*(.*?),?\s*\}\s*", bibtex(paper), re.DOTALL)
     assert entry
     rest, fields = entry[3], {}
@@ -96,18 +126,40 @@ def test_every_bibtex_entry_parses(paper):
 
 def test_all_papers_call_a_task_by_the_same_words():
     """An average over several tasks names each; the kind of noise or blur stands in `setting`."""
-    words = {"denoising", "deblurring", "defocus deblurring", "deraining", "low-light enhancement", "super-resolution"}
-    seen = {word for paper in papers() for task in published(paper)["task"] for word in task.split(", ")}
+    words = {
+        "denoising",
+        "deblurring",
+        "defocus deblurring",
+        "deraining",
+        "low-light enhancement",
+        "super-resolution",
+    }
+    seen = {
+        word for paper in papers() for task in published(paper)["task"] for word in task.split(", ")
+    }
     assert seen == words | {"segmentation"}
     kinds = (
-        published("ptg-rm").groupby("table")["setting"].apply(lambda texts: {text.split("; ")[-1] for text in texts})
+        published("ptg-rm")
+        .groupby("table")["setting"]
+        .apply(lambda texts: {text.split("; ")[-1] for text in texts})
     )
-    assert kinds[["6", "8", "9", "10"]].tolist() == [{"motion"}, {"grayscale"}, {"colour"}, {"real"}]
+    assert kinds[["6", "8", "9", "10"]].tolist() == [
+        {"motion"},
+        {"grayscale"},
+        {"colour"},
+        {"real"},
+    ]
 
 
 def test_bold_is_unknown_where_the_text_shows_none():
     known = {paper: set(published(paper)["bold"]) for paper in papers()}
-    assert known == {"sam-deblur": {True, False}, "survey": {False}, "spt": {None}, "lmdir": {None}, "ptg-rm": {None}}
+    assert known == {
+        "sam-deblur": {True, False},
+        "survey": {False},
+        "spt": {None},
+        "lmdir": {None},
+        "ptg-rm": {None},
+    }
 
 
 def test_no_two_papers_share_a_citation_key():
@@ -120,14 +172,19 @@ def test_an_unknown_paper_is_refused_with_the_nearest_name():
         published("sam-deblurr")
 
 
-# --- SAM-Deblur -----------------------------------------------------------------------------------------------------
+# --- SAM-Deblur -----------------------------------------------------------------------------------
 
 
 def test_sam_deblur_table_1_has_each_of_its_44_numbers_once():
     table = published("sam-deblur")
     assert len(table) == 44
     assert not table.duplicated(["row", "dataset", "metric"]).any()
-    assert table.groupby("row", sort=False).size().to_dict() == {"w/o SAM": 11, "CAT": 11, "MAP": 11, "Ours": 11}
+    assert table.groupby("row", sort=False).size().to_dict() == {
+        "w/o SAM": 11,
+        "CAT": 11,
+        "MAP": 11,
+        "Ours": 11,
+    }
     assert table.groupby("dataset", sort=False).size().to_dict() == {
         "GoPro": 8, "RealBlurJ": 12, "REDS": 12, "ReLoBlur": 12,
     }  # fmt: skip
@@ -150,7 +207,10 @@ def test_sam_deblur_cells_are_as_printed(row, dataset, metric, number):
 
 
 def test_gains_that_section_4_3_states_follow_from_the_cells():
-    """ "PSNR improved by 0.05, 0.96, and 7.03, while the SSIM increased by 0.001, 0.024, and 0.216"."""
+    """ "PSNR improved by 0.05, 0.96, and 7.03".
+
+    "While the SSIM increased by 0.001, 0.024, and 0.216".
+    """
     sets = ["RealBlurJ", "REDS", "ReLoBlur"]
     for metric, stated in [("PSNR", [0.05, 0.96, 7.03]), ("SSIM", [0.001, 0.024, 0.216])]:
         gains = [value("Ours", name, metric) - value("w/o SAM", name, metric) for name in sets]
@@ -162,7 +222,10 @@ def test_bold_marks_the_best_number_of_each_column():
     for (_, metric), column in table.groupby(["dataset", "metric"]):
         best = column["value"].min() if metric == "MCR" else column["value"].max()
         assert column.loc[column["bold"].eq(True), "value"].tolist() == [best]
-    assert table.loc[table["bold"].eq(True), "row"].value_counts().to_dict() == {"Ours": 9, "CAT": 2}
+    assert table.loc[table["bold"].eq(True), "row"].value_counts().to_dict() == {
+        "Ours": 9,
+        "CAT": 2,
+    }
 
 
 def test_digits_stay_as_printed():
@@ -170,15 +233,30 @@ def test_digits_stay_as_printed():
     assert table.loc[("w/o SAM", "GoPro", "SSIM"), "printed"] == "0.960"
 
 
-# --- the other papers -----------------------------------------------------------------------------------------------
+# --- the other papers -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("paper", "counts"),
     [
-        # Table 1: 18 lines of 6 sets and their differences; 2: 6 lines of 5 sets and theirs; 3: 9 pairs; ...
+        # Table 1: 18 lines of 6 sets and their differences; 2: 6 lines of 5 sets and theirs;
+        # 3: 9 pairs; ...
         ("spt", {"1": 9 * 6 * 3, "2": 3 * 5 * 3, "3": 18, "4": 8, "5": 6, "6": 6}),
-        ("ptg-rm", {"1": 132, "2": 25, "3": 72, "4": 24, "5": 48, "6": 32, "7": 108, "8": 72, "9": 96, "10": 12}),
+        (
+            "ptg-rm",
+            {
+                "1": 132,
+                "2": 25,
+                "3": 72,
+                "4": 24,
+                "5": 48,
+                "6": 32,
+                "7": 108,
+                "8": 72,
+                "9": 96,
+                "10": 12,
+            },
+        ),
         ("lmdir", {"I": 8 * 18, "II": 4 * 14, "III": 4 * 16}),
     ],
 )
@@ -249,7 +327,10 @@ def test_in_ptg_rm_every_pair_of_table_8_and_9_has_the_same_columns():
     for number, width in (("8", 9), ("9", 12)):
         lines = table[table["table"] == number].groupby("row", sort=False)
         assert lines.size().tolist() == [width] * 8
-        columns = {tuple(zip(line["dataset"], line["setting"].str.split(";").str[0], strict=True)) for _, line in lines}
+        columns = {
+            tuple(zip(line["dataset"], line["setting"].str.split(";").str[0], strict=True))
+            for _, line in lines
+        }
         assert len(columns) == 1
 
 
@@ -257,8 +338,16 @@ def test_spt_states_the_training_data_of_its_tuning_and_of_art_but_not_of_table_
     """Section 5.1: DIV2K and Flickr2K for the tuning; for denoising the same data as ART."""
     table = published("spt")
     silent = table[table["setting"].str.contains("not stated")]
-    assert len(silent) == 9 * 6 and set(silent["table"]) == {"1"} and set(silent["method"]) == {"none"}
-    assert table.loc[table["table"] == "1", "setting"].str.split("; ").str[0].isin(["x2", "x3", "x4"]).all()
+    assert (
+        len(silent) == 9 * 6 and set(silent["table"]) == {"1"} and set(silent["method"]) == {"none"}
+    )
+    assert (
+        table.loc[table["table"] == "1", "setting"]
+        .str.split("; ")
+        .str[0]
+        .isin(["x2", "x3", "x4"])
+        .all()
+    )
     assert table.drop(silent.index)["setting"].str.contains(r"trained on DIV2K \+ Flickr2K").all()
 
 
@@ -282,6 +371,9 @@ def test_a_table_can_be_asked_for_by_name(capsys):
 @pytest.mark.parametrize("paper", papers())
 def test_every_number_of_a_table_is_in_what_is_printed_of_it(paper):
     for table, part in published(paper).groupby("table", sort=False):
-        text = shown(paper, str(table))
+        text = table_text(paper, str(table))
         assert all(number in text for number in part["printed"])
-        assert "..., " not in text.split("\n")[0] and len(text.splitlines()) >= part["row"].nunique() + 2
+        assert (
+            "..., " not in text.split("\n")[0]
+            and len(text.splitlines()) >= part["row"].nunique() + 2
+        )

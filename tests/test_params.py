@@ -1,6 +1,13 @@
-"""A mistake in params.yaml is one line: the key's path, what it got, what it may be, the nearest name."""
+"""A mistake in params.yaml is one line: the key's path, what it got, what it may be, what is near.
+
+References between entries are checked on every loading; settings, which import files, once before
+a pipeline's first stage (``checks.check_choices``).
+"""
 
 import copy
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,20 +15,26 @@ from conftest import run, small_params, write_params
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchlib import registry
+from benchlib.checks import budgets, check_choices, entries_given, images_source
 from benchlib.contracts import BenchError
-from benchlib.params import configure, load_params
+from benchlib.params import Suite, configure, load_params
 
 ROOT = Path(__file__).parent.parent
+SUITES = sorted([ROOT / "params.yaml", *(ROOT / "suites").glob("*/params.yaml")])
+MASKS = small_params()["priors"]["sam-train"]
+PHOTO = small_params()["data"]["test/shake-blur"]
+VECTOR = {"kind": "vector", "prior": {"name": "sam_embedding"}}
 
 
-def broken(**changes) -> dict:
+def broken(changes: dict) -> dict:
     """The small suite's parameters with dotted paths set; a value of ... removes the key."""
     params = copy.deepcopy(small_params())
     for path, value in changes.items():
-        *steps, last = path.split("__")
+        *steps, last = path.split(".")
         here = params
         for step in steps:
-            here = here[step.replace("_DASH_", "-")]
+            here = here[step]
         if value is ...:
             del here[last]
         else:
@@ -29,103 +42,294 @@ def broken(**changes) -> dict:
     return params
 
 
-# fmt: off
-MISTAKES = [
-    (broken(trainin={}), "trainin: unknown key", "did you mean training?"),
-    (broken(training__itertions=3), "training.itertions: unknown key", "did you mean iterations?"),
-    (broken(training__iterations="many"), "training.iterations: got 'many'", "integer"),
-    (broken(training__iterations=-1), "training.iterations: got -1", "greater than or equal to 0"),
-    (broken(training__lr=0), "training.lr: got 0", "greater than 0"),
-    (broken(runs__map__method={"name": "mpa"}), "runs.map.method.name: got 'mpa'", "did you mean map?"),
-    (broken(runs__map__method__dropuot=0.5), "runs.map.method.dropuot: unknown key", "did you mean dropout?"),
-    (broken(runs__map__method__dropout=1.5), "runs.map.method.dropout: got 1.5", "less than or equal to 1"),
-    (broken(runs__map__method__dropout="0.5"), "runs.map.method.dropout: got '0.5'", "number"),
-    (broken(runs__map__training={"lrr": 0.1}), "runs.map.training.lrr: unknown key", "did you mean lr?"),
-    (broken(runs__map__train="tarin"), "runs.map.train: got 'tarin'", "did you mean train?"),
-    (broken(runs__map__prior__test="sam-tset"), "runs.map.prior.test: got 'sam-tset'", "did you mean sam-test?"),
-    (broken(runs__map__backbone=...), "runs.map.backbone: missing", "required"),
-    (broken(runs__map__seeds=[]), "runs.map.seeds: got []", "at least 1 item"),
-    (broken(evaluation={"protocols": ["basicsr-rbg"]}), "'basicsr-rbg'", "did you mean basicsr-rgb?"),
-    (broken(priors__none__images="data/trian"), "priors.none.images: got 'data/trian'", "did you mean data/train?"),
-    (broken(runs__map__seeds=[1, 1]), "runs.map.seeds: got [1, 1]", "each seed once"),
-    (broken(evaluation={"tile": 64, "overlap": 64}), "evaluation.overlap: got 64", "less than tile, 64"),
-    (broken(runs__map__prior__test="none"), "runs.map.prior.test: got 'none'", "method map needs labels"),
-    (broken(runs__map__prior__test="sam-train"), "runs.map.prior.test: got 'sam-train'", "did you mean sam-test?"),
-    (broken(priors={**small_params()["priors"], "sam-train": {**small_params()["priors"]["sam-train"],
-        "images": "restored/map"}}, runs__map__test="train",
-        runs__map__prior={"train": "sam-train", "test": "sam-train"}),
-        "run 'map' would wait for itself", "another run"),
-    (broken(data__test={"a": {**small_params()["data"]["test"]["shake-blur"], "images": ["chelsae"]}}),
-        "data.test.a: got 'chelsae'", "did you mean chelsea?"),
-    (broken(runs__map__init="weights/randm"), "runs.map.init: got 'weights/randm'", "did you mean weights/random?"),
-    (broken(runs={**small_params()["runs"], "alpha-0.5": small_params()["runs"]["map"]}),
-        "runs.alpha-0.5: got 'alpha-0.5'", "letters, digits, - and _"),
-    (broken(runs__map__init="runs/map"), "runs.map.init: run 'map' would wait for itself", "another run"),
-    (broken(weights={"random": {"asset": "sam-vit-x"}}), "weights.random.asset: got 'sam-vit-x'", "mean sam-vit-"),
-    (broken(runs__map__reference="no-priors"), "runs.map.reference: got 'no-priors'", "did you mean no-prior?"),
-    (broken(runs__map__training={"sets": ["held"]}), "training.sets: got 'held'", "may be shake-blur"),
-    (broken(runs__map__training={"candidates": [{"lrr": 1.0}]}), "training.candidates.0.lrr: unknown key", "mean lr?"),
-    (broken(runs__cat__training={"keep": "best"}), "runs.cat.validation: missing", "choose by it"),
-    (broken(training__watch="basicsr-yy"), "got 'basicsr-yy'", "did you mean basicsr-y?"),
-    (broken(controls={"a": {"label": "a", "base": "no-prior", "zeroed": "cat", "segmentation": "cat", "prior": "mpa"}}),
-        "controls.a.prior: got 'mpa'", "did you mean map?"),
-    (broken(runs__map__paper="sam-deblurr"), "runs.map.paper: got 'sam-deblurr'", "did you mean sam-deblur?"),
-    (broken(runs__map__backbone={"name": "nafnet", "encoder": [-1], "decoder": [1]}), "backbone.encoder.0: got -1",
-        "greater than or equal to 0"),
-    (broken(data__test={"b/ad": {}}), "data.test.b/ad", "letters, digits"),
+def loaded(folder: Path, params: dict) -> Suite:
+    """Loaded and checked as ``nbrun`` does before the first stage."""
+    path = write_params(folder, params)
+    suite = load_params(path)
+    check_choices(suite, path)
+    return suite
+
+
+# (changes, where the line says it is, what it says)
+TYPES = [
+    ({"trainin": {}}, "trainin: unknown key", "did you mean training?"),
+    ({"training.itertions": 3}, "training.itertions: unknown key", "did you mean iterations?"),
+    ({"training.iterations": "many"}, "training.iterations: got 'many'", "integer"),
+    ({"training.iterations": -1}, "training.iterations: got -1", "greater than or equal to 0"),
+    ({"training.lr": 0}, "training.lr: got 0", "greater than 0"),
+    ({"task": ...}, "task: missing", "required"),
+    ({"metrics": ...}, "metrics: missing", "required"),
+    ({"metrics": []}, "metrics: got []", "at least 1 item"),
+    ({"priors.none.kind": ...}, "priors.none.kind: missing", "required"),
+    ({"runs.map.backbone": ...}, "runs.map.backbone: missing", "required"),
+    ({"runs.map.seeds": []}, "runs.map.seeds: got []", "at least 1 item"),
+    ({"runs.map.train": "train"}, "runs.map.train: unknown key", "images"),
+    ({"runs.map.images.tset": "a"}, "runs.map.images.tset: unknown key", "did you mean test?"),
+    ({"runs.map.prior.swap": "zero"}, "runs.map.prior.swap: got 'zero'", "'zeroed' or 'shuffled'"),
+    ({"evaluation.swap": ["mixed"]}, "evaluation.swap.0: got 'mixed'", "'zeroed' or 'shuffled'"),
+    ({"runs.map.training": {"lrr": 0.1}}, "runs.map.training.lrr: unknown", "did you mean lr?"),
+    (
+        {"runs.map.training": {"candidates": [{"lrr": 1.0}]}},
+        "training.candidates.0.lrr: unknown key",
+        "mean lr?",
+    ),
+    (
+        {"runs": {"alpha-0.5": small_params()["runs"]["map"]}},
+        "runs.alpha-0.5: got 'alpha-0.5'",
+        "letters, digits, - and _",
+    ),
+    ({"data.train": PHOTO}, "data.train: got 'train'", "data is named <collection>/<set>"),
+    ({"data": {"b/a/d": PHOTO}}, "data.b/a/d", "letters, digits"),
+    ({"data": {"test/a b": PHOTO}}, "data.test/a b", "letters, digits"),
 ]
-# fmt: on
+REFERENCES = [
+    ({"task": "imgae"}, "task: got 'imgae'", "did you mean image?"),
+    ({"metrics": ["psnr", "sism"]}, "metrics: got 'sism'", "did you mean ssim?"),
+    ({"runs.map.images.train": "tarin"}, "images.train: got 'tarin'", "did you mean train?"),
+    ({"runs.map.prior.test": "sam-tset"}, "prior.test: got 'sam-tset'", "did you mean sam-test?"),
+    ({"runs.map.validation": "hold"}, "runs.map.validation: got 'hold'", "did you mean held?"),
+    ({"priors.none.images": "data/trian"}, "images: got 'data/trian'", "did you mean data/train?"),
+    ({"priors.sam-test.kind": "mask"}, "sam-test.kind: got 'mask'", "did you mean masks?"),
+    ({"runs.map.seeds": [1, 1]}, "runs.map.seeds: got [1, 1]", "each seed once"),
+    (
+        {"evaluation": {"tile": 64, "overlap": 64}},
+        "evaluation.overlap: got 64",
+        "less than tile, 64",
+    ),
+    (
+        {"runs.map.prior.test": "sam-train"},
+        "runs.map.prior.test: got 'sam-train'",
+        "a prior of the images of 'train'; the run's are 'test'; may be none, sam-test; did you",
+    ),
+    (
+        {
+            "priors.sam-train.images": "restored/map",
+            "runs.map.images.test": "train",
+            "runs.map.prior.test": "sam-train",
+        },
+        "priors.sam-train.images: run 'map' would wait for itself",
+        "another run",
+    ),
+    (
+        {"runs.map.init": "runs/map"},
+        "runs.map.init: run 'map' would wait for itself",
+        "another run",
+    ),
+    ({"runs.map.init": "weights/randm"}, "init: got 'weights/randm'", "mean weights/random?"),
+    ({"runs.map.reference": "no-priors"}, "reference: got 'no-priors'", "did you mean no-prior?"),
+    (
+        {
+            "data.other/a": PHOTO | {"images": ["rocket"]},
+            "runs.cat.images.test": "other",
+            "runs.cat.prior.test": "none",
+            "runs.map.reference": "cat",
+        },
+        "runs.map.reference: 'cat' tests on other images than 'map'",
+        "",
+    ),
+    ({"runs.map.training": {"sets": ["held"]}}, "sets: got 'held'", "may be shake-blur"),
+    ({"runs.cat.training": {"keep": "best"}}, "runs.cat.validation: missing", "choose by it"),
+    (
+        {
+            "controls": {
+                "a": {
+                    "label": "a",
+                    "base": "no-prior",
+                    "zeroed": "cat",
+                    "segmentation": "cat",
+                    "prior": "mpa",
+                }
+            }
+        },
+        "controls.a.prior: got 'mpa'",
+        "did you mean map?",
+    ),
+    (
+        {"ablations": {"a": {"label": "a", "runs": ["mpa"]}}},
+        "ablations.a.runs: got 'mpa'",
+        "did you mean map?",
+    ),
+    (
+        {"priors.sam-train/a": MASKS},
+        "priors.sam-train: a prior and a bundle have one name",
+        "rename one",
+    ),
+    (
+        {"priors.both/a": MASKS, "priors.both/b": MASKS | {"images": "data/test"}},
+        "priors.both: its parts are of different images",
+        "expected one",
+    ),
+]
+CHOICES = [
+    ({"runs.map.method": {"name": "mpa"}}, "method.name: got 'mpa'", "did you mean map?"),
+    ({"runs.map.method.dropuot": 0.5}, "method.dropuot: unknown key", "did you mean dropout?"),
+    ({"runs.map.method.dropout": 1.5}, "method.dropout: got 1.5", "less than or equal to 1"),
+    ({"runs.map.method.dropout": "0.5"}, "runs.map.method.dropout: got '0.5'", "number"),
+    ({"priors.sam-test.prior": {"name": "smm"}}, "sam-test.prior.name: got 'smm'", "mean sam?"),
+    ({"data.test/shake-blur.sise": 3}, "data.test/shake-blur.sise: unknown key", "side"),
+    (
+        {"data.test/shake-blur.degrade": {"name": "shake_blur", "extnt": 3.0}},
+        "data.test/shake-blur.degrade.extnt: unknown key",
+        "mean extent?",
+    ),
+    (
+        {"data.test/shake-blur.degrade": ...},
+        "data.test/shake-blur.degrade: missing",
+        "write {name: none}",
+    ),
+    (
+        {"data.test/shake-blur.degrade": "shake_blur"},
+        "data.test/shake-blur.degrade: got 'shake_blur'",
+        "{name: shake_blur}",
+    ),
+    (
+        {
+            "data.test/mine": {
+                "name": "folder",
+                "path": "mine",
+                "degrade": {"name": "shake_blur"},
+            }
+        },
+        "data.test/mine.degrade: got 'shake_blur'",
+        "the pairs of folder are finished: write {name: none}",
+    ),
+    ({"evaluation": {"protocols": ["basicsr-rbg"]}}, "'basicsr-rbg'", "did you mean basicsr-rgb?"),
+    ({"training.watch": "basicsr-yy"}, "got 'basicsr-yy'", "did you mean basicsr-y?"),
+    ({"metrics": ["ssim_3d"]}, "metrics: got ssim_3d", "basicsr-rgb measures none of them"),
+    (
+        {"priors.sam-test.kind": "vector", "runs.map.prior.test": "none"},
+        "priors.sam-test.kind: got 'vector'",
+        "sam gives masks",
+    ),
+    (
+        {"runs.map.prior.test": "none"},
+        "runs.map.prior.test: got 'none', which gives nothing",
+        "method map needs labels",
+    ),
+    (
+        {"data.test/a": PHOTO | {"images": ["chelsae"]}},
+        "data.test/a: got 'chelsae'",
+        "did you mean chelsea?",
+    ),
+    (
+        {"weights.random.asset": "sam-vit-x"},
+        "weights.random.asset: got 'sam-vit-x'",
+        "mean sam-vit-",
+    ),
+    ({"runs.map.paper": "sam-deblurr"}, "paper: got 'sam-deblurr'", "did you mean sam-deblur?"),
+    (
+        {"runs.map.paper": "sam-deblur", "runs.map.table": "1", "runs.map.row": "MPA"},
+        "runs.map.row: got 'MPA'",
+        "did you mean MAP?",
+    ),
+    (
+        {"runs.map.backbone": {"name": "nafnet", "encoder": [-1], "decoder": [1]}},
+        "backbone.encoder.0: got -1",
+        "greater than or equal to 0",
+    ),
+    (
+        {
+            "priors.v-train": VECTOR | {"images": "data/train"},
+            "priors.v-test": VECTOR | {"images": "data/test"},
+            "runs.film": run({"name": "film", "size": 255}, "v"),
+        },
+        "runs.film.method.size: got 255; prior 'v-train' gives vectors of 256",
+        "",
+    ),
+]
 
 
-@pytest.mark.parametrize(("params", "where", "what"), MISTAKES, ids=[where for _, where, _ in MISTAKES])
-def test_a_mistake_is_one_line_that_names_it(tmp_path, params, where, what):
-    with pytest.raises(BenchError) as error:
-        load_params(write_params(tmp_path, params))
-    line = str(error.value)
+def check_line(error: BenchError, where: str, what: str) -> None:
+    line = str(error)
     assert "params.yaml: " in line
     assert where in line
     assert what in line
     assert "\n" not in line
 
 
-def test_the_check_of_settings_is_remembered_and_forgotten_on_a_change(tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "where", "what"), TYPES + REFERENCES, ids=[w for _, w, _ in TYPES + REFERENCES]
+)
+def test_a_mistake_is_one_line_that_names_it_on_loading(tmp_path, changes, where, what):
+    with pytest.raises(BenchError) as error:
+        load_params(write_params(tmp_path, broken(changes)))
+    check_line(error.value, where, what)
+
+
+@pytest.mark.parametrize(("changes", "where", "what"), CHOICES, ids=[w for _, w, _ in CHOICES])
+def test_a_wrong_setting_is_one_line_that_names_it_before_the_first_stage(
+    tmp_path, changes, where, what
+):
+    path = write_params(tmp_path, broken(changes))
+    suite = load_params(path)
+    with pytest.raises(BenchError) as error:
+        check_choices(suite, path)
+    check_line(error.value, where, what)
+
+
+def test_loading_writes_nothing(tmp_path):
     path = write_params(tmp_path, small_params())
-    first = load_params(path)
-    assert len(list((first.work / ".checked").iterdir())) == 1
-    load_params(path)
-    assert len(list((first.work / ".checked").iterdir())) == 1
-    write_params(tmp_path, broken(runs__map__method__dropuot=0.5))
-    with pytest.raises(BenchError, match="dropuot"):
+    for _ in range(2):
+        loaded(tmp_path, small_params())
         load_params(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_loading_imports_no_file_of_a_folder_and_not_torch():
+    """So that a stage that computes nothing starts at once."""
+    code = (
+        "import sys; from benchlib.params import load_params; load_params(sys.argv[1]); "
+        "print(sorted(name for name in sys.modules if name.startswith('benchlib.')), "
+        "'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(ROOT / "params.yaml")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    modules, _, torch = done.stdout.strip().rpartition(" ")
+    assert torch == "False"
+    for folder in ("methods", "backbones", "priors", "datasets", "degrade", "metrics", "tasks"):
+        assert f"benchlib.{folder}" not in modules
 
 
 def test_a_photograph_has_one_side(tmp_path):
     params = small_params()
-    params["data"]["test"]["shake-blur"]["images"] = ["coffee"]
-    with pytest.raises(BenchError, match=r"runs.blurred.test: 'coffee' is trained on too, in data.train.shake-blur"):
+    params["data"]["test/shake-blur"]["images"] = ["coffee"]
+    said = r"runs.blurred.images.test: 'coffee' is trained on too, in data.train/shake-blur"
+    with pytest.raises(BenchError, match=said):
         load_params(write_params(tmp_path, params))
     params = small_params()  # a run that never saw it, but starts from one that did
-    params["data"]["other"] = {"shake-blur": params["data"]["test"]["shake-blur"] | {"images": ["coffee"]}}
-    params["data"]["clean"] = {"shake-blur": params["data"]["test"]["shake-blur"] | {"images": ["rocket"]}}
-    params["runs"]["tuned"] = run({"name": "none"}, train="clean", test="other", init="runs/no-prior")
-    with pytest.raises(BenchError, match=r"runs.tuned.test: 'coffee' is trained on too, in data.train.shake-blur"):
+    params["data"]["other/shake-blur"] = PHOTO | {"images": ["coffee"]}
+    params["data"]["clean/shake-blur"] = PHOTO | {"images": ["rocket"]}
+    params["runs"]["tuned"] = run(
+        {"name": "none"}, images={"train": "clean", "test": "other"}, init="runs/no-prior"
+    )
+    said = r"runs.tuned.images.test: 'coffee' is trained on too, in data.train/shake-blur"
+    with pytest.raises(BenchError, match=said):
         load_params(write_params(tmp_path, params))
 
 
 def test_parts_of_one_list_are_sides_if_they_do_not_meet(tmp_path):
     params = small_params()
-    parts = (("train", "shake-blur", [0, 60]), ("train", "held", [60, 70]), ("test", "shake-blur", [69, 80]))
-    for where, key, part in parts:
-        params["data"][where][key] |= {"images": ["coffee"], "part": part, "copies": 1}
-    with pytest.raises(BenchError, match=r"runs.blurred.test: 'coffee' \[60, 70\] and \[69, 80\] is trained on too"):
+    parts = {
+        "train/shake-blur": [0, 60],
+        "train/held": [60, 70],
+        "test/shake-blur": [69, 80],
+    }
+    for key, part in parts.items():
+        params["data"][key] |= {"images": ["coffee"], "part": part, "copies": 1}
+    said = r"runs.blurred.images.test: 'coffee' \[60, 70\] and \[69, 80\] is trained on too"
+    with pytest.raises(BenchError, match=said):
         load_params(write_params(tmp_path, params))
-    params["data"]["test"]["shake-blur"]["part"] = [70, 80]
+    params["data"]["test/shake-blur"]["part"] = [70, 80]
     load_params(write_params(tmp_path, params))
 
 
 def test_what_chooses_is_not_trained_on(tmp_path):
     params = small_params()
-    params["data"]["train"]["held"]["images"] = ["coffee"]
+    params["data"]["train/held"]["images"] = ["coffee"]
     with pytest.raises(BenchError, match=r"validation: 'coffee' is trained on too"):
         load_params(write_params(tmp_path, params))
 
@@ -136,21 +340,84 @@ def test_a_key_given_twice_is_refused(tmp_path):
         load_params(tmp_path / "params.yaml")
 
 
-@pytest.mark.parametrize("path", sorted(ROOT.glob("**/params.yaml")), ids=lambda p: p.parent.name)
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(BenchError, match=r"absent\.yaml: no such file"):
+        load_params(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda p: p.parent.name)
 def test_the_suites_of_the_project_are_right(path):
     suite = load_params(path)
+    check_choices(suite, path)
     assert suite.results == ROOT / "results" / suite.suite
+    if path.parent != ROOT:
+        assert suite.suite == path.parent.name
 
 
 def test_a_run_changes_the_suites_budget(tmp_path):
-    suite = load_params(write_params(tmp_path, broken(runs__map__training={"lr": 0.5})))
+    changes = {"runs.map.training": {"lr": 0.5}, "runs.map.evaluation": {"swap": ["zeroed"]}}
+    suite = load_params(write_params(tmp_path, broken(changes)))
     assert suite.training_of("map").lr == 0.5
     assert suite.training_of("map").iterations == suite.training.iterations
     assert suite.training_of("cat") == suite.training
+    assert suite.evaluation_of("map").swap == ["zeroed"]
+    assert suite.evaluation_of("map").protocols == suite.evaluation.protocols
+    assert suite.evaluation_of("cat").swap == []
+
+
+def test_what_is_tried_is_the_budget_with_each_candidate_s_changes(tmp_path):
+    changes = {"runs.map.training": {"lr": 0.5, "candidates": [{"lr": 0.1}, {"batch": 7}]}}
+    suite = load_params(write_params(tmp_path, broken(changes)))
+    tried = budgets(suite, "map")
+    assert [(one.lr, one.batch) for one in tried] == [(0.1, 2), (0.5, 7)]
+    assert all(one.candidates == [] for one in tried)
+    assert budgets(suite, "cat") == [suite.training]
+
+
+def test_sets_and_bundles_are_grouped_by_what_stands_before_the_stroke(tmp_path):
+    params = small_params()
+    params["priors"]["both/masks"] = MASKS
+    params["priors"]["both/embedding"] = VECTOR | {"images": "data/train"}
+    suite = load_params(write_params(tmp_path, params))
+    assert {name: list(sets) for name, sets in suite.collections.items()} == {
+        "train": ["shake-blur", "held"],
+        "test": ["shake-blur"],
+    }
+    assert list(suite.bundle("both")) == ["masks", "embedding"]
+    assert list(suite.bundle("sam-train")) == [""]
+    given = entries_given(suite, "both")
+    assert given == ["labels", "bits", "vector", "masks.labels", "masks.bits", "embedding.vector"]
+    with pytest.raises(BenchError, match=r"priors has no 'boht'; .*did you mean both\?"):
+        suite.bundle("boht")
+
+
+def test_images_that_a_run_restored_are_those_of_its_test_collection(tmp_path):
+    suite = load_params(write_params(tmp_path, small_params()))
+    assert images_source(suite, "data/train") == "train"
+    assert images_source(suite, "restored/map") == "test"
+
+
+def complaint(folder: str, choice: dict) -> str:
+    """What configuring it raises; "" if it is right."""
+    try:
+        configure(folder, choice, "here")
+    except BenchError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("folder", ["methods", "backbones", "priors", "datasets", "degrade"])
+def test_a_setting_without_a_default_is_asked_for_by_name(folder):
+    for name in registry.names(folder):
+        assert re.fullmatch(r"|here\.\w+: missing; .*", complaint(folder, {"name": name})), name
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.dictionaries(st.text(min_size=1, max_size=12), st.one_of(st.integers(), st.text(), st.none()), min_size=1))
+@given(
+    st.dictionaries(
+        st.text(min_size=1, max_size=12), st.one_of(st.integers(), st.text(), st.none()), min_size=1
+    )
+)
 def test_no_setting_is_swallowed(extra):
     known = {"channels", "dropout", "overlapping", "name"}
     if known & set(extra):

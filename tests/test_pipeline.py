@@ -15,13 +15,19 @@ from conftest import SMALL, small_params, write_params
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
-ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+ENVIRONMENT = os.environ | {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+}
 
 
 def params(iterations: int = 4) -> dict:
     made = small_params()
     made["priors"] = {"none": made["priors"]["none"]}
-    plain = {"train": "train", "test": "test", "prior": {"train": "none", "test": "none"}, "backbone": SMALL}
+    plain = {
+        "images": {"train": "train", "test": "test"},
+        "prior": {"train": "none", "test": "none"},
+        "backbone": SMALL,
+    }
     plain["init"] = "weights/random"
     made["runs"] = {
         "blurred": plain | {"method": {"name": "identity"}},
@@ -39,7 +45,11 @@ def project(tmp_path_factory) -> Path:
     for name in ("benchlib", "notebooks", "dvc.yaml", ".dvcignore"):
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+            shutil.copytree(
+                source,
+                folder / name,
+                ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"),
+            )
         else:
             shutil.copy(source, folder / name)
     write_params(folder, params())
@@ -91,9 +101,15 @@ def test_a_mistake_in_the_parameters_stops_before_any_work_in_one_line(project):
     failed = repro(project)
     path.write_text(good)
     assert failed.returncode != 0
-    lines = [line for line in (failed.stdout + failed.stderr).splitlines() if "lrr" in line and "unknown key" in line]
+    lines = [
+        line
+        for line in (failed.stdout + failed.stderr).splitlines()
+        if "lrr" in line and "unknown key" in line
+    ]
     assert len(lines) == 1
-    assert re.search(r"runs\.[a-z-]+\.training\.lrr: unknown key; may be .*did you mean lr\?", lines[0])
+    assert re.search(
+        r"runs\.[a-z-]+\.training\.lrr: unknown key; may be .*did you mean lr\?", lines[0]
+    )
     assert "iteration" not in failed.stdout
 
 
@@ -102,7 +118,11 @@ def family(folder: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid != os.getpid() and process.cwd() == str(folder) and process.status() != "zombie":
+            if (
+                process.pid != os.getpid()
+                and process.cwd() == str(folder)
+                and process.status() != "zombie"
+            ):
                 found.append(process)
         except psutil.Error:
             pass
@@ -117,7 +137,9 @@ def test_a_killed_repro_leaves_nothing_behind_and_resumes(project, how):
     log = project / "killed.log"
     with open(log, "w") as file:
         words = [sys.executable, "-m", "dvc", "repro", "train@no-prior"]
-        dvc = subprocess.Popen(words, cwd=project, env=ENVIRONMENT, stdout=file, stderr=file, start_new_session=True)
+        dvc = subprocess.Popen(
+            words, cwd=project, env=ENVIRONMENT, stdout=file, stderr=file, start_new_session=True
+        )
         wait_for(lambda: list((project / "work" / "small" / ".resume").glob("*/*seed0.pt")), 60)
         if how == signal.SIGINT:
             os.killpg(dvc.pid, how)  # as a terminal does for Ctrl-C
@@ -129,7 +151,9 @@ def test_a_killed_repro_leaves_nothing_behind_and_resumes(project, how):
     done = int(re.findall(r"iteration (\d+)/100000", log.read_text())[-1])
     write_params(project, params(iterations=100_000))
     with open(log, "w") as file:
-        again = subprocess.Popen(words, cwd=project, env=ENVIRONMENT, stdout=file, stderr=file, start_new_session=True)
+        again = subprocess.Popen(
+            words, cwd=project, env=ENVIRONMENT, stdout=file, stderr=file, start_new_session=True
+        )
         wait_for(lambda: "resumed seed 0 at iteration" in log.read_text(), 60)
         os.killpg(again.pid, signal.SIGKILL)
         wait_for(lambda: not family(project), 20)

@@ -1,39 +1,42 @@
-"""What keeps the project itself in order: floors, copies, locks, notebooks, words that must not be there."""
+"""What keeps the project itself in order: layers, copies, locks, notebooks, words that must not be there."""
 
 import ast
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
 from ruamel.yaml import YAML
 
-from benchlib.params import load_params
+from benchlib import registry
+from benchlib.params import Suite, load_params
 from benchlib.pipeline import inputs
 
 ROOT = Path(__file__).parent.parent
-FLOORS = {
+LAYERS = {
     0: ["contracts", "registry", "files", "imageio", "seeding", "assets"],
-    1: ["params", "records"],
-    2: ["methods", "backbones", "priors", "datasets", "degrade", "metrics", "papers"],
-    3: ["prepare", "restore", "train", "evaluate"],
+    1: ["params", "checks", "records"],
+    2: ["tasks", "methods", "backbones", "priors", "datasets", "degrade", "metrics", "papers"],
+    3: ["plan", "prepare", "restore", "train", "evaluate"],
     4: ["report"],
     5: ["pipeline", "nbrun"],
 }
-FLOOR = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
-EXCEPTIONS = {("params", "metrics")}  # names of protocols are checked before work; imported when called
+LAYER = {folder: layer for layer, folders in LAYERS.items() for folder in folders}
+# names of protocols are checked before work; imported when called
+EXCEPTIONS = {("checks", "metrics")}
 SOURCES = sorted((ROOT / "benchlib").rglob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
-def room(path: Path) -> str:
+def folder_of(path: Path) -> str:
     return path.relative_to(ROOT / "benchlib").parts[0].removesuffix(".py")
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_go_to_lower_floors_only(path):
-    here = room(path)
+def test_imports_go_to_lower_layers_only(path):
+    here = folder_of(path)
     if here == "__init__":
         return
     for node in ast.walk(ast.parse(path.read_text())):
@@ -46,16 +49,19 @@ def test_imports_go_to_lower_floors_only(path):
         for there in names:
             if there == here or (here, there) in EXCEPTIONS:
                 continue
-            below = FLOOR[there] < FLOOR[here]
-            beside = FLOOR[there] == FLOOR[here] and FLOOR[here] in (0, 1, 3, 5)
-            assert below or beside, f"{here} (floor {FLOOR[here]}) imports {there} (floor {FLOOR[there]})"
+            below = LAYER[there] < LAYER[here]
+            beside = LAYER[there] == LAYER[here] and LAYER[here] in (0, 1, 3, 5)
+            assert below or beside, (
+                f"{here} (layer {LAYER[here]}) imports {there} (layer {LAYER[there]})"
+            )
 
 
-def test_files_that_dvc_names_by_key_are_called_by_their_key():
-    """dvc.yaml depends on methods/<name>.py and backbones/<name>.py; a dash in the name would miss the file."""
-    for folder in ("methods", "backbones"):
-        for path in (ROOT / "benchlib" / folder).glob("[!_]*.py"):
-            assert "_" not in path.stem, f"{path.name}: call it without an underscore"
+def test_a_key_is_its_files_stem_letter_for_letter():
+    """dvc.yaml reads methods/<name>.py, degrade/<name>.py...; another spelling would miss the file."""
+    for folder in registry.FOLDERS:
+        for name in registry.names(folder):
+            assert (ROOT / "benchlib" / folder / f"{name}.py").is_file()
+            assert name.isidentifier(), f"{folder}/{name}.py: a module's name has no dash"
 
 
 def test_links_of_the_readme_lead_somewhere():
@@ -63,41 +69,59 @@ def test_links_of_the_readme_lead_somewhere():
         assert "://" in link or (ROOT / link).exists(), link
 
 
-def test_every_room_stands_on_a_floor():
-    assert {room(path) for path in SOURCES} - {"__init__"} == set(FLOOR)
+def test_every_folder_has_a_layer():
+    assert {folder_of(path) for path in SOURCES} - {"__init__"} == set(LAYER)
 
 
-@pytest.mark.parametrize("copy", sorted((ROOT / "suites").glob("*/dvc.yaml")), ids=lambda p: p.parent.name)
+@pytest.mark.parametrize(
+    "copy", sorted((ROOT / "suites").glob("*/dvc.yaml")), ids=lambda p: p.parent.name
+)
 def test_every_suite_has_the_same_pipeline(copy):
     assert copy.read_bytes() == (ROOT / "dvc.yaml").read_bytes()
     assert load_params(copy.parent / "params.yaml").suite == copy.parent.name
 
 
 def test_notebooks_know_the_same_dependencies_as_dvc():
-    """pipeline.inputs against the work/ and results/ paths that dvc.yaml names for the demo's stages."""
-    suite = load_params(ROOT / "params.yaml")
+    """pipeline.inputs against the work/ paths that dvc.yaml names for the smoke suite's stages."""
+    suite = load_params(ROOT / "suites/smoke/params.yaml")
     stages = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
-    kinds = {"data": "fetch", "weights": "weights", "priors": "priors", "runs": "train", "restored": "evaluate"}
     items = {"fetch": suite.data, "weights": suite.weights, "priors": suite.priors}
     items |= {"train": suite.runs, "evaluate": suite.runs}
     for stage, entries in items.items():
         for key, item in entries.items():
             wanted = set()
-            for dep in stages[stage]["do"]["deps"]:
-                if "/work/" not in dep:
-                    continue
-                for name in re.findall(r"\$\{item\.([a-z.]+)\}", dep):
-                    value = item
-                    for step in name.split("."):
-                        value = getattr(value, step)
-                    dep = dep.replace("${item." + name + "}", value)
-                kind, name = dep.replace("${key}", key).split("/")[-2:]
-                wanted.add((kinds[kind], name))
+            for dep in stages[stage]["do"].get("deps", []):
+                if dep.startswith("${root}work/"):
+                    wanted |= made_by(suite, filled(dep, key, item))
             assert set(inputs(suite, stage, key)) == wanted, (stage, key)
 
 
+def filled(dependency: str, key: str, item: Any) -> str:
+    """A path of dvc.yaml below work/<suite>/, its templates filled."""
+    for name in re.findall(r"\$\{item\.([a-z.]+)\}", dependency):
+        value = item
+        for step in name.split("."):
+            value = getattr(value, step)
+        dependency = dependency.replace("${item." + name + "}", value)
+    return dependency.replace("${key}", key).removeprefix("${root}work/${suite}/")
+
+
+def made_by(suite: Suite, path: str) -> set[tuple[str, str]]:
+    """The steps whose results lie at a path, or below it."""
+    kind, _, key = path.partition("/")
+    stage = {"data": "fetch", "runs": "train", "restored": "evaluate"}.get(kind, kind)
+    keys = {
+        "fetch": [name for name in suite.data if name.startswith(f"{key}/")],
+        "priors": [name for name in suite.priors if name == key or name.startswith(f"{key}/")],
+        "metrics": suite.metrics,
+    }
+    return {(stage, name) for name in keys.get(stage, [key])}
+
+
 def pinned(path: Path) -> set[str]:
-    lines = [line for line in path.read_text().splitlines() if line and not line.startswith(("#", " "))]
+    lines = [
+        line for line in path.read_text().splitlines() if line and not line.startswith(("#", " "))
+    ]
     return {line.split(" ;")[0].lower() for line in lines}
 
 
@@ -116,7 +140,9 @@ def test_conda_and_uv_install_the_same_lock():
 def test_locks_pin_every_package_and_name_no_place():
     for path in sorted(ROOT.glob("requirements*.txt")):
         for line in path.read_text().splitlines():
-            assert re.match(r"[A-Za-z0-9._-]+(\[[a-z,]+\])?==[^ ]+( ; .*)?$", line), f"{path.name}: {line}"
+            assert re.match(r"[A-Za-z0-9._-]+(\[[a-z,]+\])?==[^ ]+( ; .*)?$", line), (
+                f"{path.name}: {line}"
+            )
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -129,7 +155,11 @@ def test_notebooks_are_clean_and_take_parameters(path):
     assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1
     assert notebook.cells[0].cell_type == "markdown" and notebook.cells[0].source.startswith("# ")
     for cell in code:
-        calls = [line for line in cell.source.splitlines() if line and not line.startswith(("from ", "import ", "#"))]
+        calls = [
+            line
+            for line in cell.source.splitlines()
+            if line and not line.startswith(("from ", "import ", "#"))
+        ]
         assert len(calls) <= 8, "logic lives in benchlib, a notebook's cell is a call or two"
 
 
@@ -141,7 +171,9 @@ def tracked() -> list[Path]:
 
 
 def test_no_file_names_a_machine_or_a_package_registry():
-    words = re.compile(r"(?<![\w.])/(?:work|root|farm|home|Users)/\w|pypi\.org|pythonhosted|registry\.npmjs")
+    words = re.compile(
+        r"(?<![\w.])/(?:work|root|farm|home|Users)/\w|pypi\.org|pythonhosted|registry\.npmjs"
+    )
     for path in tracked():
         if path.suffix in (".npz", ".png", ".jpg") or path == Path(__file__):
             continue
@@ -154,4 +186,28 @@ def test_every_test_asserts_something():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 words = ast.unparse(node)
-                assert any(w in words for w in ("assert", "raises", "check_", "expect")), f"{path.name}: {node.name}"
+                assert any(w in words for w in ("assert", "raises", "check_", "expect")), (
+                    f"{path.name}: {node.name}"
+                )
+
+
+def density(path: Path) -> tuple[int, int]:
+    """(comprehensions, ternaries, walruses and lambdas; lines that are not blank) of a file."""
+    dense = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+    dense += (ast.IfExp, ast.NamedExpr, ast.Lambda)
+    words = path.read_text()
+    count = sum(isinstance(node, dense) for node in ast.walk(ast.parse(words)))
+    return count, sum(bool(line.strip()) for line in words.splitlines())
+
+
+def test_lines_do_one_thing_each():
+    """Outside report/, whose turn comes: under 5 dense expressions on 100 lines, none nested."""
+    counts = [density(path) for path in SOURCES if folder_of(path) != "report"]
+    dense, lines = (sum(column) for column in zip(*counts, strict=True))
+    assert 100 * dense / lines < 5
+
+
+def test_docs_pages_name_files_that_are_there():
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert "://" in link or (page.parent / link).exists(), f"{page.name}: {link}"

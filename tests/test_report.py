@@ -7,7 +7,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from report_suite import make_suite, sr_suite, write_enlarging, write_numbers, write_pictured, write_psnr
+from report_suite import (
+    make_suite,
+    sr_suite,
+    write_enlarging,
+    write_numbers,
+    write_pictured,
+    write_psnr,
+)
 
 from benchlib.papers import published
 from benchlib.params import Suite
@@ -44,7 +51,7 @@ def large(enlarging) -> Path:
 
 def said(suite: Suite) -> dict:
     rows = tables.everything(suite)
-    return answer.headline(suite, rows, controls.every(suite, rows))
+    return answer.headline(suite, rows, controls.all_steps(suite, rows))
 
 
 # ---------------------------------------------------------------- words
@@ -72,8 +79,10 @@ def test_the_headline_is_computed_and_claims_no_more(numbers):
 
 
 def test_images_of_one_scene_are_counted_and_said_to_be_one(numbers):
-    rows = tables.everything(numbers).assign(scene=lambda rows: rows["image"].map({"a": "cat", "b": "cat", "c": "dog"}))
-    words = answer.headline(numbers, rows, controls.every(numbers, rows))
+    rows = tables.everything(numbers).assign(
+        scene=lambda rows: rows["image"].map({"a": "cat", "b": "cat", "c": "dog"})
+    )
+    words = answer.headline(numbers, rows, controls.all_steps(numbers, rows))
     assert words["setup"] == "3 images of 2 scenes; 1 to 2 seeds a run."
     assert words["cautions"][0].startswith("Images of one scene (copies of a photograph, frames")
     assert "no interval on shake-blur, local-blur (one scene)" in words["methods"][0]["said"]
@@ -90,7 +99,12 @@ def gains(effects: dict[str, list[float]]) -> dict[str, dict[str, list[float]]]:
 def test_the_answer_is_the_prior_s_own_share_where_a_control_tells_it(tmp_path):
     """The method gains 0.3 dB on each image; superpixels in SAM's place gain the same but for 0.01 dB up and down."""
     suite = sr_suite(tmp_path)
-    near = {"spt": [0.30] * 4, "spt-slic": [0.31, 0.29, 0.31, 0.29], "spt-zeroed": [0.25] * 4, "further": [0.2] * 4}
+    near = {
+        "spt": [0.30] * 4,
+        "spt-slic": [0.31, 0.29, 0.31, 0.29],
+        "spt-zeroed": [0.25] * 4,
+        "further": [0.2] * 4,
+    }
     write_psnr(suite, gains({"imdn": [0.0] * 4, **near}))
     words = said(suite)
     assert words["lead"] == "Of themselves, not by more than chance."
@@ -104,7 +118,7 @@ def test_the_answer_is_the_prior_s_own_share_where_a_control_tells_it(tmp_path):
         method["said"],
     )
     rows = tables.everything(suite)
-    [card] = answer.answers(suite, rows, controls.every(suite, rows))
+    [card] = answer.answers(suite, rows, controls.all_steps(suite, rows))
     assert [part["title"] for part in card["parts"]] == [
         "Whole method, against “IMDN”",
         "SAM itself, against “SPT, superpixels”",
@@ -125,9 +139,11 @@ def test_a_stand_in_for_a_prior_is_no_answer(enlarging):
     assert answer.answering(enlarging.model_copy(update={"controls": {}}), rows) == ["spt"]
 
 
-def test_the_rounded_luma_is_told_from_the_other():
-    frame = tables.pd.DataFrame({"metric": "PSNR", "protocol": ["basicsr-y@4", "matlab-y-rounded@4"]})
-    first, second = (note["text"] for note in page._protocols(frame))
+def test_the_rounded_luma_is_told_from_the_other(enlarging):
+    frame = tables.pd.DataFrame(
+        {"metric": "PSNR", "protocol": ["basicsr-y@4", "matlab-y-rounded@4"]}
+    )
+    first, second = (note["text"] for note in page._protocols(enlarging, frame))
     assert first.startswith("BT.601 luma, not rounded; 4 px cut off each side; SSIM: 2-D")
     assert second.startswith("BT.601 luma rounded to whole numbers; 4 px")
 
@@ -141,8 +157,12 @@ def test_no_word_of_blur_where_nothing_was_blurred(large):
 def test_each_published_number_stands_in_its_column(enlarging):
     """SPT's Table 1 prints all PSNRs first and then all differences; the page groups them by data set."""
     wide = page._published(enlarging, tables.everything(enlarging), "spt", "1")["wide"]
-    places = [(group["name"], column["text"]) for group in wide["sets"] for column in group["columns"]]
-    printed = published("spt").query("table == '1'").set_index(["row", "dataset", "metric"])["printed"]
+    places = [
+        (group["name"], column["text"]) for group in wide["sets"] for column in group["columns"]
+    ]
+    printed = (
+        published("spt").query("table == '1'").set_index(["row", "dataset", "metric"])["printed"]
+    )
     shown = {
         (line["label"], *place): cell["text"]
         for line in wide["lines"]
@@ -164,8 +184,21 @@ def test_the_choice_and_the_iteration_kept_are_shown(large):
 
 
 def test_only_the_sign_of_a_number_becomes_a_minus():
-    signs = {"-0.000": "−0.000", "+0.1 [-0.010, -.5]": "+0.1 [−0.010, −.5]", "(-0.02 dB)": "(−0.02 dB)", "-inf": "−inf"}
-    words = ("content-aware", "section III-C, 8-bit", "table (3)-2", "1e-07", "2010-2024", "-", "DRUNet+Ours-c")
+    signs = {
+        "-0.000": "−0.000",
+        "+0.1 [-0.010, -.5]": "+0.1 [−0.010, −.5]",
+        "(-0.02 dB)": "(−0.02 dB)",
+        "-inf": "−inf",
+    }
+    words = (
+        "content-aware",
+        "section III-C, 8-bit",
+        "table (3)-2",
+        "1e-07",
+        "2010-2024",
+        "-",
+        "DRUNet+Ours-c",
+    )
     assert {text: answer.minus(text) for text in signs} == signs
     assert [answer.minus(text) for text in words] == list(words)
 
@@ -173,10 +206,14 @@ def test_only_the_sign_of_a_number_becomes_a_minus():
 def test_one_run_far_off_does_not_stretch_the_axis_of_the_others(tmp_path):
     suite = sr_suite(tmp_path)
     near = {"spt": [0.02] * 4, "spt-slic": [-0.02] * 4, "spt-zeroed": [0.01] * 4}
-    write_psnr(suite, gains({"imdn": [0.0] * 4, **near, "further": [0.02] * 4, "bicubic": [-3.0] * 4}))
-    cards = answer.cards(suite, tables.of(suite, tables.everything(suite)))
+    write_psnr(
+        suite, gains({"imdn": [0.0] * 4, **near, "further": [0.02] * 4, "bicubic": [-3.0] * 4})
+    )
+    cards = answer.cards(suite, tables.rows_of(suite, tables.everything(suite)))
     assert [card["reach"] for card in cards] == ["0.04", "0.04"]
-    beyond = {strip["label"]: {dot["beyond"] for dot in strip["dots"]} for strip in cards[0]["strips"]}
+    beyond = {
+        strip["label"]: {dot["beyond"] for dot in strip["dots"]} for strip in cards[0]["strips"]
+    }
     assert beyond.pop("SPT") == {False}
     assert beyond.pop("bicubic", {True}) == {True}
     assert set.union(*beyond.values()) == {False}
@@ -237,7 +274,9 @@ def test_a_page_without_pictures_is_made_from_rows_alone(numbers, tmp_path):
 @pytest.fixture(scope="module")
 def browser():
     if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} is not there; install Debian's chromium to test the page in a browser")
+        pytest.skip(
+            f"{CHROMIUM} is not there; install Debian's chromium to test the page in a browser"
+        )
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     flags = "headless no-sandbox disable-gpu disable-background-networking disable-component-update no-first-run"
     with sync_api.sync_playwright() as playwright:
@@ -262,9 +301,16 @@ def watched(browser, report: Path, scheme: str):
             route.abort()
 
     context.route("**/*", guard)
-    sheet.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
+    sheet.on(
+        "console",
+        lambda message: (
+            errors.append(message.text) if message.type in ("error", "warning") else None
+        ),
+    )
     sheet.on("pageerror", lambda error: errors.append(str(error)))
-    sheet.on("dialog", lambda dialog: (errors.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    sheet.on(
+        "dialog", lambda dialog: (errors.append(f"dialog: {dialog.message}"), dialog.dismiss())
+    )
     sheet.goto(report.as_uri())
     yield sheet, left, errors
     context.close()
@@ -287,7 +333,9 @@ def use(sheet) -> None:
     """Touch every control once."""
     sheet.locator("#masks").check()
     for control in ("#scene", "#left", "#right"):
-        for value in sheet.locator(f"{control} option").evaluate_all("options => options.map(o => o.value)"):
+        for value in sheet.locator(f"{control} option").evaluate_all(
+            "options => options.map(o => o.value)"
+        ):
             sheet.locator(control).select_option(value)
     for summary in sheet.locator("summary").all():
         summary.click()
@@ -299,14 +347,18 @@ def test_nothing_is_requested_and_nothing_errs(opened):
     sheet, left, errors = opened
     use(sheet)
     sheet.evaluate("window.scrollTo(0, document.body.scrollHeight)")
-    assert sheet.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    assert sheet.evaluate(
+        "[...document.images].every(image => image.complete && image.naturalWidth > 0)"
+    )
     assert left == []
     assert errors == []
 
 
 def test_the_slider_moves_the_clip_by_keyboard_and_pointer(opened):
     sheet, _, _ = opened
-    edge = "parseFloat(getComputedStyle(document.getElementById('right-half')).clipPath.split(' ')[3])"
+    edge = (
+        "parseFloat(getComputedStyle(document.getElementById('right-half')).clipPath.split(' ')[3])"
+    )
     assert sheet.evaluate(edge) == 50
     slider = sheet.locator("#slider")
     slider.focus()
@@ -346,8 +398,12 @@ def test_image_and_method_can_be_chosen(opened, pictured):
     assert before[1] != after[1]
     sheet.locator("#right").select_option("no-prior")
     scene = pictures.choose(pictured, tables.measured(pictured), by_set=True)[4]
-    rows = tables.measured(pictured).query("run == 'no-prior' and metric == 'PSNR' and protocol == 'basicsr-rgb'")
-    psnr = rows[(rows["dataset"] == scene.pair.dataset) & (rows["image"] == scene.pair.image)]["value"].item()
+    rows = tables.measured(pictured).query(
+        "run == 'no-prior' and metric == 'PSNR' and protocol == 'basicsr-rgb'"
+    )
+    psnr = rows[(rows["dataset"] == scene.pair.dataset) & (rows["image"] == scene.pair.image)][
+        "value"
+    ].item()
     assert sheet.locator("#read-right").inner_text() == f"No prior, {psnr:.3f} dB"
 
 
@@ -358,7 +414,9 @@ def test_the_page_does_not_scroll_sideways(opened):
 
 
 def serious(sheet) -> list:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed"
+    )
     use(sheet)
     return [
         (violation["id"], [node["html"][:120] for node in violation["nodes"]])
@@ -383,7 +441,9 @@ def test_axe_finds_no_serious_violation_where_every_section_is_there(browser, la
 
 def test_headings_follow_each_other_without_a_gap(opened):
     sheet, _, _ = opened
-    levels = sheet.locator("h1, h2, h3").evaluate_all("nodes => nodes.map(node => Number(node.tagName[1]))")
+    levels = sheet.locator("h1, h2, h3").evaluate_all(
+        "nodes => nodes.map(node => Number(node.tagName[1]))"
+    )
     assert levels[0] == 1
     assert all(later - earlier <= 1 for earlier, later in pairwise(levels))
 
@@ -417,7 +477,9 @@ def test_a_table_sorts_by_numbers_and_leaves_what_is_missing_last(sheet):
 def test_the_measured_table_sorts_under_its_two_lines_of_heads(sheet):
     table = sheet.locator("#measured table").first
     table.locator("button.sort").nth(3).click()  # method, Set5, Set14, Average
-    values = table.locator("tbody tr").evaluate_all("rows => rows.map(row => Number(row.cells[3].dataset.v))")
+    values = table.locator("tbody tr").evaluate_all(
+        "rows => rows.map(row => Number(row.cells[3].dataset.v))"
+    )
     assert values == sorted(values, reverse=True)
     assert len(set(values)) == 7
     assert table.locator("tbody tr").last.locator("th").inner_text().startswith("bicubic")
@@ -445,7 +507,11 @@ def test_a_table_filters_by_words_and_choices_and_counts(sheet):
 
 def test_only_long_tables_have_filters_and_all_can_be_sorted(sheet):
     tables_ = sheet.locator("table:has(button.sort)")
-    lines = dict(tables_.evaluate_all("tables => tables.map(table => [table.id, table.tBodies[0].rows.length])"))
+    lines = dict(
+        tables_.evaluate_all(
+            "tables => tables.map(table => [table.id, table.tBodies[0].rows.length])"
+        )
+    )
     filtered = sheet.locator(".tools").evaluate_all("tools => tools.map(one => one.dataset.table)")
     assert sorted(filtered) == sorted(name for name, count in lines.items() if count > 8)
     assert {"t-audit", "t-stated", "t-effects"} <= set(filtered)
@@ -462,8 +528,12 @@ def test_prose_tables_fit_a_desktop_and_stand_in_blocks_on_a_phone(browser, larg
         rows = sheet.locator("#t-stated tbody tr")
         first = rows.first.locator("td").nth(1)
         assert first.get_attribute("data-label") == "The paper states"
-        assert "The paper states" in first.evaluate("cell => getComputedStyle(cell, '::before').content")
-        assert sheet.get_by_role("table", name="Protocols: stated, official code, here").count() == 1
+        assert "The paper states" in first.evaluate(
+            "cell => getComputedStyle(cell, '::before').content"
+        )
+        assert (
+            sheet.get_by_role("table", name="Protocols: stated, official code, here").count() == 1
+        )
         sheet.locator("#t-stated button.sort").first.click()
         papers = rows.locator("th").all_inner_texts()
         assert papers == sorted(papers)
@@ -513,12 +583,16 @@ def test_one_zoom_moves_all_views_of_a_scene(sheet):
     sheet.keyboard.up("Control")
     sheet.wait_for_function("document.getElementById('viewer').classList.contains('zoomed')")
     size, left, _ = places(sheet)
-    assert left == pytest.approx(0.25 * (1 - 1 / size), abs=5e-3), "the point under the pointer stays"
+    assert left == pytest.approx(0.25 * (1 - 1 / size), abs=5e-3), (
+        "the point under the pointer stays"
+    )
     sheet.mouse.down()
     sheet.mouse.move(box["x"] + 0.15 * box["width"], box["y"] + 0.5 * box["height"], steps=3)
     sheet.mouse.up()
     assert places(sheet)[1] == pytest.approx(left + 0.1 / size, abs=5e-3)
-    edge = sheet.evaluate("getComputedStyle(document.getElementById('right-half')).clipPath.split(' ')[3]")
+    edge = sheet.evaluate(
+        "getComputedStyle(document.getElementById('right-half')).clipPath.split(' ')[3]"
+    )
     assert edge == "50%)", "the divider stays"
     zoom("Whole image").click()
     assert places(sheet) == pytest.approx([1, 0, 0])
@@ -533,7 +607,9 @@ def test_the_crop_of_the_figures_is_found_in_the_viewer(sheet, enlarging):
 
 
 def test_the_views_stand_in_order_input_methods_sharp(sheet):
-    captions = [text.split("\n")[0] for text in sheet.locator("#views figcaption").all_inner_texts()]
+    captions = [
+        text.split("\n")[0] for text in sheet.locator("#views figcaption").all_inner_texts()
+    ]
     assert captions[0] == "input (bicubic)"
     assert captions[1:-1] == [
         "IMDN",

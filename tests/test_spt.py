@@ -1,24 +1,28 @@
-"""SPT against its equations written out, and its promises: a fresh network is its backbone, only units train."""
+"""SPT against its equations written out, and its promises.
+
+A fresh network is its backbone, and only units train.
+"""
 
 import pytest
 import torch
-from conftest import small_params, write_params
-from test_methods import SMALL, batch
+from conftest import make_inputs, small_params, write_params
+from test_methods import BACKBONES, batch, small_backbone
 
-from benchlib import registry
 from benchlib.backbones import imdn
 from benchlib.contracts import Backbone, BenchError
+from benchlib.evaluate import evaluate
 from benchlib.methods import spt
 from benchlib.params import load_params
-from benchlib.prepare import make_data, make_priors, make_weights
-from benchlib.train import train
+from benchlib.plan import open_run
+from benchlib.restore import load_model
+from benchlib.train.record import train
 
 TWO = imdn.Config(scale=2, modules=2)
 
 
-def made(config: spt.Config, network=imdn, settings=TWO) -> spt.SPT:
+def made(config: spt.Config, backbone: Backbone | None = None) -> spt.SPT:
     torch.manual_seed(0)
-    return spt.build(Backbone.of(network, settings), config).eval()
+    return spt.build(backbone or Backbone.from_module(imdn, TWO), config).eval()
 
 
 def moved(model: spt.SPT) -> spt.SPT:
@@ -30,11 +34,10 @@ def moved(model: spt.SPT) -> spt.SPT:
     return model
 
 
-@pytest.mark.parametrize("backbone", registry.names("backbones"))
+@pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("variant", ["spt", "spt-f", "spt-p", "spt-cat"])
 def test_a_fresh_network_is_its_frozen_backbone(backbone, variant):
-    room = registry.load("backbones", backbone)
-    model = made(spt.Config(variant=variant), room, room.Config(**SMALL.get(backbone, {})))
+    model = made(spt.Config(variant=variant), small_backbone(backbone))
     data = batch(17, 23)
     with torch.no_grad():
         assert torch.allclose(model(data), model.network(data["lq"]), rtol=0, atol=1e-6)
@@ -42,7 +45,10 @@ def test_a_fresh_network_is_its_frozen_backbone(backbone, variant):
 
 
 def test_equations_6_to_8_written_out():
-    """IMDN's own steps with equation 7 and 8 after each block, no hooks, masks unpacked by a plain loop."""
+    """IMDN's own steps with equation 7 and 8 after each block.
+
+    No hooks; masks are unpacked by a plain loop.
+    """
     model = moved(made(spt.Config(alpha=0.5)))
     data = batch(12, 10)
     bits = data["bits"]
@@ -50,10 +56,10 @@ def test_equations_6_to_8_written_out():
     net, units = model.network, model.spt["units"]
     with torch.no_grad():
         prior = model.spt["prior"]["64"](torch.cat([data["lq"], masks], 1))
-        feature = first = imdn_stem(net, data["lq"])
+        feature = first = net.fea_conv(data["lq"])
         outs = []
         for i, block in enumerate((net.IMDB1, net.IMDB2)):
-            feature = plain(block, feature)
+            feature = block(feature)
             merged = units[str(i)].merge(torch.cat([feature, masks], 1))
             branch = units[str(i)].prior(prior)
             feature = feature + 0.5 * (units[str(i)].feature(merged) * branch + merged)
@@ -63,24 +69,19 @@ def test_equations_6_to_8_written_out():
         assert torch.allclose(model(data), expected, rtol=0, atol=1e-5)
 
 
-def imdn_stem(net, lq):
-    return net.fea_conv(lq)
-
-
-def plain(block, feature):
-    """A block without its hook."""
-    return type(block).forward(block, feature)
-
-
 def test_masks_come_unpacked_cut_and_padded():
     bits = torch.zeros(1, 2, 2, 2, dtype=torch.int64)
     bits[0, 0, 0, 0], bits[0, 0, 1, 1], bits[0, 1, 0, 1] = 1, -(2**63), 1 << 5  # masks 0, 63 and 69
-    dense = spt.unpack(bits, 128, torch.float32)
+    dense = spt.unpack_masks(bits, 128, torch.float32)
     assert dense.shape == (1, 128, 2, 2)
-    assert sorted(map(tuple, dense.nonzero()[:, 1:].tolist())) == [(0, 0, 0), (63, 1, 1), (69, 0, 1)]
-    assert spt.unpack(bits, 64, torch.float32).sum() == 2
-    assert spt.unpack(bits, 200, torch.float32).shape == (1, 200, 2, 2)
-    assert spt.unpack(bits[:, :0], 64, torch.float32).sum() == 0  # an image without a mask
+    assert sorted(map(tuple, dense.nonzero()[:, 1:].tolist())) == [
+        (0, 0, 0),
+        (63, 1, 1),
+        (69, 0, 1),
+    ]
+    assert spt.unpack_masks(bits, 64, torch.float32).sum() == 2
+    assert spt.unpack_masks(bits, 200, torch.float32).shape == (1, 200, 2, 2)
+    assert spt.unpack_masks(bits[:, :0], 64, torch.float32).sum() == 0  # an image without a mask
 
 
 def test_units_stand_after_the_first_blocks_only():
@@ -90,23 +91,27 @@ def test_units_stand_after_the_first_blocks_only():
         made(spt.Config(units=3))
 
 
-@pytest.mark.parametrize(("tune", "expected"), [("units", {"spt"}), ("all", {"spt", "IMDB1", "upsampler"})])
+@pytest.mark.parametrize(("tune", "expected"), [("units", {"spt"}), ("all", {"spt", "network"})])
 def test_what_trains(tune, expected):
     model = made(spt.Config(tune=tune)).train()
     trained = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
-    assert expected <= trained and (tune == "all") == ("IMDB2" in trained)
-    assert model.IMDB1.training == (tune == "all")
+    assert trained == expected
+    assert model.network.IMDB1.training == (tune == "all")
 
 
 def test_other_readings_share_what_they_say():
-    count = {
-        share: sum(p.numel() for p in made(spt.Config(share=share)).spt.parameters())
-        for share in ("branch", "none", "units")
-    }
+    count = {}
+    for share in ("branch", "none", "units"):
+        units = made(spt.Config(share=share)).spt
+        count[share] = sum(p.numel() for p in units.parameters())
     pair = 2 * (64 * 64 * 9 + 64)  # f of 64 channels
     unit = (128 * 64 * 9 + 64) + (64 * 64 * 9 + 64) + 2 * pair
     stem = (67 * 64 * 9 + 64) + (64 * 64 * 9 + 64)
-    assert count == {"branch": stem + 2 * unit, "none": stem + 2 * unit + pair, "units": stem + unit}
+    assert count == {
+        "branch": stem + 2 * unit,
+        "none": stem + 2 * unit + pair,
+        "units": stem + unit,
+    }
     data = batch(8, 8)
     with torch.no_grad():
         outputs = [moved(made(spt.Config(chain=chain)))(data) for chain in (True, False)]
@@ -118,53 +123,63 @@ def test_other_readings_share_what_they_say():
 def test_every_variant_trains_all_it_has(variant, share):
     model = moved(made(spt.Config(variant=variant, share=share))).train()
     model(batch(8, 8)).square().sum().backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.spt.parameters())
+    for parameter in model.spt.parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0
+
+
+def tuning_params() -> dict:
+    """A network of two modules trained from nothing, and SPT on it, on pictures of 96 pixels."""
+    photo = {"name": "photographs", "long_side": 96, "degrade": {"name": "bicubic", "scale": 2}}
+    superpixels = {"name": "superpixels", "segments": 9}
+    base = {
+        "backbone": {"name": "imdn", "scale": 2, "modules": 2},
+        "method": {"name": "none"},
+        "images": {"train": "train", "test": "test"},
+        "prior": {"train": "none", "test": "none"},
+        "validation": "held",
+        "init": "weights/random",
+    }
+    tuned = base | {
+        "method": {"name": "spt"},
+        "prior": {"train": "of-train", "test": "of-test"},
+        "init": "runs/base",
+        "seeds": [0, 1],
+        "training": {
+            "keep": "best",
+            "loss": "l1",
+            "candidates": [{"lr": 0.5}, {"lr": 1e-4, "sets": ["a"]}],
+        },
+    }
+    return small_params() | {
+        "data": {
+            "train/a": photo | {"images": ["coffee"]},
+            "train/held": photo | {"images": ["flower"]},
+            "test/a": photo | {"images": ["chelsea"]},
+        },
+        "priors": {
+            "none": {"kind": "none", "images": "data/train", "prior": {"name": "none"}},
+            "of-train": {"kind": "masks", "images": "data/train", "prior": superpixels},
+            "of-test": {"kind": "masks", "images": "data/test", "prior": superpixels},
+        },
+        "runs": {"base": base, "tuned": tuned},
+    }
 
 
 def test_tuning_moves_units_only_and_keeps_the_best(tmp_path):
-    """From params to rows: pairs by MATLAB's bicubic, a network trained here, SPT on it, the best validation kept."""
-    photo = {"name": "photographs", "long_side": 96, "degrade": {"name": "bicubic", "scale": 2}}
-    common = {"train": "train", "test": "test", "validation": "held"}
-    net = {"name": "imdn", "scale": 2, "modules": 2}
-    params = small_params() | {
-        "data": {
-            "train": {"a": photo | {"images": ["coffee"]}, "held": photo | {"images": ["flower"]}},
-            "test": {"a": photo | {"images": ["chelsea"]}},
-        },
-        "priors": {
-            "none": {"images": "data/train", "prior": {"name": "none"}},
-            "train": {"images": "data/train", "prior": {"name": "superpixels", "segments": 9}},
-            "test": {"images": "data/test", "prior": {"name": "superpixels", "segments": 9}},
-        },
-        "runs": {
-            "base": common
-            | {"backbone": net, "method": {"name": "none"}, "prior": {"train": "none", "test": "none"}}
-            | {"init": "weights/random"},
-            "tuned": common
-            | {"backbone": net, "method": {"name": "spt"}, "prior": {"train": "train", "test": "test"}}
-            | {"init": "runs/base", "seeds": [0, 1]}
-            | {"training": {"keep": "best", "loss": "l1", "candidates": [{"lr": 0.5}, {"lr": 1e-4, "sets": ["a"]}]}},
-        },
-    }
-    suite = load_params(write_params(tmp_path, params))
-    for key in suite.data:
-        make_data(suite, key)
-    for key in suite.priors:
-        make_priors(suite, key)
-    make_weights(suite, "random")
-    train(suite, "base")
-    record = train(suite, "tuned")
-    from benchlib.restore import load_model
-
-    base, tuned = load_model(suite, "base", 0), load_model(suite, "tuned", 1)
-    kept = base.state_dict()
-    assert all(torch.equal(kept[name], value) for name, value in tuned.state_dict().items() if name in kept)
-    good, bad = record["choice"][1], record["choice"][0]
+    """From params to rows: pairs by MATLAB's bicubic, a network trained here, SPT on it."""
+    suite = load_params(write_params(tmp_path, tuning_params()))
+    make_inputs(suite, priors=("none", "of-train", "of-test"))
+    base, tuned = open_run(suite, "base"), open_run(suite, "tuned")
+    train(base)
+    record = train(tuned)
+    start, end = load_model(base, 0), load_model(tuned, 1)
+    for name, value in start.network.state_dict().items():
+        assert torch.equal(end.network.state_dict()[name], value)
+    bad, good = record["choice"]
     assert good["validation"] >= bad["validation"] and good["chosen"] != bad["chosen"]
-    assert record["trained_parameters"] == sum(p.numel() for p in tuned.spt.parameters()) < record["parameters"]
+    units = sum(p.numel() for p in end.spt.parameters())
+    assert record["trained_parameters"] == units < record["parameters"]
     assert set(record["kept"]) == {"seed0", "seed1"}
-    from benchlib.evaluate import evaluate
-
-    before = {row["image"]: row["value"] for row in evaluate(suite, "base") if row["metric"] == "PSNR"}
-    after = [row for row in evaluate(suite, "tuned") if row["metric"] == "PSNR"]
-    assert {row["image"] for row in after} == set(before) and len(after) == 2 * len(before)
+    before = [row["image"] for row in evaluate(base) if row["metric"] == "PSNR"]
+    after = [row["image"] for row in evaluate(tuned) if row["metric"] == "PSNR"]
+    assert sorted(after) == sorted(2 * before)

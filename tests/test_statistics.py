@@ -12,7 +12,9 @@ from benchlib.records import ROW
 from benchlib.report.statistics import compare, compare_all, differences, holm, interval, wilcoxon
 
 
-def rows(values, run: str = "ours", seeds=None, dataset: str = "set", metric: str = "PSNR") -> pd.DataFrame:
+def rows(
+    values, run: str = "ours", seeds=None, dataset: str = "set", metric: str = "PSNR"
+) -> pd.DataFrame:
     """Rows of ``values`` (images, seeds), every column of ROW there."""
     values = np.asarray(values, float)
     seeds = range(values.shape[1]) if seeds is None else seeds
@@ -25,7 +27,9 @@ def rows(values, run: str = "ours", seeds=None, dataset: str = "set", metric: st
     return pd.DataFrame(lines, columns=list(ROW))
 
 
-def experiment(rng, images: int, seeds: int, of_image: float, of_seed: float, of_cell: float) -> np.ndarray:
+def experiment(
+    rng, images: int, seeds: int, of_image: float, of_seed: float, of_cell: float
+) -> np.ndarray:
     """Differences of effect 0.1 with these standard deviations."""
     a, b, e = (rng.normal(size=shape) for shape in ((images, 1), (1, seeds), (images, seeds)))
     return 0.1 + of_image * a + of_seed * b + of_cell * e
@@ -41,11 +45,15 @@ def experiment(rng, images: int, seeds: int, of_image: float, of_seed: float, of
         (6, 3, 1.0, 0.1, 0.3),
     ],
 )
-def test_interval_covers_the_true_effect_as_often_as_it_says(images, seeds, of_image, of_seed, of_cell):
+def test_interval_covers_the_true_effect_as_often_as_it_says(
+    images, seeds, of_image, of_seed, of_cell
+):
     rng = np.random.default_rng(images)
     hits = 0
     for _ in range(400):
-        low, high = interval(experiment(rng, images, seeds, of_image, of_seed, of_cell), resamples=1000)
+        low, high = interval(
+            experiment(rng, images, seeds, of_image, of_seed, of_cell), resamples=1000
+        )
         hits += low <= 0.1 <= high
     assert 0.90 <= hits / 400 <= 0.98
 
@@ -55,7 +63,11 @@ def test_interval_covers_where_images_of_one_scene_are_alike_and_without_the_sce
     scene = np.repeat(np.arange(12), 4)
     hits = np.zeros(2)
     for _ in range(400):
-        values = experiment(rng, 12, 1, 1.0, 0.0, 0.0)[scene] + experiment(rng, 48, 3, 1.0, 0.1, 0.3) - 0.1
+        values = (
+            experiment(rng, 12, 1, 1.0, 0.0, 0.0)[scene]
+            + experiment(rng, 48, 3, 1.0, 0.1, 0.3)
+            - 0.1
+        )
         for i, given in enumerate((scene, None)):
             low, high = interval(values, given, resamples=1000)
             hits[i] += low <= 0.1 <= high
@@ -67,7 +79,9 @@ def test_interval_covers_where_images_of_one_scene_are_alike_and_without_the_sce
 def test_scenes_of_one_image_each_change_nothing_and_copies_of_an_image_add_nothing():
     values = np.random.default_rng(9).normal(size=(9, 2))
     assert interval(values, np.arange(9)[::-1]) == pytest.approx(interval(values), abs=0.05)
-    assert interval(np.repeat(values, 5, axis=0), np.repeat(np.arange(9), 5)) == pytest.approx(interval(values))
+    assert interval(np.repeat(values, 5, axis=0), np.repeat(np.arange(9), 5)) == pytest.approx(
+        interval(values)
+    )
     assert np.isnan(interval(values, np.zeros(9))).all()
 
 
@@ -78,7 +92,9 @@ def test_interval_of_many_uneven_scenes_is_that_of_resampling_whole_scenes():
     sums, counts = np.bincount(scene, values), np.bincount(scene)
     drawn = rng.integers(200, size=(10_000, 200))
     direct = np.quantile(sums[drawn].sum(1) / counts[drawn].sum(1), [0.025, 0.975])
-    assert interval(values[:, None], scene) == pytest.approx(tuple(direct), abs=0.01)  # it is 0.31 wide
+    assert interval(values[:, None], scene) == pytest.approx(
+        tuple(direct), abs=0.01
+    )  # it is 0.31 wide
 
 
 def test_images_of_one_scene_are_one_witness():
@@ -88,15 +104,24 @@ def test_images_of_one_scene_are_one_witness():
     found = compare(six, rows(np.zeros((6, 1))))
     alone = compare(three, rows(np.zeros((3, 1))))
     assert (found.images, found.scenes, alone.images, alone.scenes) == (6, 3, 3, 3)
-    assert (found.mean, found.low, found.high, found.p) == (alone.mean, alone.low, alone.high, alone.p)
-    assert compare(six.drop(columns="scene"), rows(np.zeros((6, 1)))).scenes == 6  # rows of an earlier revision
+    assert (found.mean, found.low, found.high, found.p) == (
+        alone.mean,
+        alone.low,
+        alone.high,
+        alone.p,
+    )
+    assert (
+        compare(six.drop(columns="scene"), rows(np.zeros((6, 1)))).scenes == 6
+    )  # rows of an earlier revision
 
 
 def test_interval_of_many_images_and_one_seed_is_scipys_bootstrap_and_the_t_interval():
     values = experiment(np.random.default_rng(5), 400, 1, 1.0, 0.0, 0.0)
     found = np.array(interval(values))
     t = stats.t.interval(0.95, 399, values.mean(), values.std(ddof=1) / 20)
-    scipy = stats.bootstrap((values[:, 0],), np.mean, method="percentile", n_resamples=10_000, rng=1, batch=1000)
+    scipy = stats.bootstrap(
+        (values[:, 0],), np.mean, method="percentile", n_resamples=10_000, rng=1, batch=1000
+    )
     assert found == pytest.approx(t, abs=0.004)  # the interval is 0.2 wide
     assert found == pytest.approx(tuple(scipy.confidence_interval), abs=0.006)
 
@@ -108,7 +133,9 @@ def test_seeds_that_differ_widen_the_interval_and_the_same_call_gives_the_same_i
     (low, high), (wide_low, wide_high) = interval(same), interval(apart)
     assert wide_high - wide_low > 2 * (high - low)
     assert interval(same) == (low, high)
-    assert (low, high) == pytest.approx(interval(images), abs=0.02)  # three equal seeds say what one says
+    assert (low, high) == pytest.approx(
+        interval(images), abs=0.02
+    )  # three equal seeds say what one says
 
 
 def test_hundred_images_and_three_seeds_take_under_fifty_milliseconds():
@@ -128,8 +155,12 @@ def test_interval_of_one_image_is_not_a_number_and_of_equal_differences_a_point(
 
 
 def test_run_is_compared_on_shared_images_and_seeds():
-    ours = rows([[1.0, 2.0, 9.0], [3.0, 4.0, 9.0], [5.0, 7.0, 9.0], [50.0, 60.0, 9.0]], seeds=[0, 1, 7])
-    theirs = rows([[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]], "theirs", seeds=["1", "0"])  # text, as in a frame of many runs
+    ours = rows(
+        [[1.0, 2.0, 9.0], [3.0, 4.0, 9.0], [5.0, 7.0, 9.0], [50.0, 60.0, 9.0]], seeds=[0, 1, 7]
+    )
+    theirs = rows(
+        [[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]], "theirs", seeds=["1", "0"]
+    )  # text, as in a frame of many runs
     frame = differences(ours, theirs)
     assert frame.columns.tolist() == ["0", "1"]
     assert frame.to_numpy().tolist() == [[0, 1], [2, 3], [4, 6]]
@@ -153,7 +184,9 @@ def test_images_of_one_name_in_two_sets_are_two_images():
 
 def test_equal_infinite_values_differ_by_nothing_and_one_infinite_leaves_no_interval():
     inf = float("inf")
-    assert compare(rows([[inf], [2.0], [3.0]]), rows([[inf], [1.0], [2.0]])).mean == pytest.approx(2 / 3)
+    assert compare(rows([[inf], [2.0], [3.0]]), rows([[inf], [1.0], [2.0]])).mean == pytest.approx(
+        2 / 3
+    )
     found = compare(rows([[inf], [2.0]]), rows([[1.0], [1.0]]))
     assert found.mean == inf and np.isnan(found.low) and not found.significant
 
@@ -176,7 +209,11 @@ def test_one_image_or_none_says_so():
     assert (one.images, one.seeds, one.mean, one.p, one.significant) == (1, 2, 2.5, 1.0, False)
     assert np.isnan([one.low, one.high]).all()
     none = compare(rows([[3.0]], dataset="a"), rows([[3.0]], dataset="b"))
-    assert none.images == 0 and np.isnan([none.mean, none.low, none.high, none.p]).all() and not none.significant
+    assert (
+        none.images == 0
+        and np.isnan([none.mean, none.low, none.high, none.p]).all()
+        and not none.significant
+    )
 
 
 def test_wilcoxon_is_scipys_but_for_rounding_noise_and_nothing_at_all():
@@ -203,7 +240,10 @@ def test_family_is_every_run_and_set_under_one_measure():
         base = rng.normal(30, 1, (8, 1))
         for metric in ("PSNR", "SSIM"):
             parts.append(rows(base, "base", [0], dataset, metric))
-            parts += [rows(base + rng.normal(0.3, 0.3, (8, 2)), run, None, dataset, metric) for run in ("x", "y")]
+            parts += [
+                rows(base + rng.normal(0.3, 0.3, (8, 2)), run, None, dataset, metric)
+                for run in ("x", "y")
+            ]
     parts.append(rows([[1.0], [2.0]], "x", [0], "only-x"))
     table = compare_all(pd.concat(parts), {"x": "base", "y": "base", "absent": "base"})
     assert table[["run", "dataset"]].drop_duplicates().to_numpy().tolist() == [
@@ -212,8 +252,12 @@ def test_family_is_every_run_and_set_under_one_measure():
     for _, family in table.groupby("metric"):
         assert len(family) == 4
         assert family["p_holm"].tolist() == holm(family["p"].tolist()).tolist()
-    by_set = compare_all(pd.concat(parts), {"x": "base", "y": "base"}, family=("dataset", "metric", "protocol"))
-    assert (by_set["p_holm"] <= table["p_holm"]).all() and (by_set["p_holm"] < table["p_holm"]).any()
+    by_set = compare_all(
+        pd.concat(parts), {"x": "base", "y": "base"}, family=("dataset", "metric", "protocol")
+    )
+    assert (by_set["p_holm"] <= table["p_holm"]).all() and (
+        by_set["p_holm"] < table["p_holm"]
+    ).any()
     assert compare_all(pd.concat(parts), {}).empty
 
 

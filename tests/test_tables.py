@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,10 +15,19 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from report_suite import EVIL_LABEL, make_suite, row, sr_suite, write_numbers, write_psnr
 
-from benchlib import records
+from benchlib import records, registry
 from benchlib.contracts import BenchError
 from benchlib.params import Suite
-from benchlib.report import controls, export, markup, published, statistics, tables
+from benchlib.report import (
+    controls,
+    export,
+    markup,
+    measures,
+    page,
+    published,
+    statistics,
+    tables,
+)
 
 
 @pytest.fixture
@@ -32,7 +42,9 @@ def cell(suite: Suite, run: str, dataset: str, metric: str, protocol: str = "bas
 
 def test_mean_is_over_images_of_the_mean_over_seeds(numbers):
     assert cell(numbers, "cat", "shake-blur", "PSNR")["value"] == (26.5 + 26.25) / 2
-    assert cell(numbers, "cat", "shake-blur", "SSIM")["value"] == pytest.approx(26.375 / 40, abs=1e-12)
+    assert cell(numbers, "cat", "shake-blur", "SSIM")["value"] == pytest.approx(
+        26.375 / 40, abs=1e-12
+    )
     assert cell(numbers, "cat", "shake-blur", "PSNR")[["images", "seeds"]].tolist() == [2, 2]
 
 
@@ -42,7 +54,9 @@ def test_difference_is_run_minus_no_prior_paired_by_image(numbers):
     assert cat[["better", "worse", "paired"]].tolist() == [1, 1, 2]
     assert cell(numbers, "cat", "local-blur", "PSNR")["difference"] == -1.25
     assert cell(numbers, "cat", "shake-blur", "PSNR")["reference"] == "no-prior"
-    assert np.isnan(cell(numbers, "no-prior", "shake-blur", "PSNR")["difference"]), "no run is its own reference"
+    assert np.isnan(cell(numbers, "no-prior", "shake-blur", "PSNR")["difference"]), (
+        "no run is its own reference"
+    )
 
 
 def test_mcr_keeps_numerator_and_denominator(numbers):
@@ -54,7 +68,10 @@ def test_mcr_keeps_numerator_and_denominator(numbers):
     change = tables.differences(numbers, tables.measured(numbers))
     assert change.loc["CAT", ("local-blur", "MCR basicsr-rgb")] == "+50.00 pp (0/1 better)"
     low, high = statistics.interval(np.array([[1.0, 2.0], [-1.0, -0.5]]))
-    assert change.loc["CAT", ("shake-blur", "PSNR basicsr-rgb")] == f"+0.375 [{low:+.3f}, {high:+.3f}] (1/2 better)"
+    assert (
+        change.loc["CAT", ("shake-blur", "PSNR basicsr-rgb")]
+        == f"+0.375 [{low:+.3f}, {high:+.3f}] (1/2 better)"
+    )
     assert change.loc["CAT", ("local-blur", "PSNR basicsr-rgb")] == "-1.250 (0/1 better)"
 
 
@@ -64,14 +81,24 @@ def test_best_of_a_column_is_marked_and_a_tie_of_all_is_not(numbers):
     assert best.index[best[("shake-blur", "PSNR basicsr-rgb")]].tolist() == ["CAT"]
     assert best.index[best[("local-blur", "PSNR basicsr-rgb")]].tolist() == ["Blurred input"]
     assert best.index[best[("local-blur", "MCR basicsr-rgb")]].tolist() == ["No prior"]
-    assert not best[("shake-blur", "MCR basicsr-rgb")].any(), "no run collapses there: nothing is best"
+    assert not best[("shake-blur", "MCR basicsr-rgb")].any(), (
+        "no run collapses there: nothing is best"
+    )
 
 
 def test_every_measured_column_names_its_protocol_and_the_first_leads(numbers):
     rows = tables.measured(numbers)
-    names = [measure for dataset, measure in tables.comparison(numbers, rows).columns if dataset == "shake-blur"]
+    names = [
+        measure
+        for dataset, measure in tables.comparison(numbers, rows).columns
+        if dataset == "shake-blur"
+    ]
     assert names == ["PSNR basicsr-rgb", "PSNR basicsr-y", "SSIM basicsr-rgb", "MCR basicsr-rgb"]
-    assert tables.main_columns(rows) == [("PSNR", "basicsr-rgb"), ("SSIM", "basicsr-rgb"), ("MC", "basicsr-rgb")]
+    assert tables.main_columns(numbers, rows) == [
+        ("PSNR", "basicsr-rgb"),
+        ("SSIM", "basicsr-rgb"),
+        ("MC", "basicsr-rgb"),
+    ]
 
 
 def test_only_runs_of_the_common_test_collection_are_compared(numbers):
@@ -102,7 +129,9 @@ def test_a_cell_over_fewer_images_says_so(numbers):
 
 def test_inference_modes_that_differ_between_sets_are_named_with_their_sets(numbers):
     rows = tables.measured(numbers)
-    masks = pd.DataFrame([row(numbers, "cat", "shake-blur", "a", "masks", 9, seed="", inference="")])
+    masks = pd.DataFrame(
+        [row(numbers, "cat", "shake-blur", "a", "masks", 9, seed="", inference="")]
+    )
     rows = pd.concat([rows, masks], ignore_index=True)
     assert tables.inference(rows, "cat") == "global"
     assert tables.seeds(rows, "cat") == 2, "rows of masks have no seed"
@@ -113,17 +142,21 @@ def test_inference_modes_that_differ_between_sets_are_named_with_their_sets(numb
 def test_an_image_measured_twice_is_refused(numbers):
     rows = tables.measured(numbers)
     twice = pd.concat([rows, rows.iloc[[0]].assign(inference="tlc64")])
-    with pytest.raises(BenchError, match=r"rows of run 'blurred': shake-blur/a has two values of PSNR basicsr-rgb"):
+    with pytest.raises(
+        BenchError, match=r"rows of run 'blurred': shake-blur/a has two values of PSNR basicsr-rgb"
+    ):
         tables.cells(numbers, twice)
 
 
 def test_no_rows_at_all_is_one_line_that_names_the_command(tmp_path):
-    with pytest.raises(BenchError, match=r"no compared run has rows; run `dvc repro evaluate@blurred`"):
+    with pytest.raises(
+        BenchError, match=r"no compared run has rows; run `dvc repro evaluate@blurred`"
+    ):
         export.make(make_suite(tmp_path))
 
 
 def test_the_command_of_a_suite_in_a_folder_names_its_dvc_yaml(tmp_path):
-    suite = make_suite(tmp_path / "suites" / "paper").model_copy(update={"root": "../.."})
+    suite = make_suite(tmp_path / "suites" / "paper").model_copy(update={"root": "../../"})
     assert tables.command(suite, "cat") == "dvc repro suites/paper/dvc.yaml:evaluate@cat"
 
 
@@ -139,14 +172,21 @@ def test_metrics_json_holds_the_headline_numbers(numbers):
 def test_files_of_the_tables_agree_and_are_the_same_when_made_again(numbers):
     paths = export.make(numbers)
     assert {path.name for path in (numbers.results / "tables").iterdir()} == {
-        f"{name}.{kind}" for name in ("comparison", "differences", "published") for kind in ("csv", "md", "tex")
+        f"{name}.{kind}"
+        for name in ("comparison", "differences", "published", "reach")
+        for kind in ("csv", "md", "tex")
     }
     tidy = pd.read_csv(paths["comparison.csv"]).set_index(tables.GROUP)
     assert tidy.loc[("cat", "shake-blur", "PSNR", "basicsr-rgb"), "value"] == 26.375
-    assert tidy.loc[("cat", "local-blur", "MC", "basicsr-rgb"), ["numerator", "denominator"]].tolist() == [1, 2]
+    assert tidy.loc[
+        ("cat", "local-blur", "MC", "basicsr-rgb"), ["numerator", "denominator"]
+    ].tolist() == [1, 2]
     assert "**26.375**" in paths["comparison.md"].read_text()
     assert r"\textbf{26.375}" in paths["comparison.tex"].read_text()
-    assert "On shake-blur (2 images), local-blur (1 image). 1 to 2 seeds a run." in paths["comparison.md"].read_text()
+    assert (
+        "On shake-blur (2 images), local-blur (1 image). 1 to 2 seeds a run."
+        in paths["comparison.md"].read_text()
+    )
     change = pd.read_csv(paths["differences.csv"]).set_index(tables.GROUP)
     assert change.loc[("cat", "local-blur", "PSNR", "basicsr-rgb"), "difference"] == -1.25
     assert "$-$1.250 (0/1 better)" in paths["differences.tex"].read_text()
@@ -157,7 +197,9 @@ def test_files_of_the_tables_agree_and_are_the_same_when_made_again(numbers):
 def test_published_numbers_stand_apart_and_are_labelled(numbers):
     paths = export.make(numbers)
     text = paths["published.md"].read_text()
-    assert text.startswith("Published (sam-deblur, Table 1), measured on other data (GoPro, RealBlurJ, REDS, ")
+    assert text.startswith(
+        "Published (sam-deblur, Table 1), measured on other data (GoPro, RealBlurJ, REDS, "
+    )
     assert "| **32.88** | **0.961** |" in text
     assert "**13.92%**" in text
     assert "measured on other data" in paths["published.tex"].read_text()
@@ -179,7 +221,9 @@ def test_names_from_data_are_escaped_in_markdown_and_latex(tmp_path):
         rows = [row(suite, run, "a|b <b>_x_", "i", "PSNR", 25.0, inference="tlc|64")]
         records.write_rows(suite.results / "rows" / f"{run}.csv", rows)
     paths = export.make(suite)
-    lines = [line for line in paths["comparison.md"].read_text().splitlines() if line.startswith("|")]
+    lines = [
+        line for line in paths["comparison.md"].read_text().splitlines() if line.startswith("|")
+    ]
     bars = {len(re.findall(r"(?<!\\)\|", line)) for line in lines}
     assert bars == {5}, "method, inference, seeds, one measure: no bar of a name splits a cell"
     assert "<script>" not in "".join(lines)
@@ -189,10 +233,130 @@ def test_names_from_data_are_escaped_in_markdown_and_latex(tmp_path):
     assert r"\textbackslash{}d" in tex
     body = re.sub(r"\\[&%$#_{}]", "", tex)
     assert body.count("{") == body.count("}")
-    widths = {line.count("&") for line in body.splitlines() if line.rstrip().endswith(r"\\") and "multicol" not in line}
+    widths = {
+        line.count("&")
+        for line in body.splitlines()
+        if line.rstrip().endswith(r"\\") and "multicol" not in line
+    }
     assert len(widths) == 1, "each row of the LaTeX table has the same number of cells"
     csv_rows = list(csv.DictReader(io.StringIO(paths["comparison.csv"].read_text())))
     assert {line["label"] for line in csv_rows} == {"No prior", EVIL_LABEL}
+
+
+# ---------------------------------------------------------------- metrics of any kind
+
+
+def measured_by(suite: Suite, *metrics: str) -> Suite:
+    return suite.model_copy(update={"metrics": list(metrics)})
+
+
+def rows_of_metric(suite: Suite, metric: str, values: dict[str, list[float]]) -> pd.DataFrame:
+    """One value an image of the first set, run by run."""
+    lines = []
+    for run, numbers in values.items():
+        for i, value in enumerate(numbers):
+            lines.append(row(suite, run, "shake-blur", f"i{i}", metric, value))
+    return pd.DataFrame(lines)
+
+
+@pytest.fixture
+def made_up(monkeypatch):
+    """A file of ``metrics`` that nobody has: lower is better, one digit, a unit of its own."""
+    file = SimpleNamespace(
+        __doc__="Crookedness: how crooked it is.\n\nOf nobody.",
+        NAME="CROOKED",
+        SHOWN="Crook",
+        UNIT="levels",
+        FACTOR=10,
+        LOWER_IS_BETTER=True,
+        DIGITS=1,
+        READS=("restored",),
+    )
+    real = registry.load
+
+    def load(folder: str, name: str):
+        return file if (folder, name) == ("metrics", "made_up") else real(folder, name)
+
+    monkeypatch.setattr(registry, "load", load)
+    measures._by_name.cache_clear()
+    yield file
+    measures._by_name.cache_clear()
+
+
+def test_a_metric_nobody_knows_is_shown_as_its_own_file_says(tmp_path, made_up):
+    suite = measured_by(make_suite(tmp_path), "psnr", "made_up")
+    values = {"no-prior": [0.5, 0.6, 0.7], "cat": [0.25, 0.35, 0.45]}
+    rows = rows_of_metric(suite, "CROOKED", values)
+    cells = tables.cells(suite, rows).set_index("run")
+    assert cells.loc["cat", "value"] == pytest.approx(3.5)
+    assert cells.loc["cat", ["difference", "low", "high"]].tolist() == pytest.approx([-2.5] * 3)
+    assert cells.loc["cat", ["gain", "loss", "better", "worse"]].tolist() == [True, False, 3, 0]
+    assert cells["best"].to_dict() == {"no-prior": False, "cat": True}
+    shown = tables.comparison(suite, rows)
+    assert shown.loc["CAT", ("shake-blur", "Crook basicsr-rgb")] == "3.5"
+    change = tables.differences(suite, rows)
+    text = change.loc["CAT", ("shake-blur", "Crook basicsr-rgb")]
+    assert text == "-2.5 [-2.5, -2.5] (3/3 better)"
+    assert tables.metrics(suite, rows)["cat"] == {"shake-blur": {"Crook": 3.5}}
+    [said] = page._meanings(suite, rows)
+    assert said == {
+        "name": "Crook",
+        "text": "Crookedness: how crooked it is. Lower is better.",
+    }
+
+
+def test_metrics_stand_in_the_order_of_the_suite_and_others_are_left_out(tmp_path, made_up):
+    suite = measured_by(make_suite(tmp_path), "made_up", "psnr")
+    parts = []
+    for metric in ("PSNR", "SSIM", "CROOKED", "masks"):
+        parts.append(rows_of_metric(suite, metric, {"no-prior": [1.0]}))
+    found = tables.main_columns(suite, pd.concat(parts))
+    assert found == [("CROOKED", "basicsr-rgb"), ("PSNR", "basicsr-rgb")]
+
+
+def test_several_files_of_one_word_are_one_measure():
+    found = measures.measures_of(["psnr", "ssim", "ssim_3d"])
+    assert list(found) == ["PSNR", "SSIM"]
+    assert not found["SSIM"].lower and found["SSIM"].digits == 4
+
+
+def test_lpips_is_better_where_it_is_lower(tmp_path):
+    suite = measured_by(make_suite(tmp_path), "psnr", "lpips_alex")
+    word = registry.load("metrics", "lpips_alex").NAME
+    values = {"no-prior": [0.30, 0.32], "cat": [0.20, 0.23], "map-dropout": [0.40, 0.41]}
+    cells = tables.cells(suite, rows_of_metric(suite, word, values)).set_index("run")
+    assert cells["gain"].to_dict() == {"no-prior": False, "cat": True, "map-dropout": False}
+    assert cells["loss"].to_dict() == {"no-prior": False, "cat": False, "map-dropout": True}
+    assert cells.index[cells["best"]].tolist() == ["cat"]
+
+
+def test_an_infinite_psnr_stands_in_tables_without_an_interval(tmp_path):
+    """Image i0 is equal to its reference in both runs, i1 in CAT alone."""
+    suite = make_suite(tmp_path)
+    inf = float("inf")
+    values = {"no-prior": [inf, 30.0], "cat": [inf, inf], "map-dropout": [40.0, 31.0]}
+    rows = rows_of_metric(suite, "PSNR", values)
+    for run, part in rows.groupby("run"):
+        records.write_rows(suite.results / "rows" / f"{run}.csv", part.to_dict("records"))
+    cells = tables.cells(suite, tables.measured(suite)).set_index("run")
+    assert cells.loc["cat", ["value", "difference"]].tolist() == [inf, inf]
+    assert cells.loc["cat", ["better", "worse", "paired"]].tolist() == [1, 0, 2]
+    assert cells.loc["map-dropout", "difference"] == -inf
+    assert cells[["low", "high"]].isna().all().all()
+    assert cells.index[cells["best"]].tolist() == ["no-prior", "cat"], "as displayed"
+    shown = tables.comparison(suite, tables.measured(suite))
+    assert shown.loc["CAT", ("shake-blur", "PSNR basicsr-rgb")] == "inf"
+    text = export.make(suite)["differences.md"].read_text()
+    assert "+inf (1/2 better)" in text and "-inf (1/2 better)" in text
+
+
+def test_percent_that_is_no_count_has_no_counts(tmp_path, made_up):
+    made_up.UNIT, made_up.FACTOR = "%", 100
+    suite = measured_by(make_suite(tmp_path), "made_up")
+    values = {"no-prior": [0.5, 0.75], "cat": [0.0, 1.0]}
+    shown = tables.comparison(suite, rows_of_metric(suite, "CROOKED", values))
+    column = shown[("shake-blur", "Crook basicsr-rgb")]
+    assert column[["No prior", "CAT"]].tolist() == ["62.5%", "50.0% (1/2)"]
 
 
 # ---------------------------------------------------------------- references and collections
@@ -218,7 +382,8 @@ def test_a_reference_that_tests_on_other_images_is_refused(tmp_path):
     runs = suite.runs | {"spt": suite.runs["spt"].model_copy(update={"reference": "imdn-x2"})}
     suite = suite.model_copy(update={"runs": runs})
     with pytest.raises(
-        BenchError, match=r"runs.spt.reference: got 'imdn-x2', which tests on 'test-x2', not on 'test-x"
+        BenchError,
+        match=r"runs.spt.reference: got 'imdn-x2', which tests on 'test-x2', not on 'test-x",
     ):
         tables.reference(suite, "spt")
 
@@ -226,16 +391,24 @@ def test_a_reference_that_tests_on_other_images_is_refused(tmp_path):
 def test_collections_are_those_that_no_run_trains_on_the_most_common_first(tmp_path, numbers):
     suite = sr_suite(tmp_path)
     assert list(tables.collections(suite)) == ["test-x4", "test-x2"]
-    assert tables.collections(suite)["test-x2"] == ["imdn-x2", "spt-x2"] == tables.compared(suite, "test-x2")
-    assert list(tables.collections(numbers)) == ["test"], "predeblur is tested on a training collection"
+    assert (
+        tables.collections(suite)["test-x2"]
+        == ["imdn-x2", "spt-x2"]
+        == tables.compared(suite, "test-x2")
+    )
+    assert list(tables.collections(numbers)) == ["test"], (
+        "predeblur is tested on a training collection"
+    )
     assert tables.baseline(suite, "test-x2") == "imdn-x2"
-    assert tables.label(suite, "spt-x2") == "SPT", "a label is shared only within a collection"
+    assert tables.run_label(suite, "spt-x2") == "SPT", "a label is shared only within a collection"
 
 
 def test_every_collection_stands_in_the_tables_under_its_own_protocol(tmp_path):
     suite = sr_suite(tmp_path)
     write_psnr(suite, {"imdn": {"Set5": [30.0, 31.0]}, "spt": {"Set5": [30.5, 31.25]}})
-    write_psnr(suite, {"imdn-x2": {"Set5": [35.0, 36.0]}, "spt-x2": {"Set5": [35.5, 37.0]}}, "basicsr-y@2")
+    write_psnr(
+        suite, {"imdn-x2": {"Set5": [35.0, 36.0]}, "spt-x2": {"Set5": [35.5, 37.0]}}, "basicsr-y@2"
+    )
     paths = export.make(suite)
     tidy = pd.read_csv(paths["comparison.csv"]).set_index("run")
     assert tidy["collection"].to_dict() == {
@@ -244,10 +417,15 @@ def test_every_collection_stands_in_the_tables_under_its_own_protocol(tmp_path):
     assert tidy["difference"].dropna().to_dict() == {"spt": 0.375, "spt-x2": 0.75}
     assert tidy["best"].to_dict() == {"imdn": False, "spt": True, "imdn-x2": False, "spt-x2": True}
     parts = paths["comparison.md"].read_text().split("Measured here. ")[1:]
-    assert [part.split(".")[0] for part in parts] == ["Test collection test-x4", "Test collection test-x2"]
+    assert [part.split(".")[0] for part in parts] == [
+        "Test collection test-x4",
+        "Test collection test-x2",
+    ]
     assert "Set5: PSNR basicsr-y@2" in parts[1] and "@4" not in parts[1] and "35.500" in parts[1]
     metrics = json.loads(paths["metrics.json"].read_text())
-    assert metrics["spt-x2"] == {"Set5": {"PSNR": 36.25}} and metrics["spt"] == {"Set5": {"PSNR": 30.875}}
+    assert metrics["spt-x2"] == {"Set5": {"PSNR": 36.25}} and metrics["spt"] == {
+        "Set5": {"PSNR": 30.875}
+    }
 
 
 def test_the_average_weighs_each_set_by_its_images_and_says_what_it_covers(tmp_path):
@@ -260,7 +438,9 @@ def test_the_average_weighs_each_set_by_its_images_and_says_what_it_covers(tmp_p
     assert table.loc[("spt", "Average"), "difference"] == 0.25
     shown = tables.comparison(suite, rows)
     assert shown.loc["IMDN", ("Average", "PSNR basicsr-y@4")] == "24.000"
-    assert tables.counts_note(suite, rows).endswith("Average: all images of Set5, Set14, so weighted by their counts.")
+    assert tables.counts_note(suite, rows).endswith(
+        "Average: all images of Set5, Set14, so weighted by their counts."
+    )
     without = sr_suite(tmp_path, average=False)
     assert set(tables.cells(without, rows)["dataset"]) == {"Set5", "Set14"}
 
@@ -274,7 +454,10 @@ def test_a_gain_is_marked_only_where_its_interval_excludes_zero(tmp_path):
     base = [30.0, 31.0, 29.0, 33.0, 28.0]
     sure, unsure = [0.10, 0.11, 0.09, 0.12, 0.10], [1.0, -0.1, 0.0, 0.05, -0.15]
     add = lambda gains: [b + g for b, g in zip(base, gains, strict=True)]  # noqa: E731
-    write_psnr(suite, {"imdn": {"Set5": base, "Set14": base}, "spt": {"Set5": add(sure), "Set14": add(unsure)}})
+    write_psnr(
+        suite,
+        {"imdn": {"Set5": base, "Set14": base}, "spt": {"Set5": add(sure), "Set14": add(unsure)}},
+    )
     write_psnr(suite, {"further": {"Set5": add([-g for g in sure]), "Set14": base}})
     rows = tables.measured(suite)
     table = tables.cells(suite, rows).set_index(["run", "dataset"])
@@ -290,18 +473,28 @@ def test_a_gain_is_marked_only_where_its_interval_excludes_zero(tmp_path):
     ]
     text = export.make(suite)["differences.md"].read_text()
     assert re.findall(r"\*\*(.*?)\*\*", text) == [
-        tables.differences(suite, rows).loc["SPT", ("Set5", "PSNR basicsr-y@4")].translate(markup._MARKDOWN)
+        tables.differences(suite, rows)
+        .loc["SPT", ("Set5", "PSNR basicsr-y@4")]
+        .translate(markup._MARKDOWN)
     ]
 
 
 def test_a_lower_collapse_rate_is_a_gain_and_a_higher_one_a_loss(numbers):
     suite, rows = numbers, []
-    for run, collapses in {"no-prior": [0, 1] * 10, "cat": [0, 0] * 10, "map-dropout": [1, 1] * 10}.items():
-        rows += [row(suite, run, "shake-blur", f"i{i}", "MC", value) for i, value in enumerate(collapses)]
+    for run, collapses in {
+        "no-prior": [0, 1] * 10,
+        "cat": [0, 0] * 10,
+        "map-dropout": [1, 1] * 10,
+    }.items():
+        rows += [
+            row(suite, run, "shake-blur", f"i{i}", "MC", value) for i, value in enumerate(collapses)
+        ]
     table = tables.cells(suite, pd.DataFrame(rows)).set_index("run")
     assert table.loc["cat", ["difference", "gain", "loss"]].tolist() == [-50.0, True, False]
     assert table.loc["map-dropout", ["difference", "gain", "loss"]].tolist() == [50.0, False, True]
-    assert -100 <= table.loc["cat", "low"] < -50 < table.loc["cat", "high"] < 0, "in percentage points"
+    assert -100 <= table.loc["cat", "low"] < -50 < table.loc["cat", "high"] < 0, (
+        "in percentage points"
+    )
 
 
 def by_holm(p: pd.Series) -> list[float]:
@@ -317,12 +510,17 @@ def by_holm(p: pd.Series) -> list[float]:
 def test_a_holm_family_is_all_differences_of_one_collection_metric_and_protocol(tmp_path):
     suite, rng = sr_suite(tmp_path), np.random.default_rng(1)
     for run, gain in {"imdn": 0, "spt": 0.3, "further": 0.1, "spt-zeroed": 0.0}.items():
-        write_psnr(suite, {run: {s: (30 + gain + rng.normal(0, 0.2, 9)).tolist() for s in ("Set5", "Set14")}})
+        write_psnr(
+            suite,
+            {run: {s: (30 + gain + rng.normal(0, 0.2, 9)).tolist() for s in ("Set5", "Set14")}},
+        )
     for run in ("imdn-x2", "spt-x2"):
         write_psnr(suite, {run: {"Set5": rng.normal(35, 0.2, 9).tolist()}}, "basicsr-y@2")
     table = tables.cells(suite, tables.everything(suite))
     table = table[table["p"].notna()]
-    assert table.groupby("collection").size().to_dict() == {"test-x2": 1, "test-x4": 9}, "three sets with the Average"
+    assert table.groupby("collection").size().to_dict() == {"test-x2": 1, "test-x4": 9}, (
+        "three sets with the Average"
+    )
     for _, family in table.groupby("collection"):
         assert family["p_holm"].tolist() == pytest.approx(by_holm(family["p"]), abs=1e-12)
 
@@ -336,8 +534,12 @@ def test_published_cells_tell_settings_of_one_data_set_apart():
     assert shown.loc["HINet", ("BSD68, sigma 15", "PSNR as published")] == "32.35"
     assert shown.loc["HINet", ("BSD68, sigma 25", "PSNR as published")] == "26.09"
     assert ("Rain100L", "PSNR as published") in shown.columns
-    assert "measured on other data (BSD68, Urban100, Rain100L, LOL, Average)" in published.note("lmdir", "I")
-    assert ("Set5", "PSNR as published") in published.table("spt", "1").columns, "x2, x3, x4 are in the row's name"
+    assert "measured on other data (BSD68, Urban100, Rain100L, LOL, Average)" in published.note(
+        "lmdir", "I"
+    )
+    assert ("Set5", "PSNR as published") in published.table("spt", "1").columns, (
+        "x2, x3, x4 are in the row's name"
+    )
     cells = published.cells("lmdir", "I", "HINet")
     assert not cells.duplicated(["row", "dataset", "metric"]).any()
 
@@ -347,7 +549,11 @@ def test_published_and_ours_stand_in_columns_of_their_own(tmp_path):
     suite = sr_suite(tmp_path)
     base, ours = [32.0, 32.5, 32.25], [32.5, 32.75, 32.5]
     write_psnr(suite, {"imdn": {"Set5": base}, "spt": {"Set5": ours}})
-    record = {"training": {"iterations": 800}, "trained_parameters": 5, "kept": {"seed0": {"iteration": 600}}}
+    record = {
+        "training": {"iterations": 800},
+        "trained_parameters": 5,
+        "kept": {"seed0": {"iteration": 600}},
+    }
     records.write_json(suite.results / "records" / "spt.json", record)
     table = published.reproduction(suite, tables.everything(suite)).set_index(["run", "dataset"])
     imdn, spt = table.loc[("imdn", "Set5")], table.loc[("spt", "Set5")]
@@ -357,14 +563,22 @@ def test_published_and_ours_stand_in_columns_of_their_own(tmp_path):
     printed = published.table("spt", "1").loc["IMDN x4 + SPT", ("Set5", "PSNR as published")]
     assert spt["published"] == printed
     assert spt["published_gain"] == pytest.approx(float(printed) - 32.1867, abs=1e-9)
-    assert spt[["gain", "images", "seeds", "iterations", "kept"]].tolist() == [pytest.approx(1 / 3), 3, 1, 800, "600"]
+    assert spt[["gain", "images", "seeds", "iterations", "kept"]].tolist() == [
+        pytest.approx(1 / 3),
+        3,
+        1,
+        800,
+        "600",
+    ]
     assert spt["low"] < 1 / 3 < spt["high"]
     others = table.xs("spt").drop(index="Set5")
     assert set(others.index) == {"Set14", "B100", "Urban100", "Manga109", "Average"}
     assert (others["note"] == "not measured").all() and others["ours"].isna().all()
     paths = export.make(suite)
     line = next(
-        line for line in paths["reproduction.md"].read_text().splitlines() if "IMDN x4 + SPT | SPT | Set5" in line
+        line
+        for line in paths["reproduction.md"].read_text().splitlines()
+        if "IMDN x4 + SPT | SPT | Set5" in line
     )
     shown = [word.strip() for word in line.split("|")]
     assert shown[5:8] == [printed, "32.5833", f"{ours_minus(printed):+.4f}"]
@@ -383,7 +597,9 @@ def test_the_published_average_is_compared_only_if_all_its_sets_are_measured(tmp
     for sets in (five, five[:4], (*five, "Kodak24")):
         suite = sr_suite(tmp_path / str(len(sets)), sets)
         write_psnr(suite, {"imdn": {name: [30.0 + i, 31.0] for i, name in enumerate(sets)}})
-        table = published.reproduction(suite, tables.everything(suite)).set_index(["run", "dataset"])
+        table = published.reproduction(suite, tables.everything(suite)).set_index(
+            ["run", "dataset"]
+        )
         average = table.loc[("imdn", "Average")]
         assert (average["note"] == "") == (sets == five), sets
     assert np.isnan(average["ours"]), "ours covers a set that the paper's does not"
@@ -397,7 +613,14 @@ def test_nothing_is_reproduced_on_other_data(numbers):
 # ---------------------------------------------------------------- controls
 
 
-PSNRS = {"imdn": 30.0, "further": 30.25, "spt-zeroed": 30.125, "spt-slic": 30.25, "spt": 31.0, "spt-shuffled": 30.0}
+PSNRS = {
+    "imdn": 30.0,
+    "further": 30.25,
+    "spt-zeroed": 30.125,
+    "spt-slic": 30.25,
+    "spt": 31.0,
+    "spt-shuffled": 30.0,
+}
 
 
 def test_a_control_splits_the_gain_into_its_named_steps(tmp_path):
@@ -408,9 +631,9 @@ def test_a_control_splits_the_gain_into_its_named_steps(tmp_path):
         ("step", "further training", 0.25), ("step", "extra parameters", -0.125), ("step", "any segmentation", 0.125),
         ("step", "SAM", 0.75), ("total", "total", 1.0), ("other", "SPT, another image's", -0.125),
     ]  # fmt: skip
-    assert table.loc[table["step"] == "extra parameters", ["reference", "run"]].to_numpy().tolist() == [
-        ["further", "spt-zeroed"]
-    ]
+    assert table.loc[
+        table["step"] == "extra parameters", ["reference", "run"]
+    ].to_numpy().tolist() == [["further", "spt-zeroed"]]
     one = suite.controls["spt"].model_copy(update={"trained": None})
     untrained = suite.model_copy(update={"controls": {"spt": one}})
     steps = controls.split(untrained, tables.measured(suite), "spt").query("kind == 'step'")
@@ -422,7 +645,9 @@ def test_controls_are_written_with_intervals_and_a_run_that_is_missing_is_named(
     suite = sr_suite(tmp_path)
     gains = np.random.default_rng(0).normal(0, 0.01, (6, 8))
     for values, (run, v) in zip(gains, PSNRS.items(), strict=True):
-        write_psnr(suite, {run: {"Set5": (v + values).tolist(), "Set14": (v + values[:4]).tolist()}})
+        write_psnr(
+            suite, {run: {"Set5": (v + values).tolist(), "Set14": (v + values[:4]).tolist()}}
+        )
     paths = export.make(suite)
     tidy = pd.read_csv(paths["controls.csv"]).set_index(["dataset", "step"])
     assert list(tidy.index.unique(0)) == ["Set5", "Set14", "Average"]
@@ -436,10 +661,15 @@ def test_controls_are_written_with_intervals_and_a_run_that_is_missing_is_named(
     assert "| beside: SPT, another image's against zeroed | 1 |" in text
     (suite.results / "rows" / "spt-slic.csv").unlink()
     assert "controls.csv" not in export.make(suite)
-    assert "controls spt: skipped: controls.spt: no rows of 'spt-slic'; run `dvc repro" in capsys.readouterr().out
+    assert (
+        "controls spt: skipped: controls.spt: no rows of 'spt-slic'; run `dvc repro"
+        in capsys.readouterr().out
+    )
 
 
-@settings(max_examples=20, deadline=None, phases=[Phase.generate])  # smaller examples would say no more
+@settings(
+    max_examples=20, deadline=None, phases=[Phase.generate]
+)  # smaller examples would say no more
 @given(data=st.data())
 def test_the_steps_of_a_control_add_up_to_the_total(tmp_path_factory, data):
     """Whatever the scores are, whichever images and seeds a run lacks, unrounded."""

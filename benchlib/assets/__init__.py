@@ -1,12 +1,28 @@
-"""What the suite takes from outside: a catalogue, and one call that fetches an entry and verifies it.
+"""What the suite takes from outside: a catalogue, and one call that fetches and verifies an entry.
 
-Floor 0. Environment variables: BENCHLIB_CACHE (where fetched files live), BENCHLIB_DATA (where data that must be
-fetched by hand lives), BENCHLIB_MIRROR (a folder or URL prefix laid out as host/path, tried first), BENCHLIB_OFFLINE.
+Layer 0. Environment variables: BENCHLIB_CACHE (where fetched files live), BENCHLIB_DATA (where data
+that must be fetched by hand lives), BENCHLIB_MIRROR (a folder or URL prefix laid out as host/path,
+tried first), BENCHLIB_OFFLINE.
+
+Its modules, each importing only those before it: entry, catalogue, archive, npm and https, cache,
+contents, pinned, download, many, store, sets.
 """
 
-from benchlib.assets.catalogue import Entry, find, load_catalogue
-from benchlib.assets.manual import folder, images, pairs
-from benchlib.assets.store import cache_folder, fetch
+from benchlib.assets.cache import cache_folder
+from benchlib.assets.catalogue import find, load_catalogue
+from benchlib.assets.entry import Entry
+from benchlib.assets.sets import folder, images, pairs
+from benchlib.assets.store import fetch
 from benchlib.assets.weights import load_weights
 
-__all__ = ["Entry", "cache_folder", "fetch", "find", "folder", "images", "load_catalogue", "load_weights", "pairs"]
+__all__ = [
+    "Entry",
+    "cache_folder",
+    "fetch",
+    "find",
+    "folder",
+    "images",
+    "load_catalogue",
+    "load_weights",
+    "pairs",
+]

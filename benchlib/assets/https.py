@@ -26,42 +26,60 @@ class _Again(Exception):
     """What went wrong may go right the next time."""
 
 
-def download(url: str, part: Path, what: str) -> None:
-    """Fill ``part`` with what ``url`` serves; bytes already in it are kept, if the server can continue there.
+def download_url(url: str, part: Path, what: str) -> None:
+    """Fill ``part`` with what ``url`` serves, after the bytes already in it if the server can.
 
-    Tries again with growing pauses; a failure counts only when it brought nothing new. Raises ``Missing`` (404, 410)
-    or BenchError; ``part`` then stays for the next call.
+    Tries again with growing pauses; a failure counts only when it brought nothing new. what: the
+    entry's name, for lines and errors. Raises ``Missing`` (404, 410) or BenchError; ``part`` then
+    stays for the next call.
     """
-    import requests
-
     failures, best = 0, _size(part)
     while True:
-        try:
-            return _continue(url, part, what)
-        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError, _Again) as error:
-            reason = str(error) if isinstance(error, _Again) else f"{type(error).__name__}: {_cause(error)}"
-        except requests.RequestException as error:
-            raise BenchError(f"{what}: {url}: {type(error).__name__}: {error}") from None
-        failures = failures + 1 if _size(part) <= best else 0
-        best = max(best, _size(part))
+        reason = _attempt(url, part, what)
+        if not reason:
+            return
+        have = _size(part)
+        failures += 1
+        if have > best:
+            failures, best = 0, have
         if failures > RETRIES:
             raise BenchError(
-                f"{what}: {url}: {reason} ({failures} times); {_size(part)} bytes are kept in {part}, "
+                f"{what}: {url}: {reason} ({failures} times); {have} bytes are kept in {part}, "
                 "a retry continues; or set BENCHLIB_MIRROR"
             )
         pause = BACKOFF_S * 2**failures
-        print(f"{what}: {reason}; again in {pause:g} s from byte {_size(part)}", flush=True)
+        print(f"{what}: {reason}; again in {pause:g} s from byte {have}", flush=True)
         time.sleep(pause)
+
+
+def _attempt(url: str, part: Path, what: str) -> str:
+    """Try once; "" if ``part`` is whole now, else why another try may go better."""
+    import requests
+    from requests.exceptions import ChunkedEncodingError
+
+    try:
+        _continue(url, part, what)
+    except _Again as error:
+        return str(error)
+    except (requests.ConnectionError, requests.Timeout, ChunkedEncodingError) as error:
+        return f"{type(error).__name__}: {_cause(error)}"
+    except requests.RequestException as error:
+        raise BenchError(f"{what}: {url}: {type(error).__name__}: {error}") from None
+    return ""
 
 
 def _cause(error: Exception) -> str:
     """The bare reason, out of the wrappings of urllib3."""
-    inner = error.args[0] if error.args else error
+    inner: object = error
+    if error.args:
+        inner = error.args[0]
     return str(getattr(inner, "reason", inner)).split("): ", 1)[-1]
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+    if not path.exists():
+        return 0
+    return path.stat().st_size
 
 
 def _continue(url: str, part: Path, what: str) -> None:
@@ -69,30 +87,36 @@ def _continue(url: str, part: Path, what: str) -> None:
 
     have = _size(part)
     tag = part.with_name(part.name + ".tag")  # the server's name for this version of the file
-    headers = {"Accept-Encoding": "identity"}  # so that sizes are those of the file
-    if have:
-        headers["Range"] = f"bytes={have}-"
-        if tag.exists():
-            headers["If-Range"] = tag.read_text()  # another version by now: the server sends all of it
+    headers = _headers(have, tag)
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
-        if response.status_code == 416 and response.headers.get("Content-Range") == f"bytes */{have}":
-            return tag.unlink(missing_ok=True)  # it was whole already
-        _refuse(url, response, what)
-        resumed = response.status_code == 206
-        if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            part.unlink(missing_ok=True)
-            raise _Again("the server continued elsewhere than asked")
-        if not resumed:
-            have = 0
+        if _was_whole(response, have):
             tag.unlink(missing_ok=True)
-            if _version(response):
-                tag.write_text(_version(response))
-        length = response.headers.get("Content-Length")
-        total = have + int(length) if length else None
+            return
+        _refuse(url, response, what)
+        if response.status_code == 206:
+            _check_start(response, part, have)
+        else:
+            have = 0
+            _remember_version(response, tag)
+        total = _total(response, have)
         _write(response, part, what, have, total)
     if total is not None and _size(part) != total:
         raise _Again(f"the connection ended at byte {_size(part)} of {total}")
     tag.unlink(missing_ok=True)
+
+
+def _headers(have: int, tag: Path) -> dict[str, str]:
+    headers = {"Accept-Encoding": "identity"}  # so that sizes are those of the file
+    if have:
+        headers["Range"] = f"bytes={have}-"
+        if tag.exists():  # another version by now: the server sends all of it
+            headers["If-Range"] = tag.read_text()
+    return headers
+
+
+def _was_whole(response: Response, have: int) -> bool:
+    whole = f"bytes */{have}"
+    return response.status_code == 416 and response.headers.get("Content-Range") == whole
 
 
 def _refuse(url: str, response: Response, what: str) -> None:
@@ -100,21 +124,53 @@ def _refuse(url: str, response: Response, what: str) -> None:
     if status in (408, 416, 429) or status >= 500:
         raise _Again(f"HTTP {status}")
     if status in (404, 410):
-        raise Missing(f"{what}: {url}: HTTP {status}, no such file; check the catalogue or set a mirror")
+        raise Missing(
+            f"{what}: {url}: HTTP {status}, no such file; check the catalogue or set a mirror"
+        )
     if status not in (200, 206):
-        raise BenchError(f"{what}: {url}: HTTP {status} {response.reason}; set a mirror, or fetch it by hand")
+        raise BenchError(
+            f"{what}: {url}: HTTP {status} {response.reason}; set a mirror, or fetch it by hand"
+        )
 
 
-def _version(response: Response) -> str:
-    tag = response.headers.get("ETag", "")
-    return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")  # weak tags do not count
+def _check_start(response: Response, part: Path, have: int) -> None:
+    if not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+        part.unlink(missing_ok=True)
+        raise _Again("the server continued elsewhere than asked")
+
+
+def _remember_version(response: Response, tag: Path) -> None:
+    tag.unlink(missing_ok=True)
+    version = response.headers.get("ETag", "")
+    if not version.startswith('"'):  # weak tags do not count
+        version = response.headers.get("Last-Modified", "")
+    if version:
+        tag.write_text(version)
+
+
+def _total(response: Response, have: int) -> int | None:
+    length = response.headers.get("Content-Length")
+    if not length:
+        return None
+    return have + int(length)
 
 
 def _write(response: Response, part: Path, what: str, have: int, total: int | None) -> None:
     from tqdm import tqdm
 
-    line = {"unit": "B", "unit_scale": True, "file": sys.stdout, "ascii": True, "mininterval": 10, "delay": 10}
-    with tqdm(desc=what, initial=have, total=total, **line) as bar, open(part, "ab" if have else "wb") as file:
+    bar = tqdm(
+        desc=what,
+        initial=have,
+        total=total,
+        unit="B",
+        unit_scale=True,
+        file=sys.stdout,
+        ascii=True,
+        mininterval=10,
+        delay=10,
+    )
+    mode = "ab" if have else "wb"
+    with bar, open(part, mode) as file:
         for chunk in response.iter_content(CHUNK):
             file.write(chunk)
             file.flush()

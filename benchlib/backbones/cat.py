@@ -1,11 +1,13 @@
-"""CAT, the Cross Aggregation Transformer (Chen et al., NeurIPS 2022, arXiv 2211.13654): CAT-A, CAT-R and the rest.
+"""CAT, the Cross Aggregation Transformer (Chen et al., NeurIPS 2022, arXiv 2211.13654).
 
-No relation to the method of the same name in ``benchlib/methods/cat.py``, which concatenates a prior to the input.
+CAT-A, CAT-R and the rest. No relation to the method of the same name in
+``benchlib/methods/cat.py``, which concatenates a prior to the input.
 
-Parameter names are those of zhengchen1999/CAT (``basicsr/archs/cat_arch.py``), so its checkpoints (the entry
-``params`` of the file) load strictly. They hold the attention masks of the training size ``img_size`` and, for regular
-windows, the tables of relative positions; so does this network. Padding is that of ``basicsr/models/cat_model.py``
-without ``use_chop``. Published models, from the repository's ``options``:
+Parameter names are those of zhengchen1999/CAT (``basicsr/archs/cat_arch.py``), so its checkpoints
+(the entry ``params`` of the file) load strictly. They hold the attention masks of the training
+size ``img_size`` and, for regular windows, the tables of relative positions; so does this network.
+Padding is that of ``basicsr/models/cat_model.py`` without ``use_chop``. Published models, from the
+repository's ``options``:
 
     CAT-A    the defaults, ``scale`` 2, 3, 4
     CAT-A-2  ``split_0=(4,) * 6``
@@ -13,8 +15,9 @@ without ``use_chop``. Published models, from the repository's ``options``:
     CAT-R-2  ``split_0=(4,) * 6, split_1=16, mlp_ratio=2``
     CAT for JPEG artefacts  ``scale=1, img_size=128, img_range=255``, with one channel (grey)
 
-The U-shaped CAT for real noise (``cat_unet_arch.py``) is another network and is not here. No published weights were
-at hand: names, shapes, counts and arithmetic are checked against the official code, not against its checkpoints' PSNR.
+The U-shaped CAT for real noise (``cat_unet_arch.py``) is another network and is not here. No
+published weights were at hand: names, shapes, counts and arithmetic are checked against the
+official code, not against its checkpoints' PSNR.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ from torchvision.ops import StochasticDepth
 
 from benchlib.contracts import BenchError
 
+VERSION = 1
+
 Sides = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False, min_length=1)]
 Pair = tuple[int, int]
 MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, subtracted from RGB; a grey image is taken as it is
@@ -40,12 +45,15 @@ MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, subtracted from RGB; a grey image i
 class Config:
     """Defaults: CAT-A x4.
 
-    scale: enlargement; 1 is the network for artefacts or noise, which adds its output to its input.
-    width: channels (``embed_dim``). heads: attention heads, one half along each direction.
-    depth: attention blocks in a residual group; every other one has shifted windows.
-    split_0: window side, one entry a residual group. split_1: the other side; 0: the whole height or width (axial).
-    img_size: side in pixels of the training input, whose attention masks are kept with the weights.
-    img_range: what [0,1] is multiplied by on the way in. drop_path: greatest stochastic depth, in training only.
+    scale: enlargement; 1 is the network for artefacts or noise, which adds its output to its
+    input. width: channels (``embed_dim``). heads: attention heads, one half along each direction.
+    depth: attention blocks in a residual group; every other one has shifted windows. split_0:
+    window side, one entry a residual group. split_1: the other side; 0: the whole height or width
+    (axial). img_size: side in pixels of the training input, whose attention masks are kept with
+    the weights. img_range: what [0,1] is multiplied by on the way in. drop_path: greatest
+    stochastic depth, in training only.
+
+    Raises BenchError for settings that do not go together.
     """
 
     scale: Literal[1, 2, 3, 4] = 4
@@ -61,12 +69,17 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.heads % 2 or self.width % self.heads:
-            raise BenchError(f"cat: heads must be even and divide width {self.width}, got {self.heads}")
-        unit = max(*self.split_0, self.split_1)
-        if any(unit % side for side in (*self.split_0, self.split_1 or 1)) or self.img_size % unit:
             raise BenchError(
-                f"cat: img_size {self.img_size} must be a multiple of the largest window side and that of every other; "
-                f"split_0 is {self.split_0}, split_1 is {self.split_1}"
+                f"cat: heads must be even and divide width {self.width}, got {self.heads}"
+            )
+        unit = max(*self.split_0, self.split_1)
+        left_over = self.img_size % unit
+        for side in (*self.split_0, self.split_1 or 1):
+            left_over += unit % side
+        if left_over:
+            raise BenchError(
+                f"cat: img_size {self.img_size} must be a multiple of the largest window side and "
+                f"that of every other; split_0 is {self.split_0}, split_1 is {self.split_1}"
             )
 
 
@@ -84,10 +97,13 @@ def _from_windows(x: torch.Tensor, window: Pair, size: Pair) -> torch.Tensor:
     return x.transpose(2, 3).reshape(-1, height, width, x.shape[-1])
 
 
-def _shift_mask(size: Pair, window: Pair, shift: Pair, device: torch.device | None = None) -> torch.Tensor:
+def _shift_mask(
+    size: Pair, window: Pair, shift: Pair, device: torch.device | None = None
+) -> torch.Tensor:
     """What is added to the attention of shifted windows: ``(windows, pixels, pixels)``, 0 or -100.
 
-    A shift wraps pixels round to the far edge; in the last windows they must not see the pixels they landed beside.
+    A shift wraps pixels round to the far edge; in the last windows they must not see the pixels
+    they landed beside.
     """
     labels = []
     for length, side, by in zip(size, window, shift, strict=True):
@@ -100,26 +116,37 @@ def _shift_mask(size: Pair, window: Pair, shift: Pair, device: torch.device | No
     return torch.zeros(apart.shape, device=device).masked_fill(apart, -100.0)
 
 
-def _positions(window: Pair, device: torch.device | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """All offsets (down, right) within a window, ``(offsets,2)`` float32, and which one joins two of its pixels.
+def _positions(
+    window: Pair, device: torch.device | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """All offsets (down, right) within a window, and which one joins two of its pixels.
 
-    The second is ``(pixels,pixels)`` int64: row the one that asks, column the one that answers.
+    The first is ``(offsets,2)`` float32. The second is ``(pixels,pixels)`` int64: row the one that
+    asks, column the one that answers.
     """
-    rows, columns = (torch.arange(1 - side, side, device=device) for side in window)
-    offsets = torch.cartesian_prod(rows, columns).float()
-    down, right = (torch.arange(side, device=device) for side in window)
-    down, right = down.repeat_interleave(window[1]), right.repeat(window[0])
-    index = (down[:, None] - down + window[0] - 1) * (2 * window[1] - 1) + right[:, None] - right + window[1] - 1
-    return offsets, index
+    height, width = window
+    down = torch.arange(1 - height, height, device=device)
+    right = torch.arange(1 - width, width, device=device)
+    offsets = torch.cartesian_prod(down, right).float()
+    rows = torch.arange(height, device=device).repeat_interleave(width)
+    columns = torch.arange(width, device=device).repeat(height)
+    dy = rows[:, None] - rows + height - 1
+    dx = columns[:, None] - columns + width - 1
+    return offsets, dy * (2 * width - 1) + dx
 
 
 def _position_bias(dim: int, heads: int) -> nn.Sequential:
-    """From an offset to one number a head (the DynamicPosBias of CrossFormer, without its residual)."""
+    """From an offset to one number a head: CrossFormer's DynamicPosBias, without its residual."""
 
     def layer(out: int) -> nn.Sequential:
         return nn.Sequential(nn.LayerNorm(dim), nn.ReLU(), nn.Linear(dim, out))
 
-    parts = [("pos_proj", nn.Linear(2, dim)), ("pos1", layer(dim)), ("pos2", layer(dim)), ("pos3", layer(heads))]
+    parts = [
+        ("pos_proj", nn.Linear(2, dim)),
+        ("pos1", layer(dim)),
+        ("pos2", layer(dim)),
+        ("pos3", layer(heads)),
+    ]
     return nn.Sequential(OrderedDict(parts))
 
 
@@ -143,7 +170,9 @@ class RwinAttention(nn.Module):
 
     def mask(self, size: Pair, device: torch.device | None = None) -> torch.Tensor | None:
         """The mask of a map of ``size``; None where windows are not shifted."""
-        return _shift_mask(size, self._window(size), self.shift, device) if any(self.shift) else None
+        if not any(self.shift):
+            return None
+        return _shift_mask(size, self._window(size), self.shift, device)
 
     def _window(self, size: Pair) -> Pair:
         return self.window[0] or size[0], self.window[1] or size[1]
@@ -161,7 +190,8 @@ class RwinAttention(nn.Module):
         batch, *size = qkv.shape[1:4]
         window = self._window((size[0], size[1]))
         moved = torch.roll(qkv, (-self.shift[0], -self.shift[1]), (2, 3)).flatten(0, 1)
-        q, k, v = _to_windows(moved, window).unflatten(-1, (self.heads, -1)).transpose(1, 2).chunk(3)
+        parts = _to_windows(moved, window).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        q, k, v = parts.chunk(3)
         bias = self._bias(window, qkv.device).to(q.dtype)
         if mask is not None:
             bias = (bias + mask[:, None].to(q.dtype)).expand(batch, -1, -1, -1, -1).flatten(0, 1)
@@ -171,7 +201,10 @@ class RwinAttention(nn.Module):
 
 
 class CATB(nn.Module):
-    """A cross aggregation block: attention in both directions plus a 3x3 convolution of the values, then an MLP."""
+    """A cross aggregation block.
+
+    Attention in both directions plus a 3x3 convolution of the values, then an MLP.
+    """
 
     attn_mask_0: torch.Tensor | None
     attn_mask_1: torch.Tensor | None
@@ -184,16 +217,23 @@ class CATB(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.proj = nn.Linear(dim, dim)
         # upright windows first where they are axial, lying ones first where they are regular
-        windows = [(split, other), (other, split)] if other else [(0, split), (split, 0)]
-        self.attns = nn.ModuleList(
-            RwinAttention(dim // 2, config.heads // 2, (h, w), (h // 2, w // 2) if shifted else (0, 0))
-            for h, w in windows
-        )
+        windows = [(0, split), (split, 0)]
+        if other:
+            windows = [(split, other), (other, split)]
+        self.attns = nn.ModuleList()
+        for window in windows:
+            shift = (window[0] // 2, window[1] // 2) if shifted else (0, 0)
+            self.attns.append(RwinAttention(dim // 2, config.heads // 2, window, shift))
         hidden = int(dim * config.mlp_ratio)
-        layers = [("fc1", nn.Linear(dim, hidden)), ("act", nn.GELU()), ("fc2", nn.Linear(hidden, dim))]
+        layers = [
+            ("fc1", nn.Linear(dim, hidden)),
+            ("act", nn.GELU()),
+            ("fc2", nn.Linear(hidden, dim)),
+        ]
         self.mlp = nn.Sequential(OrderedDict(layers))
         self.norm2 = nn.LayerNorm(dim)
-        self.get_v = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)  # the locality complementary module
+        # the locality complementary module
+        self.get_v = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
         self.drop_path = StochasticDepth(drop, "row")
         for i, mask in enumerate(self._masks((config.img_size, config.img_size))):
             self.register_buffer(f"attn_mask_{i}", mask)
@@ -204,10 +244,13 @@ class CATB(nn.Module):
     def forward(self, x: torch.Tensor, size: Pair) -> torch.Tensor:
         """Tokens ``(B,H*W,C)`` and (H, W) to tokens."""
         qkv = self.qkv(self.norm1(x)).unflatten(1, size).unflatten(-1, (3, -1)).movedim(-2, 0)
-        stored = size == (self.img_size, self.img_size)
-        masks = [self.attn_mask_0, self.attn_mask_1] if stored else self._masks(size, x.device)
-        halves = zip(self.attns, qkv.chunk(2, -1), masks, strict=True)
-        attended = torch.cat([attention(half, mask) for attention, half, mask in halves], -1)
+        masks = [self.attn_mask_0, self.attn_mask_1]
+        if size != (self.img_size, self.img_size):
+            masks = self._masks(size, x.device)
+        seen = []
+        for attention, half, mask in zip(self.attns, qkv.chunk(2, -1), masks, strict=True):
+            seen.append(attention(half, mask))
+        attended = torch.cat(seen, -1)
         local = self.get_v(qkv[2].permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         x = x + self.drop_path(self.proj((attended + local).flatten(1, 2)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
@@ -218,7 +261,9 @@ class ResidualGroup(nn.Module):
 
     def __init__(self, config: Config, split: int, drops: list[float]):
         super().__init__()
-        self.blocks = nn.ModuleList(CATB(config, split, i % 2 == 1, drop) for i, drop in enumerate(drops))
+        self.blocks = nn.ModuleList()
+        for i, drop in enumerate(drops):
+            self.blocks.append(CATB(config, split, shifted=i % 2 == 1, drop=drop))
         self.conv = nn.Conv2d(config.width, config.width, 3, padding=1)
 
     def forward(self, x: torch.Tensor, size: Pair) -> torch.Tensor:
@@ -230,13 +275,20 @@ class ResidualGroup(nn.Module):
 
 
 def _upsample(scale: int, channels: int) -> nn.Sequential:
-    steps = {2: [2], 3: [3], 4: [2, 2]}[scale]
-    parts = [(nn.Conv2d(channels, s * s * channels, 3, padding=1), nn.PixelShuffle(s)) for s in steps]
-    return nn.Sequential(*(module for pair in parts for module in pair))
+    parts: list[nn.Module] = []
+    for step in {2: [2], 3: [3], 4: [2, 2]}[scale]:
+        parts += [
+            nn.Conv2d(channels, step * step * channels, 3, padding=1),
+            nn.PixelShuffle(step),
+        ]
+    return nn.Sequential(*parts)
 
 
 def _mirror(x: torch.Tensor, multiple: int) -> torch.Tensor:
-    """Continue ``(...,H,W)`` to the right and down by its mirror image, border pixel first, up to a multiple."""
+    """Continue ``(...,H,W)`` to the right and down up to a multiple of pixels.
+
+    By its mirror image, border pixel first.
+    """
     for axis in (-2, -1):
         length = x.shape[axis]
         if length % multiple:
@@ -249,23 +301,29 @@ class CAT(nn.Module):
     def __init__(self, config: Config, in_channels: int):
         super().__init__()
         width, features = config.width, 64
-        self.scale, self.range, self.multiple = config.scale, config.img_range, max(*config.split_0, config.split_1)
-        self.mean = (0.0,) if in_channels == 1 else MEAN + (0.0,) * (in_channels - 3)
+        self.scale, self.range = config.scale, config.img_range
+        self.multiple = max(*config.split_0, config.split_1)
+        self.mean: tuple[float, ...] = (0.0,)
+        if in_channels > 1:
+            self.mean = MEAN + (0.0,) * (in_channels - 3)
         self.channels = min(in_channels, 3)
         self.conv_first = nn.Conv2d(in_channels, width, 3, padding=1)
-        self.before_RG = nn.Sequential(nn.Identity(), nn.LayerNorm(width))  # entry 0 there turns a map into tokens
+        # entry 0 there turns a map into tokens
+        self.before_RG = nn.Sequential(nn.Identity(), nn.LayerNorm(width))
         count = len(config.split_0) * config.depth
         drops = [config.drop_path * i / max(count - 1, 1) for i in range(count)]
-        self.layers = nn.ModuleList(
-            ResidualGroup(config, split, drops[i * config.depth : (i + 1) * config.depth])
-            for i, split in enumerate(config.split_0)
-        )
+        self.layers = nn.ModuleList()
+        for split in config.split_0:
+            self.layers.append(ResidualGroup(config, split, drops[: config.depth]))
+            drops = drops[config.depth :]
         self.norm = nn.LayerNorm(width)
         self.conv_after_body = nn.Conv2d(width, width, 3, padding=1)
         if config.scale > 1:
-            self.conv_before_upsample = nn.Sequential(nn.Conv2d(width, features, 3, padding=1), nn.LeakyReLU())
+            before = nn.Conv2d(width, features, 3, padding=1)
+            self.conv_before_upsample = nn.Sequential(before, nn.LeakyReLU())
             self.upsample = _upsample(config.scale, features)
-        self.conv_last = nn.Conv2d(features if config.scale > 1 else width, self.channels, 3, padding=1)
+            width = features
+        self.conv_last = nn.Conv2d(width, self.channels, 3, padding=1)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
@@ -295,11 +353,13 @@ class CAT(nn.Module):
 def build(config: Config, in_channels: int = 3) -> nn.Module:
     """A network from ``(B,in_channels,H,W)`` float32 to ``(B,3,H*scale,W*scale)``, any H and W.
 
-    The first three channels are RGB in [0,1]. One channel (grey, ``(B,1,H,W)`` out) is for the official networks that
-    remove JPEG artefacts. Raises BenchError for two channels or none.
+    The first three channels are RGB in [0,1]. One channel (grey, ``(B,1,H,W)`` out) is for the
+    official networks that remove JPEG artefacts. Raises BenchError for two channels or none.
     """
     if in_channels < 1 or in_channels == 2:
-        raise BenchError(f"cat: in_channels must be 1 (grey), or 3 (RGB) or more, got {in_channels}")
+        raise BenchError(
+            f"cat: in_channels must be 1 (grey), or 3 (RGB) or more, got {in_channels}"
+        )
     return CAT(config, in_channels)
 
 

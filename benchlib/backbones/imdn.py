@@ -1,7 +1,8 @@
 """IMDN (Hui et al., ACM MM 2019): light super-resolution by information multi-distillation.
 
-Parameter names are those of Zheng222/IMDN (``model/architecture.py``, ``model/block.py``), so its checkpoints load
-strictly; they were saved from ``DataParallel``, so in the files a ``module.`` stands before each name.
+Parameter names are those of Zheng222/IMDN (``model/architecture.py``, ``model/block.py``), so its
+checkpoints load strictly; they were saved from ``DataParallel``, so in the files a ``module.``
+stands before each name.
 """
 
 from __future__ import annotations
@@ -13,10 +14,15 @@ import torch
 from pydantic import Field
 from torch import nn
 
+VERSION = 1
+
 
 @dataclass(frozen=True)
 class Config:
-    """scale: enlargement; width: channels of the features; modules: building blocks. Defaults: IMDN x4."""
+    """scale: enlargement; width: channels of the features; modules: building blocks.
+
+    The defaults are IMDN x4.
+    """
 
     scale: Literal[2, 3, 4] = 4
     width: Annotated[int, Field(ge=16, multiple_of=4)] = 64
@@ -28,7 +34,10 @@ def _conv(inputs: int, outputs: int, kernel: int = 3) -> nn.Conv2d:
 
 
 class ContrastAttention(nn.Module):
-    """Weigh each channel of ``(B,C,H,W)`` by its standard deviation plus its mean (the paper's CCA layer)."""
+    """Weigh each channel of ``(B,C,H,W)`` by its standard deviation plus its mean.
+
+    The paper's CCA layer.
+    """
 
     def __init__(self, channels: int):
         super().__init__()
@@ -42,13 +51,16 @@ class ContrastAttention(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         mean = x.mean((2, 3), keepdim=True)
         variance = (x - mean).square().mean((2, 3), keepdim=True)  # over all pixels, not one less
-        # the floor only matters for a flat channel: there the root's slope is infinite and its gradient not a number
+        # the least matters for a flat channel only: there the root's slope is infinite and its
+        # gradient not a number
         return x * self.conv_du(variance.clamp_min(1e-20).sqrt() + mean)
 
 
 class Distillation(nn.Module):
-    """One building block (the paper's IMDB), ``(B,C,H,W)`` to the same: three times a quarter of the channels is kept
-    and the rest refined further."""
+    """One building block (the paper's IMDB), ``(B,C,H,W)`` to the same.
+
+    Three times a quarter of the channels is kept and the rest refined further.
+    """
 
     def __init__(self, width: int):
         super().__init__()
@@ -77,9 +89,13 @@ class IMDN(nn.Module):
         self.names = [f"IMDB{i}" for i in range(1, config.modules + 1)]
         for name in self.names:
             self.add_module(name, Distillation(width))
-        self.c = nn.Sequential(_conv(width * config.modules, width, 1), nn.LeakyReLU(0.05, inplace=True))
+        self.c = nn.Sequential(
+            _conv(width * config.modules, width, 1), nn.LeakyReLU(0.05, inplace=True)
+        )
         self.LR_conv = _conv(width, width)
-        self.upsampler = nn.Sequential(_conv(width, 3 * config.scale**2), nn.PixelShuffle(config.scale))
+        self.upsampler = nn.Sequential(
+            _conv(width, 3 * config.scale**2), nn.PixelShuffle(config.scale)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         start = x = self.fea_conv(x)
@@ -91,7 +107,10 @@ class IMDN(nn.Module):
 
 
 def build(config: Config, in_channels: int = 3) -> nn.Module:
-    """A network from ``(B,in_channels,H,W)`` float32 in [0,1] to ``(B,3,H*scale,W*scale)``, not clipped, any size."""
+    """A network from ``(B,in_channels,H,W)`` float32 in [0,1] to ``(B,3,H*scale,W*scale)``.
+
+    The output is not clipped. Any size.
+    """
     return IMDN(config, in_channels)
 
 

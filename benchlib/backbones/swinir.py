@@ -1,15 +1,17 @@
 """SwinIR (Liang et al., ICCV Workshops 2021), the network of spandrel, with more input channels.
 
-Parameter names are those of JingyunLiang/SwinIR, so its checkpoints load strictly. Its networks (``define_model`` of
-``main_test_swinir.py``) are, beside the defaults:
+Parameter names are those of JingyunLiang/SwinIR, so its checkpoints load strictly. Its networks
+(``define_model`` of ``main_test_swinir.py``) are, beside the defaults:
 
 - classical SR: another scale; training_size 48 where trained on DIV2K alone;
-- light SR: another scale; upsampler "pixelshuffledirect", embed_dim 60, depths and num_heads four times 6;
+- light SR: another scale; upsampler "pixelshuffledirect", embed_dim 60, depths and num_heads four
+  times 6;
 - colour denoising: scale 1, upsampler "", training_size 128.
 
-Sizes are filled up to whole windows at the right and bottom by reflection without the border pixel, as
-``check_image_size`` of its network does. Its test script reflects with the border pixel, and adds a window even where
-none is missing, before the network sees the image: the paper's figures can differ in the last digits.
+Sizes are filled up to whole windows at the right and bottom by reflection without the border
+pixel, as ``check_image_size`` of its network does. Its test script reflects with the border pixel,
+and adds a window even where none is missing, before the network sees the image: the paper's
+figures can differ in the last digits.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from torch.nn.functional import pad
 
 from benchlib.contracts import BenchError
 
+VERSION = 1
+
 Groups = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False, min_length=1)]
 
 
@@ -33,13 +37,19 @@ Groups = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False, 
 class Config:
     """Defaults: classical SR x4, trained on DIV2K and Flickr2K.
 
-    upsampler: "pixelshuffle" (classical SR), "pixelshuffledirect" (light SR), "" (scale 1: a residual is learned).
-    embed_dim: channels; depths, num_heads: attention layers of each residual group, and heads of each layer.
-    window_size: pixels; mlp_ratio: hidden channels over channels; img_range: 255 in the JPEG networks, else 1.
+    upsampler: "pixelshuffle" (classical SR), "pixelshuffledirect" (light SR), "" (scale 1: a
+        residual is learned).
+    embed_dim: channels; depths, num_heads: attention layers of each residual group, and heads of
+        each layer.
+    window_size: pixels; mlp_ratio: hidden channels over channels; img_range: 255 in the JPEG
+        networks, else 1.
     resi_connection: convolutions that end a group.
-    training_size: side in pixels of the low-quality crops it was trained on. It only fixes the shape of the
-        checkpoint's buffers ``attn_mask``; images of any size are restored.
-    drop_path: greatest chance, in training, that a layer is left out for an image (0.1 in the official code).
+    training_size: side in pixels of the low-quality crops it was trained on. It only fixes the
+        shape of the checkpoint's buffers ``attn_mask``; images of any size are restored.
+    drop_path: greatest chance, in training, that a layer is left out for an image (0.1 in the
+        official code).
+
+    Raises BenchError for settings that do not go together.
     """
 
     scale: Literal[1, 2, 3, 4] = 4
@@ -56,19 +66,33 @@ class Config:
 
     def __post_init__(self) -> None:
         if (self.scale == 1) != (self.upsampler == ""):
-            raise BenchError(f"swinir: scale {self.scale} with upsampler {self.upsampler!r}; '' is for scale 1, only")
+            raise BenchError(
+                f"swinir: scale {self.scale} with upsampler {self.upsampler!r}; "
+                "'' is for scale 1, only"
+            )
         if len(self.depths) != len(self.num_heads):
-            raise BenchError(f"swinir: {len(self.depths)} depths but {len(self.num_heads)} num_heads; one each a group")
-        if any(self.embed_dim % heads for heads in self.num_heads):
-            raise BenchError(f"swinir: embed_dim {self.embed_dim} cannot be shared among {self.num_heads} heads")
+            raise BenchError(
+                f"swinir: {len(self.depths)} depths but {len(self.num_heads)} num_heads; "
+                "one each a group"
+            )
+        for heads in self.num_heads:
+            if self.embed_dim % heads:
+                raise BenchError(
+                    f"swinir: embed_dim {self.embed_dim} cannot be shared among {heads} heads "
+                    f"(num_heads {self.num_heads}); choose a multiple"
+                )
         if self.training_size % self.window_size or self.training_size == self.window_size:
             raise BenchError(
-                f"swinir: training_size {self.training_size}; expected twice or more the window_size {self.window_size}"
+                f"swinir: training_size {self.training_size}; "
+                f"expected twice or more the window_size {self.window_size}"
             )
 
 
 class Network(SwinIR):
-    """spandrel's network, for images smaller than its reflection allows too; the output is the image alone."""
+    """spandrel's network, for images smaller than its reflection allows too.
+
+    The output is the image alone.
+    """
 
     def check_image_size(self, x: torch.Tensor) -> torch.Tensor:
         least = self.window_size // 2 + 1  # a side must be longer than what is reflected of it
@@ -86,10 +110,11 @@ def _filled(module: nn.Module, inputs: object, output: torch.Tensor, extra: int)
 
 
 def build(config: Config, in_channels: int = 3) -> nn.Module:
-    """A network from ``(B,in_channels,H,W)`` float32 in [0,1] to ``(B,3,H*scale,W*scale)``, not clipped, any size.
+    """A network from ``(B,in_channels,H,W)`` float32 in [0,1] to ``(B,3,H*scale,W*scale)``.
 
-    Channels beyond the first three (a prior's) enter the first convolution as they are. The mean colour and, at
-    scale 1, the image belong to the first three.
+    The output is not clipped. Any size. Channels beyond the first three (a prior's) enter the
+    first convolution as they are. The mean colour and, at scale 1, the image belong to the first
+    three.
     """
     network = Network(
         upscale=config.scale,
@@ -105,19 +130,22 @@ def build(config: Config, in_channels: int = 3) -> nn.Module:
         drop_path_rate=config.drop_path,
     )
     if in_channels > 3:
-        # spandrel adds image and mean to the output: as many channels, the further ones zero, keep that code in place
+        # spandrel adds image and mean to the output: as many channels, the further ones zero, keep
+        # that code in place
         extra = in_channels - 3
         network.conv_first = nn.Conv2d(in_channels, config.embed_dim, 3, padding=1)
         network.mean = pad(network.mean, (0, 0, 0, 0, 0, extra))
-        last = network.upsample if config.upsampler == "pixelshuffledirect" else network.conv_last
+        direct = config.upsampler == "pixelshuffledirect"
+        last = network.upsample if direct else network.conv_last
         last.register_forward_hook(partial(_filled, extra=extra))
     return network
 
 
 def blocks(network: nn.Module) -> list[nn.Module]:
-    """The residual groups, first to last; each maps tokens ``(B,H*W,embed_dim)``, with ``(H,W)`` beside, to the same.
+    """The residual groups, first to last.
 
-    ``(H,W)`` is the size of the input filled up to whole windows.
+    Each maps tokens ``(B,H*W,embed_dim)``, with ``(H,W)`` beside, to the same. ``(H,W)`` is the
+    size of the input filled up to whole windows.
     """
     return list(network.layers)  # type: ignore[arg-type]
 

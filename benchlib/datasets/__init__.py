@@ -1,14 +1,93 @@
-"""Where pairs come from: one file is one kind of source, its name is the file's (``photographs``, ``folder``).
+"""Where pairs come from: one file is one kind of source, and its name is the file's stem.
 
-Every file holds::
+Every file (``photographs.py``, ``folder.py``) holds::
+
+    VERSION = 1       # raised when the pairs that it gives change
+    DEGRADES = True   # False: its pairs are finished, and `degrade` must be {name: none}
+    USES = {...}      # may be absent: other versioned files that its pairs pass through
 
     @dataclass(frozen=True)
-    class Config: ...
-    def pairs(config, out, ...) -> list[dict]      # one record a pair: image, lq, hq, asset and the file's own
+    class Config: ...                         # the set's settings, all but `degrade`
+    def pairs(config, out, make) -> list      # one record a pair, see :func:`pair_record`
 
-``image`` is unique in its set and safe as a file name. ``lq`` and ``hq`` are paths relative to the set's folder where
-``asset`` is empty (the file made them), or to the folder of the catalogue entry ``asset`` (nothing is copied). An lq is
-as large as its hq, or smaller (super-resolution); it is an 8-bit picture, or an ``.npy`` file that ``imageio.write_lq``
-wrote (noise that no 8-bit file could hold). An unknown image, an empty list or a missing file raises BenchError. To add
-a source of pairs, add a file.
+config: a relative ``path`` in it was joined to the folder of ``params.yaml`` before.
+out: the set's own folder; a source may write there, below ``lq`` and ``hq``, and nowhere else.
+make: how an lq is made of an hq, see :class:`Maker`.
+An unknown image, an empty list or a missing file raises BenchError.
+
+To add a source of pairs, add a file: ``docs/data.md`` takes ten minutes.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchlib.files import sha256
+
+Degrade = Callable[[np.ndarray, np.random.Generator, np.ndarray | None], np.ndarray]
+Region = Callable[[Path], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Maker:
+    """How one set makes an lq of an hq: its degradation, ready to be called.
+
+    name: the set's; it seeds the generators that ``degrade`` is given.
+    degrade: ``(hq (H,W,3) uint8, generator, region or None) -> lq``, see ``benchlib/degrade``.
+    region: gives the ``(H,W)`` bool mask of what moves in a sharp file; None: nothing does.
+    multiple: hq is cut at the right and bottom to a multiple of so many pixels.
+    """
+
+    name: str
+    degrade: Degrade
+    region: Region | None = None
+    multiple: int = 1
+
+    @classmethod
+    def from_module(
+        cls, name: str, module: Any, config: Any, region: Region | None = None
+    ) -> Maker:
+        """What a file of ``degrade`` with its ``config`` makes in the set ``name``.
+
+        region: asked only where the degradation needs one.
+        """
+
+        def degrade(
+            hq: np.ndarray, rng: np.random.Generator, mask: np.ndarray | None
+        ) -> np.ndarray:
+            return module.degrade(hq, config, rng, mask)
+
+        multiple = 1
+        if hasattr(module, "multiple"):
+            multiple = module.multiple(config)
+        if not module.NEEDS_REGION:
+            return cls(name, degrade, None, multiple)
+        return cls(name, degrade, region, multiple)
+
+
+def pair_record(
+    folder: Path, image: str, lq: Path, hq: Path, source: str, asset: str = ""
+) -> dict[str, Any]:
+    """One pair as a line of the set's manifest, with the SHA-256 of both files.
+
+    folder: what ``lq`` and ``hq`` are recorded relative to: the set's own, where ``asset`` is
+        empty (the source wrote the files), or that of the catalogue entry ``asset`` (it did not).
+    image: unique in the set and safe as a file name.
+    lq: as large as hq, or smaller (super-resolution); an 8-bit picture, or an ``.npy`` file that
+        ``imageio.write_lq`` wrote.
+    source: what was photographed; images of one source are no independent witnesses.
+    """
+    return {
+        "image": image,
+        "lq": lq.relative_to(folder).as_posix(),
+        "hq": hq.relative_to(folder).as_posix(),
+        "asset": asset,
+        "sha256_lq": sha256(lq),
+        "sha256_hq": sha256(hq),
+        "source": source,
+    }

@@ -9,49 +9,75 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchlib.contracts import BenchError
-from benchlib.files import progress, sha256
+from benchlib.datasets import Maker, pair_record
+from benchlib.files import progress
 from benchlib.imageio import image_files, read_image, write_png
+
+VERSION = 1
+DEGRADES = False
 
 
 @dataclass(frozen=True)
 class Config:
+    """Where the pairs lie."""
+
     path: str  # of the folder; relative to params.yaml
 
 
-def pairs(config: Config, out: Path, *_: Any) -> list[dict[str, Any]]:
+def pairs(config: Config, out: Path, make: Maker) -> list[dict[str, Any]]:
     """Copy every pair to ``out/lq`` and ``out/hq`` as 8-bit RGB PNG; return one record a pair.
 
-    Raises BenchError for an image without a partner, two of one name, an hq whose size is no whole multiple of its
-    lq's, or a file that is no image.
+    Its source is the image itself, its copy 0. ``make`` is not asked: the pairs are finished.
+    Raises BenchError for an image without a partner, two of one name, an hq whose size is no whole
+    multiple of its lq's, or a file that is no image.
     """
     records = []
-    for lq, hq in progress(_found(config), f"copy {config.path}"):
-        record: dict[str, Any] = {"image": hq.stem, "asset": "", "source": hq.stem, "copy": 0}
-        first, second = read_image(lq), read_image(hq)
-        small, large = first.shape[:2], second.shape[:2]
-        scale = large[0] // small[0]
-        if scale < 1 or large != (scale * small[0], scale * small[1]):
+    for name, (lq, hq) in progress(_found(config).items(), f"copy {config.path}"):
+        small, large = read_image(lq), read_image(hq)
+        if not _fits(small, large):
             raise BenchError(
-                f"{lq}: {small} pixels, but its reference {hq} has {large}; expected the same, or a whole multiple "
-                "(super-resolution): crop the reference at the right and bottom"
+                f"{lq}: {small.shape[:2]} pixels, but its reference {hq} has {large.shape[:2]}; "
+                "expected the same, or a whole multiple (super-resolution): "
+                "crop the reference at the right and bottom"
             )
-        for side, image in (("lq", first), ("hq", second)):
-            file = Path(side) / f"{hq.stem}.png"
-            write_png(out / file, image)
-            record |= {side: file.as_posix(), f"sha256_{side}": sha256(out / file)}
-        records.append(record)
+        copied_lq, copied_hq = out / "lq" / f"{name}.png", out / "hq" / f"{name}.png"
+        write_png(copied_lq, small)
+        write_png(copied_hq, large)
+        record = pair_record(out, name, copied_lq, copied_hq, source=name)
+        records.append(record | {"copy": 0})
     return records
 
 
-def _found(config: Config) -> list[tuple[Path, Path]]:
-    sides = {side: image_files(Path(config.path) / side) for side in ("lq", "hq")}
-    named = {side: {file.stem: file for file in files} for side, files in sides.items()}
-    for side, files in sides.items():
-        if len(named[side]) < len(files):
-            raise BenchError(f"{config.path}/{side}: two images of one name; rename one")
-    alone = sorted(named["lq"].keys() ^ named["hq"].keys())
-    if alone or not named["lq"]:
-        what = f"'{alone[0]}' has no partner" if alone else "no images"
-        raise BenchError(f"{config.path}: {what}; expected lq/ and hq/ with files of the same names")
-    return [(file, named["hq"][name]) for name, file in named["lq"].items()]
+def _fits(small: np.ndarray, large: np.ndarray) -> bool:
+    """Whether the second is so many times as high and as wide as the first, a whole number."""
+    scale = large.shape[0] // small.shape[0]
+    return scale >= 1 and large.shape[:2] == (scale * small.shape[0], scale * small.shape[1])
+
+
+def _found(config: Config) -> dict[str, tuple[Path, Path]]:
+    """name -> its lq and its hq, in the order of the lq files."""
+    lq = _named(Path(config.path) / "lq")
+    hq = _named(Path(config.path) / "hq")
+    alone = sorted(lq.keys() ^ hq.keys())
+    what = ""
+    if alone:
+        what = f"'{alone[0]}' has no partner"
+    elif not lq:
+        what = "no images"
+    if what:
+        raise BenchError(
+            f"{config.path}: {what}; expected lq/ and hq/ with files of the same names"
+        )
+    return {name: (file, hq[name]) for name, file in lq.items()}
+
+
+def _named(folder: Path) -> dict[str, Path]:
+    named = {}
+    for file in image_files(folder):
+        if file.stem in named:
+            raise BenchError(f"{folder}: two images of the name '{file.stem}'; rename one")
+        named[file.stem] = file
+    return named

@@ -1,8 +1,8 @@
-"""A few frames of a panning and zooming camera, averaged, then compressed: out of distribution as REDS is.
+"""A few frames of a panning and zooming camera, averaged, then compressed.
 
-REDS averages interpolated frames of a moving camera and has a compressed variant (Nah et al. 2019). Here the frames
-are few, so that edges leave separate ghosts, the zoom makes the blur grow towards the corners, and JPEG stands in for
-the video codec.
+Out of distribution as REDS is: it averages interpolated frames of a moving camera and has a
+compressed variant (Nah et al. 2019). Here the frames are few, so that edges leave separate ghosts,
+the zoom makes the blur grow towards the corners, and JPEG stands in for the video codec.
 """
 
 from __future__ import annotations
@@ -16,28 +16,43 @@ from PIL import Image
 from pydantic import Field
 
 from benchlib.degrade import _motion
+from benchlib.degrade._checks import Frames, Gamma, Pixels, Share, check_sharp
 
+VERSION = 1
+USES = {"degrade/_motion.py": 1}
 NEEDS_REGION = False
+
+Zoom = Annotated[float, Field(ge=0, le=0.5)]
+Quality = Annotated[int, Field(ge=1, le=95)]
 
 
 @dataclass(frozen=True)
 class Config:
-    frames: _motion.Frames = 5  # frames averaged
-    extent: _motion.Pixels = 14.0  # pixels; the longest pan at the image's centre
-    least: _motion.Share = 0.4  # the shortest pan, as a share of the longest
-    bend: _motion.Share = 0.15  # the largest sagitta of the pan's arc, as a share of its length
-    zoom: Annotated[float, Field(ge=0, le=0.5)] = 0.02  # the largest change of magnification over the exposure
-    quality: Annotated[int, Field(ge=1, le=95)] = 50  # JPEG quality (Pillow; chroma halved)
-    gamma: _motion.Gamma = 2.2  # camera response x^(1/gamma)
+    """How the camera pans and zooms, and how strongly the picture is compressed."""
+
+    frames: Frames = 5  # frames averaged
+    extent: Pixels = 14.0  # pixels; the longest pan at the image's centre
+    least: Share = 0.4  # the shortest pan, as a share of the longest
+    bend: Share = 0.15  # the largest sagitta of the pan's arc, as a share of its length
+    zoom: Zoom = 0.02  # the largest change of magnification over the exposure
+    quality: Quality = 50  # JPEG quality (Pillow; chroma halved)
+    gamma: Gamma = 2.2  # camera response x^(1/gamma)
 
 
-def degrade(hq: np.ndarray, config: Config, rng: np.random.Generator, region: np.ndarray | None = None) -> np.ndarray:
-    """``(H,W,3)`` uint8 RGB, sharp -> the same, panned over and compressed."""
-    _motion.check(hq)
-    extent = _motion.draw(rng, config.extent, config.least)
-    path = _motion.line(rng, config.frames, extent, config.bend * rng.uniform(-1.0, 1.0))
+def degrade(
+    hq: np.ndarray, config: Config, rng: np.random.Generator, region: np.ndarray | None = None
+) -> np.ndarray:
+    """``(H,W,3)`` uint8 RGB, sharp -> the same size and type, panned over and compressed.
+
+    Raises BenchError for another shape or type.
+    """
+    check_sharp(hq)
+    extent = _motion.draw_length(rng, config.extent, config.least)
+    bend = config.bend * rng.uniform(-1.0, 1.0)
+    path = _motion.line_path(rng, config.frames, extent, bend)
     zoom = 1.0 + config.zoom * rng.uniform(-1.0, 1.0) * np.linspace(-0.5, 0.5, config.frames)
-    light = _motion.average_poses(_motion.to_linear(hq, config.gamma), path, np.zeros(config.frames), zoom)
+    light = _motion.to_linear(hq, config.gamma)
+    light = _motion.average_poses(light, path, np.zeros(config.frames), zoom)
     return _compressed(_motion.to_8bit(light, config.gamma), config.quality)
 
 

@@ -1,16 +1,35 @@
-"""One file = one method of one paper. To add yours, copy the nearest file here and name it in ``params.yaml``.
+"""One file = one method of one paper; ``docs/methods.md`` shows how to add one in ten minutes.
 
 A file has these:
 
+``VERSION``  raised when the numbers that it gives change;
 ``INFO``     what it is and which priors its batch must hold (``contracts.Info``);
 ``Config``   a frozen dataclass of its settings, ranges by ``pydantic.Field``;
-``build(backbone, config)``  a module whose ``forward(batch)`` restores ``batch["lq"]``, ``(B,3,H,W)`` float32 in
-             [0,1], to ``(B,3,scale H,scale W)``.
+``build(backbone, config)``  a module whose ``forward(batch)`` restores ``batch["lq"]``,
+    ``(B,3,H,W)`` float32 in [0,1], to ``(B,3,scale H,scale W)``. It keeps its backbone, where it
+    has one, as ``self.network``: by that name weights are loaded into the backbone alone.
 
-``needs(config)``  optional: the batch entries for these settings, where they differ from ``INFO.needs``.
+And, where it needs them:
 
-``backbone(in_channels=3)`` makes the network, ``backbone.blocks(network)`` lists its building blocks in order, and
-``backbone.scale`` is how much it enlarges (``contracts.Backbone``). A batch is a dictionary of tensors: ``lq``, and of
-each prior what it loads (SAM: ``labels`` (B,H,W) int64, 0 = no mask; ``bits`` (B,P,H,W) int64, packed). What should
-stay frozen gets ``requires_grad_(False)``. ``tests/test_methods.py`` picks the file up unasked.
+``USES``             versions of the shared files that its numbers pass through (``registry.uses``);
+``needs(config)``    the batch entries for these settings, where they differ from ``INFO.needs``;
+``objective(model, batch, loss)``  what training minimises: a pair of a scalar to minimise, and of
+    the restored images, in [0,1] where they are right. ``batch`` has ``hq`` too;
+    ``loss(restored, hq)`` is the loss that the run names. Without it the training loop takes
+    ``loss(restored, batch["hq"])`` of ``restored = model(batch)``. Call ``model(batch)``, rather
+    than a part of the model, so that gradients are shared where a run has several devices.
+
+``backbone(in_channels=3)`` makes the network, ``backbone.blocks(network)`` lists its building
+blocks in order, and ``backbone.scale`` is how much it enlarges (``contracts.Backbone``).
+
+A batch is a dictionary of tensors: ``lq``, and what the run's prior gives:
+
+    labels  (B,H,W) int64    masks without overlap: 0 = no mask, mask i has the number i
+    bits    (B,P,H,W) int64  masks that may overlap: mask i is bit i % 64 of plane i // 64
+    vector  (B,d) float32    one vector an image
+
+``benchlib/priors/kinds`` says what each kind of prior gives. Of a bundle of several priors an entry
+is named after its part as well: ``faces.vector``. What should stay frozen gets
+``requires_grad_(False)``. A module keeps nothing between two calls of ``forward``, so that each
+image is restored by what its own batch says. ``tests/test_methods.py`` tests a new file unasked.
 """

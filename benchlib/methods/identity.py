@@ -1,6 +1,7 @@
-"""The degraded image itself, as a run: the floor under every comparison, and the reference of mode collapse.
+"""The degraded image itself, as a run: what every restoration must beat.
 
-On a network that enlarges, the image enlarged by a bicubic kernel (a = -0.5, MATLAB's).
+It is also the reference of mode collapse. On a network that enlarges, the image is enlarged by a
+bicubic kernel (a = -0.5, MATLAB's).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from torch.nn.functional import interpolate
 
 from benchlib.contracts import Backbone, Info
 
+VERSION = 1
 INFO = Info(paper="", source="the input", needs=(), label="degraded input", trains=False)
 
 
@@ -34,4 +36,5 @@ class Identity(nn.Module):
 
 
 def build(backbone: Backbone, config: Config) -> nn.Module:
+    """A module without parameters, from ``lq`` ``(B,3,H,W)`` to ``(B,3,scale H,scale W)``."""
     return Identity(backbone.scale)

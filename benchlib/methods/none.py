@@ -1,4 +1,7 @@
-"""The backbone alone, without a prior: every method's baseline ("w/o SAM" in SAM-Deblur's Table 1)."""
+"""The backbone alone, without a prior: every method's baseline.
+
+It is "w/o SAM" in SAM-Deblur's Table 1.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from benchlib.contracts import Backbone, Info, adopt
+from benchlib.contracts import Backbone, Info
 
+VERSION = 1
 INFO = Info(paper="", source="the backbone as published", needs=(), label="no prior")
 
 
@@ -18,15 +22,14 @@ class Config:
 
 
 class NoPrior(nn.Module):
-    network: nn.Module
-
     def __init__(self, network: nn.Module):
         super().__init__()
-        adopt(self, network)
+        self.network = network
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         return self.network(batch["lq"])
 
 
 def build(backbone: Backbone, config: Config) -> nn.Module:
+    """The network, from a batch's ``lq`` ``(B,3,H,W)`` to ``(B,3,scale H,scale W)``."""
     return NoPrior(backbone())

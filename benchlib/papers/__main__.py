@@ -1,4 +1,7 @@
-"""``python -m benchlib.papers [PAPER [TABLE]]``: what the papers print, a paper's tables, or one table as printed."""
+"""``python -m benchlib.papers [PAPER [TABLE]]``: what the papers print.
+
+A line for each table of the papers or of one paper, or one table as printed.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +12,38 @@ from benchlib.contracts import BenchError
 from benchlib.papers import papers, printed, published
 
 
-def listing(paper: str) -> str:
+def tables_text(paper: str) -> str:
     """A paper's tables, a line each: what it is about and how many numbers it holds."""
     numbers = published(paper)
     lines = []
     for table, part in numbers.groupby("table", sort=False):
-        about = ", ".join(dict.fromkeys([*", ".join(part["task"]).split(", "), *part["metric"]]))
+        tasks = ", ".join(part["task"]).split(", ")
+        about = ", ".join(dict.fromkeys([*tasks, *part["metric"]]))
         lines.append(f"{paper} {table}: {len(part)} numbers, {part['row'].nunique()} rows; {about}")
     return "\n".join(lines)
 
 
-def shown(paper: str, table: str) -> str:
-    """One table, digits as printed: ``*`` marks bold, ``?`` a number that cannot be read; its notes below."""
+def table_text(paper: str, table: str) -> str:
+    """One table, digits as printed, and its notes below.
+
+    ``*`` marks bold, ``?`` a number that cannot be read.
+    """
     numbers = printed(paper, table)
-    text = numbers["printed"].where(numbers["printed"] != "", "?") + numbers["unit"].where(numbers["unit"] == "%", "")
-    numbers["text"] = text + numbers["bold"].map(lambda bold: "*" if bold else "")
+    digits = numbers["printed"].replace("", "?")
+    percent = numbers["unit"].where(numbers["unit"] == "%", "")
+    stars = numbers["bold"].map({True: "*", False: ""}).fillna("")
+    numbers["text"] = digits + percent + stars
     columns = list(dict.fromkeys(zip(numbers["place"], numbers["metric"], strict=True)))
     wide = numbers.pivot_table("text", "row", ["place", "metric"], aggfunc=" / ".join, sort=False)
     wide = wide.reindex(columns=columns).fillna("-").rename_axis(index=None, columns=[None, None])
-    rows = numbers[numbers["note"] != ""].groupby("note", sort=False)["row"].unique()
-    notes = [f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}: {note}" for note, names in rows.items()]
-    return "\n".join([wide.to_string(), *notes])
+    lines = [wide.to_string()]
+    noted = numbers[numbers["note"] != ""]
+    for note, rows in noted.groupby("note", sort=False)["row"]:
+        names = list(rows.unique())
+        if len(names) > 3:
+            names[3:] = ["..."]
+        lines.append(f"{', '.join(names)}: {note}")
+    return "\n".join(lines)
 
 
 def main(words: list[str] | None = None) -> int:
@@ -40,9 +54,12 @@ def main(words: list[str] | None = None) -> int:
     given = parser.parse_args(words)
     try:
         if given.table:
-            print(shown(given.paper, given.table))
+            print(table_text(given.paper, given.table))
+        elif given.paper:
+            print(tables_text(given.paper))
         else:
-            print("\n".join(map(listing, [given.paper] if given.paper else papers())))
+            for paper in papers():
+                print(tables_text(paper))
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1

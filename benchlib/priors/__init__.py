@@ -1,14 +1,17 @@
-"""What large pre-trained models say of an image. One file = one prior; its name is the key in ``params.yaml``.
+"""What large pre-trained models say of an image. One file = one prior; its stem is its name.
 
-A prior's file offers
-    Config                                      frozen dataclass; types and ranges are read by ``params.py``
-    ENTRIES                                     names of the batch entries it gives, () for none
-    compute(images, out, config, *, device, resume) -> list[dict]
-                                                name -> file in; one ``out/<name>.npz`` and one record an image out; a
-                                                refused image has the reason under "refused", the others get done
-    record(config, device) -> dict              for ``prior.json``: settings, weights' SHA-256, device, versions
-and, where ENTRIES is not empty,
-    load(path) -> object                        one image's file, whole
-    crop(object, top, left, height, width, flip_h, flip_v, transpose) -> dict[str, np.ndarray]
-                                                its ENTRIES for one training crop, augmented as the image is
+To add yours, copy the nearest file and name it in ``params.yaml``. A file has
+
+``VERSION``  raised when what it gives changes; ``USES``: versions of the files it builds on;
+``KIND``     a file of ``priors/kinds``: how what it gives is stored, cropped, zeroed, shuffled;
+``Config``   a frozen dataclass of its settings, ranges by ``pydantic.Field``;
+``open(config, device)``  a callable from one image, ``(H,W,3)`` uint8 RGB, to what the kind stores.
+             It raises BenchError for an image that it refuses: the others still get done;
+``record(config, device)``  what it was made by: settings, the weights' SHA-256, versions of
+packages.
+             With the image's pixels it is what a finished prior is found by;
+``size(config)``  for a ``vector`` alone: its length.
+
+The loop over images, the cache, progress, time and memory are ``_loop.py``; a run's side of it,
+with the controls "zeroed" and "shuffled" for any kind, is ``_read.py``.
 """

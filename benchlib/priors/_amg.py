@@ -6,11 +6,14 @@ from typing import Any
 
 from segment_anything import SamAutomaticMaskGenerator
 
+VERSION = 1
+
 
 class MaskGenerator(SamAutomaticMaskGenerator):
     """Does not fail on an image without any mask when it looks at crops.
 
-    The package (1.0) then makes an empty table of crop boxes with no columns, and asks for the third one.
+    The package (1.0) then makes an empty table of crop boxes with no columns, and asks for the
+    third one.
     """
 
     def _process_crop(self, *args: Any) -> Any:

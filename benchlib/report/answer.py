@@ -1,12 +1,13 @@
 """The report's answer in words: which prior helped, on what, by how much, and whether that is more than chance.
 
-Floor 4. Sentences and figures as plain data; ``page`` lays them out and escapes them. Every word follows from rows,
+Layer 4. Sentences and figures as plain data; ``page`` lays them out and escapes them. Every word follows from rows,
 their intervals and the records.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from benchlib.report.tables import AVERAGE
 if TYPE_CHECKING:
     from benchlib.params import Suite
 
+VERSION = 1
 PRIORS = {"sam": "SAM's masks"}  # a prior's name in plain words
 FEW = 6  # scenes below which no rank test can reach p < 0.05
 CHANCE = {
@@ -31,8 +33,8 @@ CHANCE = {
 }
 
 
-def label(suite: Suite, run: str | None) -> str:
-    return tables.label(suite, run) if run else ""
+def run_label(suite: Suite, run: str | None) -> str:
+    return tables.run_label(suite, run) if run else ""
 
 
 def minus(text: str) -> str:
@@ -45,10 +47,14 @@ def count(number: int, word: str) -> str:
 
 
 def degraded(suite: Suite) -> str:
-    """What the methods are given, in words: "blurred input"; "degraded input" where the task gives none."""
-    words = {"super-resolution": "small input, enlarged", "denoising": "noisy input", "deblurring": "blurred input"}
-    tasks = {suite.run(run).task for run in tables.compared(suite)}
-    return words.get(tasks.pop(), "degraded input") if len(tasks) == 1 else "degraded input"
+    """What the methods are given, in words: "blurred input"; "degraded input" where the problem gives none."""
+    words = {
+        "super-resolution": "small input, enlarged",
+        "denoising": "noisy input",
+        "deblurring": "blurred input",
+    }
+    problems = {suite.run(run).problem for run in tables.compared(suite)}
+    return words.get(problems.pop(), "degraded input") if len(problems) == 1 else "degraded input"
 
 
 def answering(suite: Suite, rows: pd.DataFrame) -> list[str]:
@@ -58,17 +64,23 @@ def answering(suite: Suite, rows: pd.DataFrame) -> list[str]:
     first.
     """
     seen, means = set(rows["run"]), tables.controlling(suite)
-    runs = [run for name in tables.measured_collections(suite, rows) for run in tables.compared(suite, name)]
+    runs = [
+        run
+        for name in tables.measured_collections(suite, rows)
+        for run in tables.compared(suite, name)
+    ]
     runs = [run for run in runs if run in seen and tables.reference(suite, run) in seen]
     own = [run for run in runs if tables.has_prior(suite, run) and run not in means]
     return own or [run for run in [pictures.focus(suite, rows)] if run in runs]
 
 
-def headline(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> dict[str, Any]:
+def headline(
+    suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame, unreached: Sequence[str] = ()
+) -> dict[str, Any]:
     """The answer first: "question" and "lead", a few words each; "setup", on how many images and after how short a
     training; "methods", a sentence on each; "cautions".
 
-    ``steps`` is ``controls.every``. The words weigh 95 % intervals: a method's own change where no control splits it,
+    ``steps`` is ``controls.all_steps``; ``unreached`` the runs whose prior does not reach the output. The words weigh 95 % intervals: a method's own change where no control splits it,
     else the share of the prior itself; over all images (the Average) where there is one, else test set by test set.
     """
     runs = answering(suite, rows)
@@ -78,12 +90,17 @@ def headline(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> dict[str,
         return said | {"setup": _setup(suite, rows, []), "ranges": False, "cautions": []}
     found = {run: (_changes(suite, rows, run), _own_share(suite, steps, run)) for run in runs}
     evidence = [
-        meaning(line) for whole, own in found.values() for line in _summary(own if len(own) else whole).itertuples()
+        meaning(line)
+        for whole, own in found.values()
+        for line in _summary(own if len(own) else whole).itertuples()
     ]
     cautions = [_chance(suite, rows, runs), _multiplicity([whole for whole, _ in found.values()])]
+    cautions += [_unreached(suite, [run for run in runs if run in unreached])]
     cautions += [_uncontrolled(suite, [run for run, (_, own) in found.items() if not len(own)])]
     cautions += [_ssim(suite, rows, runs), _under_input(suite, rows, runs)]
-    methods = [{"label": label(suite, run), "said": _said(suite, run, *found[run])} for run in runs]
+    methods = [
+        {"label": run_label(suite, run), "said": _said(suite, run, *found[run])} for run in runs
+    ]
     return {
         "question": question(suite, runs),
         "lead": _lead(evidence, all(len(own) for _, own in found.values())),
@@ -96,11 +113,13 @@ def headline(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> dict[str,
 
 def question(suite: Suite, runs: list[str]) -> str:
     """What the page answers: "Do SAM's masks help deblurring?"."""
-    tasks = {suite.run(run).task for run in runs}
-    priors = {tables.prior_of(suite, run) for run in runs} - {"none"}
-    task = tasks.pop() if len(tasks) == 1 else "restoration"
-    words = PRIORS.get(priors.pop()) if len(priors) == 1 else None
-    return f"Do {words} help {task}?" if words else f"Does the prior help {task}?"
+    problems = {suite.run(run).problem for run in runs}
+    priors = {name for run in runs for name in tables.prior_names(suite, run)}
+    problem = problems.pop() if len(problems) == 1 else "restoration"
+    if len(priors) > 1:
+        return f"Do the priors help {problem}?"
+    words = PRIORS.get(priors.pop()) if priors else None
+    return f"Do {words} help {problem}?" if words else f"Does the prior help {problem}?"
 
 
 def _lead(evidence: list[str], alone: bool) -> str:
@@ -116,27 +135,27 @@ def _lead(evidence: list[str], alone: bool) -> str:
 
 def _said(suite: Suite, run: str, whole: pd.DataFrame, own: pd.DataFrame) -> str:
     """A method in a sentence: its change and, where a control tells it, the prior's own share of it."""
-    said = f"against “{label(suite, tables.reference(suite, run))}”: {_brief(whole)}."
+    said = f"against “{run_label(suite, tables.reference(suite, run))}”: {_brief(suite, whole)}."
     if not len(own):
         return said
-    other = label(suite, own["reference"].iloc[0])
-    return f"{said} {_prior_words(suite, run)} themselves, against “{other}”: {_brief(own)}."
+    other = run_label(suite, own["reference"].iloc[0])
+    return f"{said} {prior_words(suite, run)} themselves, against “{other}”: {_brief(suite, own)}."
 
 
-def _brief(whole: pd.DataFrame) -> str:
+def _brief(suite: Suite, whole: pd.DataFrame) -> str:
     if AVERAGE not in set(whole["dataset"]) and len(whole) > 1:
-        return _places(whole)
+        return _places(suite, whole)
     first = next(_summary(whole).itertuples())
     where = f"all {first.paired} images" if first.dataset == AVERAGE else first.dataset
-    return f"{interval(first)} on {where}: {CHANCE[meaning(first)]}"
+    return f"{interval(suite, first)} on {where}: {CHANCE[meaning(first)]}"
 
 
-def _places(whole: pd.DataFrame) -> str:
+def _places(suite: Suite, whole: pd.DataFrame) -> str:
     """On which test sets a run is better and worse than its reference by more than chance, a few with their numbers."""
     said = []
     for word, column in (("higher", "gain"), ("lower", "loss")):
         found = whole[whole[column]]
-        few = ", ".join(f"{line.dataset} ({interval(line)})" for line in found.itertuples())
+        few = ", ".join(f"{line.dataset} ({interval(suite, line)})" for line in found.itertuples())
         if len(found):
             said.append(
                 f"{word} by more than chance on {few if len(found) <= 2 else f'{len(found)} of {len(whole)} test sets'}"
@@ -144,7 +163,10 @@ def _places(whole: pd.DataFrame) -> str:
     single = whole["low"].isna()
     left = whole[~(whole["gain"] | whole["loss"] | single)]
     if len(left):
-        ends = (f"{end:+.{tables.DIGITS['PSNR']}f}" for end in (left["difference"].min(), left["difference"].max()))
+        ends = (
+            tables.difference_text(suite, line)
+            for line in left.sort_values("difference").iloc[[0, -1]].itertuples()
+        )
         low, high = map(minus, ends)
         on = f"not more than chance on {'the other ' * bool(said)}{count(len(left), 'test set')}"
         on = "on no test set more than chance" if len(left) == len(whole) else on
@@ -154,15 +176,17 @@ def _places(whole: pd.DataFrame) -> str:
     return "; ".join(said)
 
 
-def _prior_words(suite: Suite, run: str) -> str:
-    name = suite.prior(suite.run(run).prior.test).prior["name"]
-    return PRIORS.get(name, f"the prior {name}")
+def prior_words(suite: Suite, run: str) -> str:
+    """What a run reads, in plain words: "SAM's masks"."""
+    names = tables.prior_names(suite, run)
+    return " and ".join(PRIORS.get(name, f"the prior {name}") for name in names)
 
 
 def _shown(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> pd.DataFrame:
     """The scores of the collections that the answering runs test on."""
-    tests = {suite.run(run).test for run in runs or rows["run"].unique()}
-    return rows[rows["metric"].isin(tables.METRICS) & rows["run"].map(lambda run: suite.run(run).test).isin(tests)]
+    tests = {suite.run(run).images.test for run in runs or rows["run"].unique()}
+    rows = tables.scored(suite, rows)
+    return rows[rows["run"].map(lambda run: suite.run(run).images.test).isin(tests)]
 
 
 def _setup(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
@@ -170,7 +194,9 @@ def _setup(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
     shown = _shown(suite, rows, runs)
     scene = statistics.scenes(shown)
     said = f"{tables.images_text(len(scene), scene.nunique())}; {tables.seeds_text(shown).lower()}"
-    budgets = sorted({record(suite, run).get("training", {}).get("iterations", 0) for run in runs} - {0})
+    budgets = sorted(
+        {record(suite, run).get("training", {}).get("iterations", 0) for run in runs} - {0}
+    )
     if budgets:
         said += f"; {' to '.join(dict.fromkeys([f'{budgets[0]:,}', f'{budgets[-1]:,}']))} iterations of training"
     stated = []
@@ -186,11 +212,15 @@ def _chance(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
     shown, said = _shown(suite, rows, runs), []
     scene = statistics.scenes(shown)
     if scene.nunique() < len(scene):
-        said.append("Images of one scene (copies of a photograph, frames of a sequence) count as one.")
+        said.append(
+            "Images of one scene (copies of a photograph, frames of a sequence) count as one."
+        )
     if scene.nunique() < FEW:
         said.append(f"{count(scene.nunique(), 'scene')} can show only large effects.")
     if shown.groupby("run")["seed"].nunique().min() == 1:
-        said.append("Where a run has one seed, an interval covers the choice of images, not a new training.")
+        said.append(
+            "Where a run has one seed, an interval covers the choice of images, not a new training."
+        )
     return " ".join(said)
 
 
@@ -199,11 +229,14 @@ def _ssim(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
     cells = tables.cells(suite, rows)
     said = []
     for run in runs:
-        protocol = dict(tables.main_columns(tables.of(suite, rows, suite.run(run).test))).get("SSIM")
-        own = cells[(cells["run"] == run) & (cells["metric"] == "SSIM") & (cells["protocol"] == protocol)]
+        same = tables.rows_of(suite, rows, suite.run(run).images.test)
+        protocol = dict(tables.main_columns(suite, same)).get("SSIM")
+        own = cells[
+            (cells["run"] == run) & (cells["metric"] == "SSIM") & (cells["protocol"] == protocol)
+        ]
         for word, column in (("better", "gain"), ("worse", "loss")):
             sets = list(own.loc[own[column].eq(True), "dataset"])
-            said += [f"“{label(suite, run)}” {word} on {', '.join(sets)}"] if sets else []
+            said += [f"“{run_label(suite, run)}” {word} on {', '.join(sets)}"] if sets else []
     return f"In SSIM, by more than chance: {'; '.join(said)}." if said else ""
 
 
@@ -223,11 +256,19 @@ def _multiplicity(found: list[pd.DataFrame]) -> str:
     )
 
 
+def _unreached(suite: Suite, runs: list[str]) -> str:
+    """The answering runs that restore the same image whatever their prior says."""
+    if not runs:
+        return ""
+    names = ", ".join(f"“{run_label(suite, run)}”" for run in runs)
+    return f"The prior does not reach the output: {names}. It cannot have changed anything there."
+
+
 def _uncontrolled(suite: Suite, runs: list[str]) -> str:
     runs = [run for run in runs if tables.has_prior(suite, run)]
     if not runs:
         return ""
-    names = ", ".join(f"“{label(suite, run)}”" for run in runs)
+    names = ", ".join(f"“{run_label(suite, run)}”" for run in runs)
     return f"Without control runs: {names}. Added parameters alone may explain their change."
 
 
@@ -238,18 +279,28 @@ def _under_input(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
     said: dict[str, list[str]] = {}
     shown = [*(tables.reference(suite, run) for run in runs), *runs]
     for run in dict.fromkeys(run for run in shown if run):
-        inputs = [key for key in tables.compared(suite, suite.run(run).test) if tables.is_input(suite, key)]
+        inputs = [
+            key
+            for key in tables.compared(suite, suite.run(run).images.test)
+            if tables.is_input(suite, key)
+        ]
         own = [name for key, name in means if key == run and name != AVERAGE]
         for name in own:
             if any(means[run, name] < means.get((key, name), -np.inf) for key in inputs):
-                said.setdefault(name, []).append(f"“{label(suite, run)}”")
-    return " ".join(f"On {name}, worse than the {degraded(suite)} itself: {', '.join(w)}." for name, w in said.items())
+                said.setdefault(name, []).append(f"“{run_label(suite, run)}”")
+    return " ".join(
+        f"On {name}, worse than the {degraded(suite)} itself: {', '.join(w)}."
+        for name, w in said.items()
+    )
 
 
 def psnr_cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     """``tables.cells`` of PSNR under each collection's first protocol."""
     cells = tables.cells(suite, rows)
-    main = {n: dict(tables.main_columns(tables.of(suite, rows, n))).get("PSNR") for n in cells["collection"].unique()}
+    main = {
+        n: dict(tables.main_columns(suite, tables.rows_of(suite, rows, n))).get("PSNR")
+        for n in cells["collection"].unique()
+    }
     return cells[(cells["metric"] == "PSNR") & (cells["protocol"] == cells["collection"].map(main))]
 
 
@@ -262,7 +313,11 @@ def _changes(suite: Suite, rows: pd.DataFrame, run: str) -> pd.DataFrame:
 def _own_share(suite: Suite, steps: pd.DataFrame, run: str) -> pd.DataFrame:
     """The last steps, to the prior itself, of the control that ends in a run; empty without one."""
     own = steps[(steps["run"] == run) & (steps["kind"] == "step")]
-    return own[own["control"] == own["control"].iloc[0]].assign(paired=own["images"]) if len(own) else own
+    return (
+        own[own["control"] == own["control"].iloc[0]].assign(paired=own["images"])
+        if len(own)
+        else own
+    )
 
 
 def _summary(lines: pd.DataFrame) -> pd.DataFrame:
@@ -281,9 +336,9 @@ def meaning(line: Any) -> str:
     return "same" if line.low == line.high == 0 else "open"
 
 
-def interval(line: Any) -> str:
+def interval(suite: Suite, line: Any) -> str:
     """A PSNR change in text: "+0.042 dB [+0.010, +0.073]"."""
-    number, _, rest = minus(tables.interval_text(line)).partition(" ")
+    number, _, rest = minus(tables.interval_text(suite, line)).partition(" ")
     return f"{number} dB {rest}".strip()
 
 
@@ -294,24 +349,41 @@ def answers(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> list[dict[
     """
     found = []
     for run in answering(suite, rows):
-        own, one = _own_share(suite, steps, run), suite.run(run)
-        parts = [(f"Whole method, against “{label(suite, tables.reference(suite, run))}”", _changes(suite, rows, run))]
+        own = _own_share(suite, steps, run)
+        parts = [
+            (
+                f"Whole method, against “{run_label(suite, tables.reference(suite, run))}”",
+                _changes(suite, rows, run),
+            )
+        ]
         if len(own):
-            name = suite.prior(one.prior.test).prior["name"].upper()
-            parts.append((f"{name} itself, against “{label(suite, own['reference'].iloc[0])}”", own))
-        found.append((run, parts, _splits(steps, own)))
-    ends = [abs(v) for _, parts, _ in found for _, t in parts for n in ("low", "high", "difference") for v in t[n]]
+            name = " + ".join(tables.prior_names(suite, run)).upper()
+            parts.append(
+                (f"{name} itself, against “{run_label(suite, own['reference'].iloc[0])}”", own)
+            )
+        found.append((run, parts, _splits(suite, steps, own)))
+    ends = [
+        abs(v)
+        for _, parts, _ in found
+        for _, t in parts
+        for n in ("low", "high", "difference")
+        for v in t[n]
+    ]
     means = [abs(v) for _, parts, _ in found for _, t in parts for v in t["difference"]]
+    means = [v for v in means if np.isfinite(v)]  # equal images have an infinite PSNR
     reach = max(
         [0.01, min([max([0.0, *(v for v in ends if np.isfinite(v))]), 2.5 * max([0.0, *means])])]
     )  # long lines are cut
     return [
         {
-            "label": label(suite, run),
+            "label": run_label(suite, run),
             "about": _about(suite, run),
             "splits": splits,
             "reach": f"{reach:.2g}",
-            "parts": [{"title": title, "lines": _answer_lines(table, reach)} for title, table in parts],
+            "parts": [
+                {"title": title, "lines": _answer_lines(suite, table, reach)}
+                for title, table in parts
+            ],
         }
         for run, parts, splits in found
     ]
@@ -319,45 +391,52 @@ def answers(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> list[dict[
 
 def _about(suite: Suite, run: str) -> str:
     one = suite.run(run)
-    reads = f"reads {_prior_words(suite, run)}; " if tables.has_prior(suite, run) else ""
+    reads = f"reads {prior_words(suite, run)}; " if tables.has_prior(suite, run) else ""
     setting = f", {one.setting}" if one.setting else ""
     trained = record(suite, run).get("training", {}).get("iterations")
     budget = f"; {count(trained, 'iteration')} of training" if trained else ""
-    return f"{reads}method {one.method['name']} on network {one.backbone['name']}; {one.task}{setting}{budget}"
+    return f"{reads}method {one.method['name']} on network {one.backbone['name']}; {one.problem}{setting}{budget}"
 
 
-def _answer_lines(table: pd.DataFrame, reach: float) -> list[dict[str, Any]]:
+def _answer_lines(suite: Suite, table: pd.DataFrame, reach: float) -> list[dict[str, Any]]:
     return [
         {
             "set": "All images" if line.dataset == AVERAGE else line.dataset,
             "all": line.dataset == AVERAGE,
             "count": f"{tables.images_text(line.paired, line.scenes)}, {count(line.seeds, 'seed')}",
-            "text": interval(line).partition(" [")[0],
-            "interval": interval(line).partition(" [")[2].rstrip("]"),
+            "text": interval(suite, line).partition(" [")[0],
+            "interval": interval(suite, line).partition(" [")[2].rstrip("]"),
             "chance": CHANCE[meaning(line)],
             "meaning": meaning(line),
             "mean": _along(line.difference, reach),
             "low": None if pd.isna(line.low) else _along(line.low, reach),
             "high": None if pd.isna(line.high) else _along(line.high, reach),
         }
-        for line in table.sort_values("dataset", key=lambda names: names != AVERAGE, kind="stable").itertuples()
+        for line in table.sort_values(
+            "dataset", key=lambda names: names != AVERAGE, kind="stable"
+        ).itertuples()
     ]
 
 
-def _splits(steps: pd.DataFrame, own: pd.DataFrame) -> list[str]:
+def _splits(suite: Suite, steps: pd.DataFrame, own: pd.DataFrame) -> list[str]:
     """The total and its parts in a sentence, of the Average or the only test set; the table below has the others."""
     said: list[str] = []
     for dataset in _summary(own)["dataset"] if len(own) and len(_summary(own)) == 1 else []:
         lines = steps[(steps["control"] == own["control"].iloc[0]) & (steps["dataset"] == dataset)]
         total = next(lines[lines["kind"] == "total"].itertuples())
-        parts = [f"{line.step} {_difference(line)}" for line in lines[lines["kind"] == "step"].itertuples()]
+        parts = [
+            f"{line.step} {_difference(suite, line)}"
+            for line in lines[lines["kind"] == "step"].itertuples()
+        ]
         where = "all images" if dataset == AVERAGE else dataset
-        said.append(f"The {_difference(total)} dB on {where} are the sum of: {', '.join(parts)}.")
+        said.append(
+            f"The {_difference(suite, total)} dB on {where} are the sum of: {', '.join(parts)}."
+        )
     return said
 
 
-def _difference(line: Any) -> str:
-    return minus(tables.difference_text(line))
+def _difference(suite: Suite, line: Any) -> str:
+    return minus(tables.difference_text(suite, line))
 
 
 def _along(gain: float, reach: float) -> float:
@@ -378,21 +457,38 @@ def cards(suite: Suite, rows: pd.DataFrame) -> list[dict[str, Any]]:
     changes = changes[changes["run"].isin(images["run"])]
     asked = images["run"].isin({*answering(suite, rows), *tables.controlling(suite)})
     sizes = (images[asked] if asked.any() else images).assign(size=images["difference"].abs())
+    sizes = sizes[np.isfinite(sizes["size"])]  # equal images have an infinite PSNR
     means = changes.loc[changes["run"].isin(answering(suite, rows)), "difference"].abs()
     typical = 2 * float(sizes.groupby(["run", "dataset"])["size"].quantile(0.95).median())
-    reach = max([0.01, typical, *(1.08 * means.dropna())])
+    ends = [0.01, typical, *(1.08 * means)]
+    reach = max(end for end in ends if np.isfinite(end))
     cards = []
     for name in tables.datasets(suite, rows):
         strips = []
-        for cell in changes[(changes["dataset"] == name) & changes["difference"].notna()].itertuples():
+        for cell in changes[
+            (changes["dataset"] == name) & changes["difference"].notna()
+        ].itertuples():
             own = images[(images["run"] == cell.run) & (images["dataset"] == name)]["difference"]
             dots = [
-                {"x": _along(gain, reach), "beyond": abs(gain) > reach, "meaning": "better" if gain > 0 else "worse"}
+                {
+                    "x": _along(gain, reach),
+                    "beyond": abs(gain) > reach,
+                    "meaning": "better" if gain > 0 else "worse",
+                }
                 for gain in own
             ]
-            strip = {"label": cell.label, "to": label(suite, cell.reference), "dots": dots, "of": cell.paired}
+            strip = {
+                "label": cell.label,
+                "to": run_label(suite, cell.reference),
+                "dots": dots,
+                "of": cell.paired,
+            }
             strip |= {"better": cell.better}
-            strip |= {"difference": _difference(cell), "meaning": meaning(cell), "chance": CHANCE[meaning(cell)]}
+            strip |= {
+                "difference": _difference(suite, cell),
+                "meaning": meaning(cell),
+                "chance": CHANCE[meaning(cell)],
+            }
             strips.append(strip | {"mean": _along(cell.difference, reach)})
         cards.append({"name": name, "strips": strips, "reach": f"{reach:.2g}"})
     return cards

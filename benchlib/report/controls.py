@@ -1,6 +1,6 @@
 """What does the prior itself add? The total gain of a run over its base, split into steps between runs of its controls.
 
-Floor 4. A step is the paired difference between two neighbours of the chain base -> trained -> zeroed -> segmentation
+Layer 4. A step is the paired difference between two neighbours of the chain base -> trained -> zeroed -> segmentation
 -> prior; all steps are taken over the same images and seeds, so they add up to the total.
 """
 
@@ -17,18 +17,23 @@ from benchlib.report import statistics, tables
 if TYPE_CHECKING:
     from benchlib.params import Control, Suite
 
+VERSION = 1
 COLUMNS = (
     "control", "collection", "dataset", "metric", "protocol", "kind", "step", "reference", "run", "difference", "low",
     "high", "p", "gain", "loss", "images", "scenes", "seeds", "value",
 )  # fmt: skip
 TOTAL = "total"
 BOTH = "further training and extra parameters"
-STEPS = ("further training", "extra parameters", "any segmentation")  # and the last is called as the prior is
+STEPS = (
+    "further training",
+    "extra parameters",
+    "any segmentation",
+)  # and the last is called as the prior is
 
 
 def chain(suite: Suite, control: Control) -> list[tuple[str, str]]:
     """(step, the run it leads to) from the base, whose step is empty, to the prior."""
-    name = suite.prior(suite.run(control.prior).prior.test).prior["name"].upper()
+    name = " + ".join(tables.prior_names(suite, control.prior)).upper()
     name = name if control.segmentation else f"segmentation by {name}"
     runs = (control.base, control.trained, control.zeroed, control.segmentation, control.prior)
     steps = ["", *STEPS, name]
@@ -47,12 +52,14 @@ def split(suite: Suite, rows: pd.DataFrame, control: str) -> pd.DataFrame:
     """
     names = suite.controls[control]
     steps = chain(suite, names)
-    runs, collection = [run for _, run in steps], suite.run(names.prior).test
+    runs, collection = [run for _, run in steps], suite.run(names.prior).images.test
     missing = [run for run in runs if run not in set(rows["run"])]
     if missing:
-        raise BenchError(f"controls.{control}: no rows of {missing[0]!r}; run `{tables.command(suite, missing[0])}`")
-    own = tables.of(suite, rows, collection)
-    protocol = dict(tables.main_columns(own)).get("PSNR")
+        raise BenchError(
+            f"controls.{control}: no rows of {missing[0]!r}; run `{tables.command(suite, missing[0])}`"
+        )
+    own = tables.rows_of(suite, rows, collection)
+    protocol = dict(tables.main_columns(suite, own)).get("PSNR")
     own = own[(own["metric"] == "PSNR") & (own["protocol"] == protocol)]
     sets, own = tables.columns_of(suite, own, collection), tables.pooled(suite, own)
     about = {"control": control, "collection": collection, "metric": "PSNR", "protocol": protocol}
@@ -69,7 +76,9 @@ def split(suite: Suite, rows: pd.DataFrame, control: str) -> pd.DataFrame:
         for run in names.others:
             pair = {key: part[part["run"] == key] for key in (names.zeroed, run)}
             if len(pair[run]):
-                lines.append(place | _step("other", tables.label(suite, run), names.zeroed, run, pair))
+                lines.append(
+                    place | _step("other", tables.run_label(suite, run), names.zeroed, run, pair)
+                )
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
@@ -79,23 +88,35 @@ def _shared(control: str, runs: dict[str, pd.DataFrame]) -> dict[str, pd.DataFra
     several = [set(part["seed"]) for part in runs.values() if part["seed"].nunique() > 1]
     seeds = set.intersection(*several) if several else set()
     if several and not seeds:
-        raise BenchError(f"controls.{control}: its runs {', '.join(runs)} have no seed in common; give them the same")
+        raise BenchError(
+            f"controls.{control}: its runs {', '.join(runs)} have no seed in common; give them the same"
+        )
     return {
-        run: part[part["image"].isin(images) & (part["seed"].isin(seeds) | (part["seed"].nunique() == 1))]
+        run: part[
+            part["image"].isin(images) & (part["seed"].isin(seeds) | (part["seed"].nunique() == 1))
+        ]
         for run, part in runs.items()
     }
 
 
-def _step(kind: str, step: str, reference: str, run: str, rows: dict[str, pd.DataFrame]) -> dict[str, Any]:
+def _step(
+    kind: str, step: str, reference: str, run: str, rows: dict[str, pd.DataFrame]
+) -> dict[str, Any]:
     found = statistics.compare(rows[run], rows[reference])
-    line = {"kind": kind, "step": step, "reference": reference, "run": run, "difference": found.mean}
+    line = {
+        "kind": kind,
+        "step": step,
+        "reference": reference,
+        "run": run,
+        "difference": found.mean,
+    }
     line |= {"low": found.low, "high": found.high, "p": found.p}
     line |= {"images": found.images, "scenes": found.scenes, "seeds": found.seeds}
     value = rows[run].groupby("image")["value"].mean().mean()
     return line | {"gain": found.low > 0, "loss": found.high < 0, "value": value}
 
 
-def every(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
+def all_steps(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     """``split`` of all controls, one below the other; one whose runs are not all there is left out, and says why."""
     parts = []
     for control in suite.controls:
@@ -106,17 +127,21 @@ def every(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(COLUMNS))
 
 
-def text(lines: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def steps_text(suite: Suite, lines: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """One control's steps as text, a line a step and a column a data set; and where an interval is above zero."""
-    names = lines["step"].where(lines["kind"] != "other", "beside: " + lines["step"] + " against zeroed")
+    names = lines["step"].where(
+        lines["kind"] != "other", "beside: " + lines["step"] + " against zeroed"
+    )
     lines = lines.assign(name=names, metric="PSNR")
-    lines["shown"] = [tables.interval_text(line) for line in lines.itertuples()]
+    lines["shown"] = [tables.interval_text(suite, line) for line in lines.itertuples()]
     most = lines.groupby("dataset")[["images", "scenes"]].max()
     said = {name: tables.images_text(most.images[name], most.scenes[name]) for name in most.index}
     order = {name: f"{name} ({said[name]})" for name in lines["dataset"].drop_duplicates()}
     wide = {}
     for value in ("shown", "gain"):
-        table = lines.pivot_table(index="name", columns="dataset", values=value, aggfunc="first", sort=False)
+        table = lines.pivot_table(
+            index="name", columns="dataset", values=value, aggfunc="first", sort=False
+        )
         wide[value] = table.reindex(columns=list(order)).rename(columns=order).astype(object)
     shown = wide["shown"].fillna("-").rename_axis(columns=None).reset_index(names="step")
     seeds = lines.groupby("name", sort=False)["seeds"].max().reindex(shown["step"])
@@ -129,7 +154,7 @@ def text(lines: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 def note(suite: Suite, control: str) -> str:
     """The line that stands over a control's steps."""
     one = suite.controls[control]
-    runs = "; ".join(tables.label(suite, run) for _, run in chain(suite, one))
+    runs = "; ".join(tables.run_label(suite, run) for _, run in chain(suite, one))
     return (
         f"{one.label}: what the prior itself adds. PSNR in dB, first protocol; each step leads to the next of: {runs}. "
         "95 % intervals, paired by image; the steps add up to the total. Bold: a gain whose interval excludes "

@@ -1,4 +1,4 @@
-"""How soon each way of training gets to one validation PSNR (SPT's Table 5: iterations; here time as well). Floor 4.
+"""How soon each way of training gets to one validation PSNR (SPT's Table 5: iterations; here time as well). Layer 4.
 
 Runs are comparable that start from the same weights and are watched on the same photographs. What they are asked to
 reach is the best validation PSNR of the worst of them, so every one of them gets there.
@@ -15,6 +15,7 @@ from benchlib.records import read_json
 if TYPE_CHECKING:
     from benchlib.params import Suite
 
+VERSION = 1
 COLUMNS = (
     "group", "run", "label", "seed", "target", "iterations", "seconds", "best", "best_iteration", "trained_parameters",
 )  # fmt: skip
@@ -31,12 +32,14 @@ def table(suite: Suite) -> pd.DataFrame:
     groups: dict[str, list[str]] = {}
     for key in curves:
         run = suite.run(key)
-        groups.setdefault(f"{run.init}, {run.train}/{run.validation}", []).append(key)
+        groups.setdefault(f"{run.init}, {run.images.train}/{run.validation}", []).append(key)
     lines = []
     for group, keys in groups.items():
         if len(keys) < 2:
             continue
-        target = min(seed["validation_psnr"].max() for key in keys for _, seed in curves[key].groupby("seed"))
+        target = min(
+            seed["validation_psnr"].max() for key in keys for _, seed in curves[key].groupby("seed")
+        )
         lines += [line for key in keys for line in _lines(suite, group, key, curves[key], target)]
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
@@ -65,7 +68,7 @@ def _lines(suite: Suite, group: str, key: str, curve: pd.DataFrame, target: floa
     return lines
 
 
-def text(lines: pd.DataFrame) -> pd.DataFrame:
+def table_text(lines: pd.DataFrame) -> pd.DataFrame:
     """One group as a table of text, a row a run and seed."""
     shown = pd.DataFrame(
         {
@@ -79,7 +82,8 @@ def text(lines: pd.DataFrame) -> pd.DataFrame:
     )
     several = lines["seed"].nunique() > 1
     names = [
-        f"{label}, seed {seed}" if several else label for label, seed in zip(lines["label"], lines["seed"], strict=True)
+        f"{label}, seed {seed}" if several else label
+        for label, seed in zip(lines["label"], lines["seed"], strict=True)
     ]
     return shown.set_axis(names).rename_axis("method")
 

@@ -1,4 +1,4 @@
-"""What a method costs: parameters, multiply-adds, time and memory of its network and of its prior, training. Floor 4.
+"""What a method costs: parameters, multiply-adds, time and memory of its network and of its prior, training. Layer 4.
 
 The network is run as evaluation runs it (``restore``: local pooling, tiles, prior), on the device at hand, with fresh
 weights; one test image of median size stands for all, and figures are per megapixel of its input. What is measured
@@ -19,20 +19,28 @@ import torch
 from torch import nn
 
 from benchlib.contracts import BenchError
-from benchlib.evaluate import uses_tlc
 from benchlib.files import new_file, progress
 from benchlib.imageio import read_lq
-from benchlib.params import Evaluation, configure
-from benchlib.records import Pair, hardware, read_json, read_pairs
+from benchlib.plan import RunPlan, open_run
+from benchlib.prepare import prior_images
+from benchlib.priors._read import Part
+from benchlib.records import Pair, hardware, read_json
 from benchlib.report.markup import latex, markdown
-from benchlib.report.tables import compared, label
-from benchlib.restore import Priors, build_model, device_at_hand, needs_of, restore
+from benchlib.report.tables import compared, run_label
+from benchlib.restore import (
+    build_model,
+    device_at_hand,
+    restore,
+    uses_local_pooling,
+    with_local_pooling,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from benchlib.params import Suite
 
+VERSION = 1
 Batch = dict[str, torch.Tensor]
 Meter = Callable[[nn.Module, Batch], tuple[torch.Tensor, float]]
 
@@ -55,21 +63,22 @@ def cost(suite: Suite, key: str) -> dict[str, Any]:
     ``torch.profiler`` (allocated, not resident; unlike resident memory the same each time).
     prior, prior_images: the prior read at test time, and the images it is computed from. prior_seconds_per_image,
     prior_seconds_per_megapixel, prior_peak_mib (of any image, over the loaded model), prior_peak_mib_per_megapixel,
-    prior_memory_by, prior_device: as recorded when it was computed; 0 without a prior. SAM resizes every image to 1024
-    pixels: its seconds and memory hardly grow with the image.
+    prior_memory_by, prior_device: as recorded when it was computed (of a bundle's parts the sums, and the largest
+    memory); 0 without a prior. SAM resizes every image to 1024 pixels: its seconds and memory hardly grow with the
+    image.
     train_seconds: of one seed (mean); train_total_seconds: of all, candidates included; train_hardware.
 
     Raises BenchError for a missing input (test images, the prior).
     """
-    run, how, device = suite.run(key), suite.evaluation_of(key), device_at_hand()
-    method, _ = configure("methods", run.method, f"runs.{key}.method")
-    pair, (height, width) = _median_image(read_pairs(suite, run.test))
-    model = _network(suite, key, pair, how, method.INFO.trains).to(device)
-    trains = method.INFO.trains and suite.training_of(key).iterations > 0
+    plan, device = open_run(suite, key), device_at_hand()
+    pair, (height, width) = _median_image(plan.test_pairs())
+    item = plan.task.read(pair)
+    model = _network(plan, pair).to(device)
+    trains = plan.trains and plan.budget.iterations > 0
     parameters = list(model.parameters())
     place = {
         "run": key,
-        "label": label(suite, key),
+        "label": run_label(suite, key),
         "hardware": hardware(str(device)),
         "device": device.type,
         "threads": torch.get_num_threads(),
@@ -80,15 +89,14 @@ def cost(suite: Suite, key: str) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in parameters),
         "trained_parameters": sum(p.numel() for p in parameters if p.requires_grad and trains),
     }
-    priors, needs = Priors(suite, run.prior.test), needs_of(suite, key)
 
     def readings(meter: Meter) -> list[float]:
         metered = _Metered(model, meter)
-        restore(metered, pair, priors, needs, device, how)
+        restore(plan, metered, pair, item, plan.test_prior, device, plan.tiles)
         return metered.readings
 
     measured = _measure(readings, height * width / 1e6, device)
-    return place | measured | _prior_cost(suite, key, bool(needs)) | _training_cost(suite, key)
+    return place | measured | _prior_cost(suite, plan) | _training_cost(plan)
 
 
 def table(suite: Suite) -> pd.DataFrame:
@@ -100,7 +108,7 @@ def table(suite: Suite) -> pd.DataFrame:
         try:
             rows.append(cost(suite, key) | {"note": ""})
         except BenchError as error:
-            rows.append({"run": key, "label": label(suite, key), "note": str(error)})
+            rows.append({"run": key, "label": run_label(suite, key), "note": str(error)})
     return pd.DataFrame(rows)
 
 
@@ -112,7 +120,7 @@ def make(suite: Suite) -> dict[str, Path]:
     import pandas as pd
 
     frame = table(suite)
-    shown = text(frame)
+    shown = table_text(frame)
     none = pd.DataFrame(False, shown.index, shown.columns)
     texts = {
         "cost.csv": frame.to_csv(index=False, lineterminator="\n"),
@@ -137,7 +145,7 @@ SHOWN = {  # column of ``table`` -> (header, its unit's size, digits)
 }
 
 
-def text(frame: pd.DataFrame) -> pd.DataFrame:
+def table_text(frame: pd.DataFrame) -> pd.DataFrame:
     """``table`` as text, its main columns; "-" where a figure was not recorded; why a run was not measured."""
     import pandas as pd
 
@@ -155,9 +163,16 @@ def text(frame: pd.DataFrame) -> pd.DataFrame:
 def note(frame: pd.DataFrame) -> str:
     """The line that stands over the table: on which machine and image, and what MP means."""
     done = frame[frame["note"] == ""]
-    where = "; ".join(dict.fromkeys(f"{line.hardware}, {line.threads:.0f} threads used" for line in done.itertuples()))
+    where = "; ".join(
+        dict.fromkeys(
+            f"{line.hardware}, {line.threads:.0f} threads used" for line in done.itertuples()
+        )
+    )
     size = "; ".join(
-        dict.fromkeys(f"{line.dataset}/{line.image}, {line.height:.0f}x{line.width:.0f}" for line in done.itertuples())
+        dict.fromkeys(
+            f"{line.dataset}/{line.image}, {line.height:.0f}x{line.width:.0f}"
+            for line in done.itertuples()
+        )
     )
     trained = "; ".join(dict.fromkeys(name for name in done.get("train_hardware", []) if name))
     return (
@@ -182,7 +197,9 @@ class _Metered(nn.Module):
         return out
 
 
-def _measure(readings: Callable[[Meter], list[float]], megapixels: float, device: torch.device) -> dict[str, Any]:
+def _measure(
+    readings: Callable[[Meter], list[float]], megapixels: float, device: torch.device
+) -> dict[str, Any]:
     flops = readings(_flops)  # the warm-up, too
     seconds: list[float] = []
     while len(seconds) < REPEATS and sum(seconds) < BUDGET:
@@ -230,7 +247,9 @@ def _cuda_peak(network: nn.Module, batch: Batch) -> tuple[torch.Tensor, float]:
 
 
 def _cpu_peak(network: nn.Module, batch: Batch) -> tuple[torch.Tensor, float]:
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it writes of its start and stop, and that there is no GPU
+    os.environ.setdefault(
+        "KINETO_LOG_LEVEL", "99"
+    )  # it writes of its start and stop, and that there is no GPU
     cpu = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=cpu, profile_memory=True) as profile:
         out = network(batch)
@@ -243,11 +262,12 @@ def _cpu_peak(network: nn.Module, batch: Batch) -> tuple[torch.Tensor, float]:
     return out, _per_megapixel(peak, batch)
 
 
-def _network(suite: Suite, key: str, pair: Pair, how: Evaluation, trains: bool) -> nn.Module:
-    model = build_model(suite, key).eval()
-    if not (trains and uses_tlc(how, pair.dataset)):
-        return model
-    return configure("backbones", suite.run(key).backbone)[0].tlc(model, how.tlc_crop)
+def _network(plan: RunPlan, pair: Pair) -> nn.Module:
+    """The run's network with fresh weights, as evaluation uses it on the pair's set."""
+    model = build_model(plan).eval()
+    if uses_local_pooling(plan, pair.dataset):
+        return with_local_pooling(plan, model)
+    return model
 
 
 def _median_image(pairs: list[Pair]) -> tuple[Pair, tuple[int, int]]:
@@ -261,38 +281,74 @@ def _median_image(pairs: list[Pair]) -> tuple[Pair, tuple[int, int]]:
     return some[chosen], (sizes[chosen][0], sizes[chosen][1])
 
 
-def _prior_cost(suite: Suite, key: str, reads_one: bool) -> dict[str, Any]:
-    name = suite.run(key).prior.test
-    if not reads_one:
-        columns = ("seconds_per_image", "seconds_per_megapixel", "peak_mib", "peak_mib_per_megapixel")
-        none = {f"prior_{column}": 0.0 for column in columns}
-        return {"prior": "none", "prior_images": "", **none, "prior_memory_by": "", "prior_device": ""}
-    record = read_json(suite.work / "priors" / name / "prior.json")
+QUANTITIES = ("seconds_per_image", "seconds_per_megapixel", "peak_mib", "peak_mib_per_megapixel")
 
-    def taken(fact: str) -> tuple[list[float], float]:
-        """Of the images that have it, and their megapixels."""
-        own = [image for image in record["images"] if fact in image]
-        pixels = sum(image.get("height", math.nan) * image.get("width", math.nan) for image in own)
-        return [image[fact] for image in own], pixels / 1e6 or math.nan
 
-    (seconds, timed), (peaks, metered) = taken("seconds"), taken("peak_mib")
+def _prior_cost(suite: Suite, plan: RunPlan) -> dict[str, Any]:
+    name = plan.entry.prior.test
+    if not plan.needs:
+        nothing = {"prior": "none", "prior_images": "", "prior_memory_by": "", "prior_device": ""}
+        return nothing | {f"prior_{quantity}": 0.0 for quantity in QUANTITIES}
+    parts = [_part_cost(suite, name, part) for part in plan.test_prior.parts]
+    found: dict[str, Any] = {"prior": name, "prior_images": _images_of(suite, name)}
+    for quantity in QUANTITIES:
+        values = [part[quantity] for part in parts]
+        found[f"prior_{quantity}"] = max(values) if "peak" in quantity else sum(values)
+    for fact in ("memory_by", "device"):
+        found[f"prior_{fact}"] = ", ".join(dict.fromkeys(part[fact] for part in parts))
+    return found
+
+
+def _images_of(suite: Suite, name: str) -> str:
+    """The images that a prior, or each part of a bundle, is computed from."""
+    return next(iter(suite.bundle(name).values())).images
+
+
+def _part_cost(suite: Suite, name: str, part: Part) -> dict[str, Any]:
+    """One prior's cost, as recorded when it was computed; NaN where it was not."""
+    record = read_json(part.folder / "prior.json")
+    images = _sized(record["images"], suite, name)
+    seconds, timed = _taken(images, "seconds")
+    peaks, metered = _taken(images, "peak_mib")
     return {
-        "prior": name,
-        "prior_images": suite.prior(name).images,
-        "prior_seconds_per_image": sum(seconds) / len(seconds) if seconds else math.nan,
-        "prior_seconds_per_megapixel": sum(seconds) / timed,
-        "prior_peak_mib": max(peaks, default=math.nan),
-        "prior_peak_mib_per_megapixel": sum(peaks) / metered,
-        "prior_memory_by": record.get("memory_by", ""),
-        "prior_device": record.get("device", ""),
+        "seconds_per_image": sum(seconds) / len(seconds) if seconds else math.nan,
+        "seconds_per_megapixel": sum(seconds) / timed,
+        "peak_mib": max(peaks, default=math.nan),
+        "peak_mib_per_megapixel": sum(peaks) / metered,
+        "memory_by": record.get("memory_by", ""),
+        "device": record.get("device", ""),
     }
 
 
-def _training_cost(suite: Suite, key: str) -> dict[str, Any]:
-    files = [suite.work / "runs" / key / "record.json", suite.results / "records" / f"{key}.json"]
-    record: dict[str, Any] = next((read_json(file) for file in files if file.exists()), {})
+def _sized(records: list[dict[str, Any]], suite: Suite, name: str) -> list[dict[str, Any]]:
+    """The records, each with its image's height and width: from the file where a kind notes none."""
+    if all("height" in record for record in records):
+        return records
+    files = prior_images(suite, _images_of(suite, name))
+    sized = []
+    for record in records:
+        height, width = read_lq(files[record["dataset"]][record["image"]]).shape[:2]
+        sized.append({"height": height, "width": width} | record)
+    return sized
+
+
+def _taken(records: list[dict[str, Any]], fact: str) -> tuple[list[float], float]:
+    """A fact of the images that have it, and their megapixels."""
+    own = [record for record in records if fact in record]
+    pixels = sum(record["height"] * record["width"] for record in own)
+    return [record[fact] for record in own], pixels / 1e6 or math.nan
+
+
+def _training_cost(plan: RunPlan) -> dict[str, Any]:
+    record: dict[str, Any] = {}
+    for file in (plan.places.run / "record.json", plan.places.record):
+        if file.exists():
+            record = read_json(file)
+            break
     total = record.get("train_seconds", math.nan)
-    seeds = list(record.get("seed_seconds", {}).values()) or [total / max(1, len(record.get("seeds", [])))]
+    seeds = list(record.get("seed_seconds", {}).values()) or [
+        total / max(1, len(record.get("seeds", [])))
+    ]
     return {
         "train_seconds": sum(seeds) / len(seeds),
         "train_total_seconds": total,

@@ -1,6 +1,6 @@
 """For people: where a run gains and loses, why perhaps, what changed since a revision, and a run on one's own images.
 
-Floor 4. ``notebooks/explore.ipynb`` and ``notebooks/own_images.ipynb`` call this, a function a step.
+Layer 4. ``notebooks/explore.ipynb`` and ``notebooks/own_images.ipynb`` call this, a function a step.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import base64
 import re
 import subprocess
 import time
+from dataclasses import replace
 from html import escape
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -23,17 +24,18 @@ from benchlib.contracts import BenchError
 from benchlib.files import new_folder, progress
 from benchlib.imageio import SUFFIXES, image_files, read_image, write_png
 from benchlib.params import configure
-from benchlib.priors._store import load_masks
-from benchlib.records import TEXT, Pair, read_pairs
+from benchlib.records import TEXT, Pair, image_sets, read_pairs
 from benchlib.report import pictures, tables
 from benchlib.report.pictures import INPUT, SHARP, Scene
 
 if TYPE_CHECKING:
     from IPython.display import HTML
     from matplotlib.figure import Figure
-    from torch import nn
 
-    from benchlib.params import Evaluation, Suite
+    from benchlib.params import Suite
+    from benchlib.plan import RunPlan
+    from benchlib.priors._read import PriorSet
+    from benchlib.tasks.image import Tiles
 
 PLACE = ["dataset", "image"]
 OWN = "own"  # the set that one's own images are, inside a pair
@@ -56,30 +58,38 @@ def gains(suite: Suite, run: str | None = None) -> pd.DataFrame:
     run = pictures.focus(suite, rows) if run is None else run
     to = tables.reference(suite, run) if run else None
     if run is None or to is None:
-        raise BenchError(f"{suite.suite}: run '{run}' has no reference to gain against; name another run")
+        raise BenchError(
+            f"{suite.suite}: run '{run}' has no reference to gain against; name another run"
+        )
     own = rows[rows["run"].isin([run, to])]
     if set(own["run"]) != {run, to}:
-        raise BenchError(f"{suite.results}/rows: '{run}' and its reference '{to}' need rows (dvc repro)")
-    protocol = dict(tables.main_columns(own[own["run"] == run]))["PSNR"]
+        raise BenchError(
+            f"{suite.results}/rows: '{run}' and its reference '{to}' need rows (dvc repro)"
+        )
+    protocol = dict(tables.main_columns(suite, own[own["run"] == run]))["PSNR"]
     psnr = tables.paired(suite, own[(own["metric"] == "PSNR") & (own["protocol"] == protocol)])
     table = psnr[(psnr["run"] == run) & psnr["difference"].notna()]
     for name in ("masks", "coverage"):
         found = own[(own["run"] == run) & (own["metric"] == name)][[*PLACE, "value"]]
         table = table.merge(found.rename(columns={"value": name}), on=PLACE, how="left")
-    table = table.sort_values(["difference", *PLACE], ascending=[False, True, True], ignore_index=True)
+    table = table.sort_values(
+        ["difference", *PLACE], ascending=[False, True, True], ignore_index=True
+    )
     return table[["run", *PLACE, "value", "reference", "difference", "masks", "coverage"]]
 
 
 def extremes(suite: Suite, run: str | None = None, count: int = 3) -> pd.DataFrame:
     """The lines of ``gains`` with the ``count`` largest gains and the ``count`` largest losses, each image once."""
     table = gains(suite, run)
-    return pd.concat([table.head(count), table.iloc[max(count, len(table) - count) :]], ignore_index=True)
+    return pd.concat(
+        [table.head(count), table.iloc[max(count, len(table) - count) :]], ignore_index=True
+    )
 
 
 def crops(suite: Suite, chosen: pd.DataFrame, side: int = 128) -> Figure:
     """The images of ``chosen`` (lines of ``gains``), each cut where the run and its reference differ most.
 
-    Columns: the whole input with that place marked, input, masks, reference, run, sharp. side: of the cut, in pixels.
+    Columns: the whole input with that place marked, input, prior, reference, run, sharp. side: of the cut, in pixels.
     """
     rows = [_crop_row(suite, line, side) for line in chosen.itertuples()]
     wide = max(len(row) for row in rows)
@@ -97,7 +107,8 @@ def crops(suite: Suite, chosen: pd.DataFrame, side: int = 128) -> Figure:
 
 
 def _crop_row(suite: Suite, line: Any, side: int) -> list[tuple[str, np.ndarray]]:
-    known = {(pair.dataset, pair.image): pair for pair in read_pairs(suite, suite.run(line.run).test)}
+    tested = read_pairs(image_sets(suite, suite.run(line.run).images.test))
+    known = {(pair.dataset, pair.image): pair for pair in tested}
     restoring = tuple(run for run in (line.reference, line.run) if not tables.is_input(suite, run))
     pair = known[(line.dataset, line.image)]
     scene = Scene(suite, pair, "", float(line.difference), line.run, restoring)
@@ -105,13 +116,21 @@ def _crop_row(suite: Suite, line: Any, side: int) -> list[tuple[str, np.ndarray]
     before = layers.get(line.reference, layers[INPUT])
     after = layers.get(line.run, layers[INPUT])
     cut = pictures.crop_window(before, after, side)
-    row = [(f"{line.dataset}/{line.image}", _framed(layers[INPUT], cut)), (INPUT[1:], layers[INPUT][cut])]
-    if tables.has_prior(suite, line.run) and scene.labels is not None:
-        row.append((f"masks ({int(scene.labels.max())})", pictures.with_masks(layers[INPUT], scene.labels)[cut]))
+    row = [
+        (f"{line.dataset}/{line.image}", _framed(layers[INPUT], cut)),
+        (INPUT[1:], layers[INPUT][cut]),
+    ]
+    prior = scene.prior_crop(cut) if tables.has_prior(suite, line.run) else None
+    if prior is not None:
+        row.append((_prior_title(line), prior))
     if line.reference in layers:
-        row.append((tables.label(suite, line.reference), before[cut]))
-    gain = f"{tables.label(suite, line.run)}: {line.difference:+.3f} dB"
+        row.append((tables.run_label(suite, line.reference), before[cut]))
+    gain = f"{tables.run_label(suite, line.run)}: {line.difference:+.3f} dB"
     return [*row, (gain, after[cut]), (SHARP[1:], layers[SHARP][cut])]
+
+
+def _prior_title(line: Any) -> str:
+    return "prior" if pd.isna(line.masks) else f"prior: {line.masks:.0f} masks"
 
 
 def _framed(image: np.ndarray, cut: tuple[slice, slice]) -> np.ndarray:
@@ -119,7 +138,10 @@ def _framed(image: np.ndarray, cut: tuple[slice, slice]) -> np.ndarray:
     framed, (rows, columns) = image.copy(), cut
     wide = max(1, max(image.shape[:2]) // 100)
     inside = image[cut].copy()
-    framed[max(0, rows.start - wide) : rows.stop + wide, max(0, columns.start - wide) : columns.stop + wide] = (
+    framed[
+        max(0, rows.start - wide) : rows.stop + wide,
+        max(0, columns.start - wide) : columns.stop + wide,
+    ] = (
         255,
         220,
         0,
@@ -133,20 +155,32 @@ def scatter(suite: Suite, run: str | None = None) -> Figure | None:
     table = gains(suite, run)
     shown = {
         name: word
-        for name, word in {"masks": "masks in the image", "coverage": "part of the image that masks cover"}.items()
+        for name, word in {
+            "masks": "masks in the image",
+            "coverage": "part of the image that masks cover",
+        }.items()
         if table[name].notna().any()
     }
     if not shown:
         return None
     figure, axes = plt.subplots(
-        1, len(shown), figsize=(4.2 * len(shown), 3.4), sharey=True, squeeze=False, layout="constrained"
+        1,
+        len(shown),
+        figsize=(4.2 * len(shown), 3.4),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     for axis, (name, word) in zip(axes[0], shown.items(), strict=True):
         axis.axhline(0, color="grey", linewidth=1)
         for i, (dataset, part) in enumerate(table.groupby("dataset", sort=False)):
-            axis.scatter(part[name], part["difference"], s=24, marker="os^Dv<>"[i % 7], label=dataset)
+            axis.scatter(
+                part[name], part["difference"], s=24, marker="os^Dv<>"[i % 7], label=dataset
+            )
         axis.set_xlabel(word)
-    axes[0, 0].set_ylabel(f"PSNR change, dB\n({table['run'].iloc[0]} minus {table['reference'].iloc[0]})")
+    axes[0, 0].set_ylabel(
+        f"PSNR change, dB\n({table['run'].iloc[0]} minus {table['reference'].iloc[0]})"
+    )
     axes[0, -1].legend(frameon=False, fontsize=8)
     plt.close(figure)
     return figure
@@ -165,12 +199,14 @@ def changes(suite: Suite, old: str, new: str | None = None) -> pd.DataFrame:
     before = _rows_at(suite, old)
     after = tables.everything(suite) if new is None else _rows_at(suite, new)
     keys = [*tables.GROUP, "image"]
-    sides = [
-        tables.per_image(rows[rows["metric"].isin(tables.METRICS)])[[*keys, "value"]].rename(columns={"value": name})
-        for rows, name in ((before, "old"), (after, "new"))
-    ]
+    sides = []
+    for rows, name in ((before, "old"), (after, "new")):
+        values = tables.per_image(tables.scored(suite, rows))[[*keys, "value"]]
+        sides.append(values.rename(columns={"value": name}))
     both = sides[0].merge(sides[1], on=keys)
-    table = both.groupby(tables.GROUP, sort=False).agg(old=("old", "mean"), new=("new", "mean"), images=("old", "size"))
+    table = both.groupby(tables.GROUP, sort=False).agg(
+        old=("old", "mean"), new=("new", "mean"), images=("old", "size")
+    )
     table.insert(2, "change", table["new"] - table["old"])
     return table.reset_index()
 
@@ -188,12 +224,20 @@ def show_changes(suite: Suite, old: str, new: str | None = None) -> Any:
     if moved.empty:
         return HTML(f"<p>{escape(where)}: the same figures, all {len(table)} of them.</p>")
     order = moved["change"].abs().sort_values(ascending=False, kind="stable").index
-    shown = moved.loc[order].style.format(escape="html").format(precision=4, subset=["old", "new", "change"])
-    return shown.hide(axis=0).set_caption(escape(f"{where}: {len(moved)} of {len(table)} figures differ"))
+    shown = (
+        moved.loc[order]
+        .style.format(escape="html")
+        .format(precision=4, subset=["old", "new", "change"])
+    )
+    return shown.hide(axis=0).set_caption(
+        escape(f"{where}: {len(moved)} of {len(table)} figures differ")
+    )
 
 
 def _git(folder: Path, *words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, encoding="utf-8")
+    done = subprocess.run(
+        ["git", *words], cwd=folder, capture_output=True, text=True, encoding="utf-8"
+    )
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["no answer"]
         raise BenchError(f"git {words[0]} in {folder}: {said[0]}")
@@ -201,33 +245,51 @@ def _git(folder: Path, *words: str) -> str:
 
 
 def _rows_at(suite: Suite, revision: str) -> pd.DataFrame:
-    """All rows of the suite as a revision has them."""
+    """The suite's rows of the prior itself as a revision has them, in today's columns.
+
+    Earlier ones have no ``swap`` and ``version``, and call the problem ``task``.
+    """
     top = Path(_git(suite.folder, "rev-parse", "--show-toplevel").strip()).resolve()
     commit = _commit(top, revision)
     folder = (suite.results / "rows").relative_to(top).as_posix()
     names = _git(top, "ls-tree", "--name-only", commit, f"{folder}/").split("\n")
     files = [name for name in names if name.endswith(".csv")]
     if not files:
-        raise BenchError(f"{revision}: no rows of suite '{suite.suite}' in that revision ({folder} is not in it)")
+        raise BenchError(
+            f"{revision}: no rows of suite '{suite.suite}' in that revision ({folder} is not in it)"
+        )
     texts = [_git(top, "show", f"{commit}:{name}") for name in files]
-    return pd.concat([pd.read_csv(StringIO(text), keep_default_na=False, dtype=TEXT) for text in texts])
+    frames = [pd.read_csv(StringIO(text), keep_default_na=False, dtype=TEXT) for text in texts]
+    rows = pd.concat(frames).rename(columns={"task": "problem"})
+    for column in ("swap", "version"):
+        if column not in rows:
+            rows[column] = ""
+    return rows[rows["swap"] == ""]
 
 
 def _commit(top: Path, revision: str) -> str:
     try:
-        return _git(top, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()
+        return _git(
+            top, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"
+        ).strip()
     except BenchError:
-        experiments = _git(top, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps").splitlines()
+        experiments = _git(
+            top, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps"
+        ).splitlines()
         found = [line.split()[0] for line in experiments if line.endswith(f"/{revision}")]
         if found:
             return found[0]
-    raise BenchError(f"{revision}: no such revision of {top.name}; see git log --oneline or dvc exp show")
+    raise BenchError(
+        f"{revision}: no such revision of {top.name}; see git log --oneline or dvc exp show"
+    )
 
 
 # ---------------------------------------------------------------- one's own images
 
 
-def restore_folder(suite: Suite, key: str, folder: str | Path | None = None, out: Path | None = None) -> pd.DataFrame:
+def restore_folder(
+    suite: Suite, key: str, folder: str | Path | None = None, out: Path | None = None
+) -> pd.DataFrame:
     """Restore the images of a folder with a trained run (its first seed); write ``out/<image>.png``; a line an image.
 
     folder: any sizes and types that ``imageio`` reads; None: the first images of the run's test sets. out: None for
@@ -238,45 +300,67 @@ def restore_folder(suite: Suite, key: str, folder: str | Path | None = None, out
     An image that cannot be read or has no prior is named in a line and left out.
     Raises BenchError for a folder that is absent or holds no readable image, or a run that is not trained.
     """
-    images = _inputs(suite, key, folder)
-    out = out or suite.work / "own" / (Path(folder).resolve().name if folder else "test-images") / key
+    from benchlib.plan import open_run
+
+    plan = open_run(suite, key)
+    images = _inputs(plan, folder)
+    name = Path(folder).resolve().name if folder else "test-images"
+    out = out or suite.work / "own" / name / key
     lines = []
     with new_folder(out) as made:
-        for name, seconds in _restore(suite, key, images, made).items():
+        for name, seconds in _restore(suite, plan, images, made).items():
             height, width = read_image(images[name]).shape[:2]
-            masks = made / "priors" / OWN / f"{name}.npz"
-            count = len(load_masks(masks)) if masks.exists() else np.nan
             scale = read_image(made / f"{name}.png").shape[0] // height
-            lines.append((name, images[name], height, width, count, out / f"{name}.png", scale, seconds))
+            masks = _mask_count(plan, made, name, (height, width))
+            lines.append(
+                (name, images[name], height, width, masks, out / f"{name}.png", scale, seconds)
+            )
     columns = ["image", "source", "height", "width", "masks", "restored", "enlarged", "seconds"]
     return pd.DataFrame(lines, columns=columns)
 
 
-def _restore(suite: Suite, key: str, images: dict[str, Path], out: Path) -> dict[str, float]:
-    """Write ``out/<image>.png``, and the priors under ``out/priors``; image -> seconds, of those that were restored."""
-    from benchlib.restore import Priors, device_at_hand, needs_of, restore
+def _mask_count(plan: RunPlan, out: Path, name: str, shape: tuple[int, int]) -> float:
+    """How many masks the run read of one image; NaN where its prior is none."""
+    prior = _own_prior(plan, out)
+    return prior.facts(prior.load(OWN, name, shape)).get("masks", np.nan)
 
-    device, how = device_at_hand(), suite.evaluation_of(key)
-    model = _network(suite, key).to(device)
-    priors, needs = Priors(suite, suite.run(key).prior.test), needs_of(suite, key)
-    priors.folder = out / "priors"
-    if needs:
-        images = _with_priors(suite, key, images, out)
+
+def _own_prior(plan: RunPlan, out: Path) -> PriorSet:
+    """The run's test prior, of the images whose priors lie under ``out/priors``."""
+    parts = []
+    for part in plan.test_prior.parts:
+        parts.append(replace(part, folder=out / "priors" / part.name))
+    return replace(plan.test_prior, parts=tuple(parts))
+
+
+def _restore(suite: Suite, plan: RunPlan, images: dict[str, Path], out: Path) -> dict[str, float]:
+    """Write ``out/<image>.png``, and the priors under ``out/priors``; image -> seconds, of those that were restored."""
+    from benchlib.restore import device_at_hand, load_model, models_by_set, restore
+
+    device, seed = device_at_hand(), plan.entry.seeds[0]
+    model = models_by_set(plan, lambda: load_model(plan, seed).to(device))(OWN)
+    prior = _own_prior(plan, out)
+    if plan.needs:
+        images = _with_priors(suite, plan, images, prior, out)
     took = {}
-    for name, file in progress(images.items(), f"restore, {key}", total=len(images)):
+    for name, file in progress(images.items(), f"restore, {plan.key}", total=len(images)):
         begun = time.perf_counter()
-        tiling = _tiling(how, max(read_image(file).shape[:2]))
-        write_png(out / f"{name}.png", restore(model, Pair(OWN, name, file, file), priors, needs, device, tiling))
+        pair = Pair(OWN, name, file, file)
+        item = plan.task.read(pair)
+        tiles = _tiles(plan, max(plan.task.size(item)))
+        write_png(out / f"{name}.png", restore(plan, model, pair, item, prior, device, tiles))
         took[name] = round(time.perf_counter() - begun, 2)
     return took
 
 
-def _inputs(suite: Suite, key: str, folder: str | Path | None) -> dict[str, Path]:
+def _inputs(plan: RunPlan, folder: str | Path | None) -> dict[str, Path]:
     """name -> file of the images that can be read; names are unique and safe as file names."""
     if folder is None:
-        pairs = read_pairs(suite, suite.run(key).test)
-        first = list({pair.dataset: pair for pair in reversed(pairs)}.values())[::-1][:FIRST]
-        return {f"{pair.dataset}-{pair.image}": pair.lq for pair in first}
+        first: dict[str, Pair] = {}
+        for pair in plan.test_pairs():
+            first.setdefault(pair.dataset, pair)
+        some = list(first.values())[:FIRST]
+        return {f"{pair.dataset}-{pair.image}": pair.lq for pair in some}
     images: dict[str, Path] = {}
     taken: set[str] = set()
     for file in image_files(Path(folder).expanduser()):
@@ -291,48 +375,59 @@ def _inputs(suite: Suite, key: str, folder: str | Path | None) -> dict[str, Path
         taken.add(name.lower())
         images[name] = file
     if not images:
-        raise BenchError(f"{folder}: no readable image in it; expected files that end with {', '.join(SUFFIXES)}")
+        raise BenchError(
+            f"{folder}: no readable image in it; expected files that end with {', '.join(SUFFIXES)}"
+        )
     return images
 
 
-def _network(suite: Suite, key: str) -> nn.Module:
-    """The trained network as evaluation uses it on a set that it does not name."""
-    from benchlib.evaluate import uses_tlc
-    from benchlib.restore import load_model
-
-    run, how = suite.run(key), suite.evaluation_of(key)
-    model = load_model(suite, key, run.seeds[0])
-    method, _ = configure("methods", run.method)
-    if method.INFO.trains and uses_tlc(how, OWN):
-        return configure("backbones", run.backbone)[0].tlc(model, how.tlc_crop)
-    return model
+def _tiles(plan: RunPlan, longest: int) -> Tiles:
+    """The run's own tiles; those of large images where it says nothing of any."""
+    if plan.how.tile or longest <= WHOLE:
+        return plan.tiles
+    return replace(plan.tiles, side=TILE, overlap=OVERLAP)
 
 
-def _tiling(how: Evaluation, longest: int) -> Evaluation:
-    if how.tile or longest <= WHOLE:
-        return how
-    return how.model_copy(update={"tile": TILE, "overlap": OVERLAP})
-
-
-def _with_priors(suite: Suite, key: str, images: dict[str, Path], out: Path) -> dict[str, Path]:
-    """Compute the run's test prior of the images under ``out/priors``; return the images that have one.
+def _with_priors(
+    suite: Suite, plan: RunPlan, images: dict[str, Path], prior: PriorSet, out: Path
+) -> dict[str, Path]:
+    """Compute the run's test prior of the images in ``prior``'s folders; return the images that have one.
 
     Where the suite takes it from images that another run has restored, that run restores these first.
     """
-    prior = suite.prior(suite.run(key).prior.test)
-    module, config = configure("priors", prior.prior)
-    kind, _, source = prior.images.partition("/")
-    seen = images
-    if kind == "restored":
-        seen = {name: out / "first" / f"{name}.png" for name in _restore(suite, source, images, out / "first")}
-    made = module.compute(seen, out / "priors" / OWN, config, resume=suite.masks)
-    refused = {record["image"]: record["refused"] for record in made if record.get("refused")}
+    from benchlib.priors._loop import Provider, compute
+
+    bundle = suite.bundle(plan.entry.prior.test)
+    seen = _seen(suite, next(iter(bundle.values())).images, images, out)
+    refused: dict[str, str] = {}
+    for part in prior.parts:
+        choice = bundle[part.name].prior
+        _, config = configure("priors", choice)
+        provider = Provider(choice["name"], config, kept=plan.kept_priors)
+        for record in compute(provider, seen, part.folder / OWN, plan.key):
+            if record["refused"]:
+                refused[record["image"]] = record["refused"]
     for name, why in refused.items():
         print(f"left out: {images[name]}: {why}")
     kept = {name: images[name] for name in seen if name not in refused}
     if not kept:
-        raise BenchError(f"{key}: its prior could be computed of none of the {len(images)} images; see the lines above")
+        raise BenchError(
+            f"{plan.key}: its prior could be computed of none of the {len(images)} images; see "
+            "the lines above"
+        )
     return kept
+
+
+def _seen(suite: Suite, source: str, images: dict[str, Path], out: Path) -> dict[str, Path]:
+    """The images that the prior is computed from: ``images``, or what another run makes of them."""
+    from benchlib.plan import open_run
+
+    kind, _, key = source.partition("/")
+    if kind != "restored":
+        return images
+    first = out / "first"
+    names = _restore(suite, open_run(suite, key), images, first)
+    return {name: first / f"{name}.png" for name in names}
 
 
 def sliders(restored: pd.DataFrame) -> HTML:
@@ -364,7 +459,11 @@ def _slider(line: Any) -> str:
     name = escape(str(line.image), quote=True)
     facts = [f"{line.width} x {line.height} pixels"]
     facts += [f"restored {line.enlarged} times larger"] if line.enlarged > 1 else []
-    facts += [f"{line.masks:.0f} mask{'' if line.masks == 1 else 's'}"] if not pd.isna(line.masks) else []
+    facts += (
+        [f"{line.masks:.0f} mask{'' if line.masks == 1 else 's'}"]
+        if not pd.isna(line.masks)
+        else []
+    )
     move = "this.previousElementSibling.style.setProperty('--cut', this.value + '%')"
     return (
         f'<figure class="own"><figcaption>{name}: left before, right after ({", ".join(facts)})</figcaption>'

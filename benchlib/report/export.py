@@ -1,4 +1,4 @@
-"""Tables as files: tidy CSV, Markdown and LaTeX to read, and DVC's metrics. Floor 4."""
+"""Tables as files: tidy CSV, Markdown and LaTeX to read, and DVC's metrics. Layer 4."""
 
 from __future__ import annotations
 
@@ -10,12 +10,22 @@ import pandas as pd
 from benchlib import papers
 from benchlib.files import new_file
 from benchlib.records import write_json
-from benchlib.report import controls, convergence, published, tables
+from benchlib.report import (
+    ablations,
+    controls,
+    convergence,
+    cost,
+    plots,
+    published,
+    reach,
+    tables,
+)
 from benchlib.report.markup import latex, markdown
 
 if TYPE_CHECKING:
     from benchlib.params import Suite
 
+VERSION = 1
 Part = tuple[pd.DataFrame, pd.DataFrame, str]  # a table of text, its bold cells, the line over it
 
 
@@ -25,18 +35,26 @@ def _part(table: pd.DataFrame, note: str) -> Part:
 
 def _measured_parts(suite: Suite, rows: pd.DataFrame, collection: str) -> dict[str, list[Part]]:
     """The comparison and the differences of one test collection: the leading protocols, then the others."""
-    own = tables.of(suite, rows, collection)
-    main = tables.main_columns(own)
-    rest = [column for column in tables.columns(own) if column not in main]
+    own = tables.rows_of(suite, rows, collection)
+    main = tables.main_columns(suite, own)
+    rest = [column for column in tables.columns(suite, own) if column not in main]
     several = len(tables.measured_collections(suite, rows)) > 1
-    note = (f"Test collection {collection}. " if several else "") + tables.counts_note(suite, own, collection)
+    note = (f"Test collection {collection}. " if several else "") + tables.counts_note(
+        suite, own, collection
+    )
     parts: dict[str, list[Part]] = {"comparison": [], "differences": []}
     for which in [main, rest] if rest else [main]:
         at = (suite, own, which, collection)
         change = tables.differences(*at)
-        flags = tables.gained(*at).reindex(index=change.index, columns=change.columns, fill_value=False)
+        flags = tables.gained(*at).reindex(
+            index=change.index, columns=change.columns, fill_value=False
+        )
         parts["comparison"].append(
-            (tables.comparison(*at), tables.best(*at), f"Measured here. {note} Best in bold, chance or not.")
+            (
+                tables.comparison(*at),
+                tables.best(*at),
+                f"Measured here. {note} Best in bold, chance or not.",
+            )
         )
         parts["differences"].append((change, flags, f"{AGAINST} {note}"))
     return parts
@@ -48,57 +66,127 @@ AGAINST = (
 )
 
 
-def make(suite: Suite) -> dict[str, Path]:
-    """Write ``tables/{comparison,differences,published}.{csv,md,tex}`` and ``metrics.json`` under the suite's results;
-    ``reproduction``, ``controls`` and ``convergence`` too where there is something to say.
+CHANGES = [
+    "label", "collection", "reference", "difference", "low", "high", "p", "p_holm", "gain", "loss",
+    "better", "worse", "paired", "scenes", "seeds",
+]  # fmt: skip
 
-    The CSV files are tidy and at full precision; Markdown and LaTeX (booktabs) are for reading, a part a test
-    collection. Returns the paths by name ("comparison.csv", ..., "metrics.json"). Raises BenchError if no run has rows.
+
+def make_all(suite: Suite) -> dict[str, Path]:
+    """Write all that the tables stage leaves: tables, cost and plots; the paths by name.
+
+    Raises BenchError if no run has rows, or an input of the cost table is missing.
+    """
+    paths = make(suite) | cost.make(suite)
+    for name, path in plots.make(suite).items():
+        paths[f"{name}.png"] = path
+    return paths
+
+
+def make(suite: Suite) -> dict[str, Path]:
+    """Write ``tables/{comparison,differences,published}.{csv,md,tex}`` and ``metrics.json``.
+
+    Under the suite's results; ``reproduction``, ``controls``, ``reach``, ``ablations`` and
+    ``convergence`` too where there is something to say. The CSV files are tidy and at full
+    precision; Markdown and LaTeX (booktabs) are for reading, a part a test collection. Returns the
+    paths by name ("comparison.csv", ..., "metrics.json"). Raises BenchError if no run has rows.
     """
     rows = tables.everything(suite)
+    frames, parts = _measured(suite, rows)
+    for frame, part, name in (
+        (*_published(suite), "published"),
+        (*_reproduction(suite, rows), "reproduction"),
+        (*_controls(suite, rows), "controls"),
+        (*_reach(suite), "reach"),
+        (*_ablations(suite, rows), "ablations"),
+        (*_convergence(suite), "convergence"),
+    ):
+        if part or name == "published":
+            frames[name], parts[name] = frame, part
+    paths = _write(suite.results / "tables", frames, parts)
+    paths["metrics.json"] = suite.results / "metrics.json"
+    write_json(paths["metrics.json"], tables.metrics(suite, rows))
+    return paths
+
+
+def _measured(
+    suite: Suite, rows: pd.DataFrame
+) -> tuple[dict[str, pd.DataFrame], dict[str, list[Part]]]:
+    """The comparison and the differences: tidy, and as text."""
     tidy = tables.cells(suite, rows)
-    change = ["label", "collection", "reference", "difference", "low", "high", "p", "p_holm", "gain", "loss"]
-    change += ["better", "worse", "paired", "scenes", "seeds"]
-    frames = {
-        "comparison": tidy,
-        "differences": tidy.loc[tidy["reference"].notna(), [*tables.GROUP, *change]].rename(
-            columns={"paired": "images"}
-        ),
-    }
+    change = tidy.loc[tidy["reference"].notna(), [*tables.GROUP, *CHANGES]]
+    frames = {"comparison": tidy, "differences": change.rename(columns={"paired": "images"})}
     parts: dict[str, list[Part]] = {"comparison": [], "differences": []}
     for collection in tables.measured_collections(suite, rows):
         for name, group in _measured_parts(suite, rows, collection).items():
             parts[name] += group
-    printed = published.of_suite(suite)
-    parts["published"] = [(published.table(*at), published.best(*at), published.note(*at)) for at in printed]
+    return frames, parts
+
+
+def _published(suite: Suite) -> tuple[pd.DataFrame, list[Part]]:
+    printed = published.tables_named(suite)
+    parts = []
+    for at in printed:
+        parts.append((published.table(*at), published.best(*at), published.note(*at)))
     named = dict.fromkeys(paper for paper, _ in printed)
-    frames["published"] = pd.concat([papers.published(p).drop(columns="printed") for p in named] or [pd.DataFrame()])
+    frames = [papers.published(paper).drop(columns="printed") for paper in named]
+    return pd.concat(frames or [pd.DataFrame()]), parts
+
+
+def _reproduction(suite: Suite, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Part]]:
     beside = published.reproduction(suite, rows)
-    if len(beside):
-        frames["reproduction"] = beside
-        parts["reproduction"] = [
-            _part(published.reproduction_text(lines), published.reproduction_note(*at))
-            for at, lines in beside.groupby(["paper", "table"], sort=False)
-        ]
-    steps = controls.every(suite, rows)
-    if len(steps):
-        frames["controls"] = steps
-        parts["controls"] = [
-            (*controls.text(lines), controls.note(suite, key)) for key, lines in steps.groupby("control", sort=False)
-        ]
+    parts = []
+    for at, lines in beside.groupby(["paper", "table"], sort=False):
+        text = published.reproduction_text(suite, lines)
+        parts.append(_part(text, published.reproduction_note(*at)))
+    return beside, parts
+
+
+def _controls(suite: Suite, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Part]]:
+    steps = controls.all_steps(suite, rows)
+    parts = []
+    for key, lines in steps.groupby("control", sort=False):
+        parts.append((*controls.steps_text(suite, lines), controls.note(suite, key)))
+    return steps, parts
+
+
+def _reach(suite: Suite) -> tuple[pd.DataFrame, list[Part]]:
+    found = reach.reach_lines(suite)
+    parts = []
+    for collection, lines in found.groupby("collection", sort=False):
+        parts.append(_part(reach.table_text(suite, lines), reach.note(str(collection), lines)))
+    return found, parts
+
+
+def _ablations(suite: Suite, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Part]]:
+    found = ablations.all_ablations(suite, rows)
+    parts = []
+    for key, lines in found.groupby("ablation", sort=False):
+        text = ablations.table_text(suite, lines)
+        parts.append((*text, ablations.note(suite, str(key), lines)))
+    return found, parts
+
+
+def _convergence(suite: Suite) -> tuple[pd.DataFrame, list[Part]]:
     soon = convergence.table(suite)
-    if len(soon):
-        frames["convergence"] = soon
-        parts["convergence"] = [
-            _part(convergence.text(lines), convergence.note(suite, group, lines))
-            for group, lines in soon.groupby("group", sort=False)
-        ]
-    folder = suite.results / "tables"
-    texts = {f"{name}.csv": frame.to_csv(index=False, lineterminator="\n") for name, frame in frames.items()}
-    texts |= {f"{name}.md": "\n".join(markdown(*part) for part in group) for name, group in parts.items()}
-    texts |= {f"{name}.tex": "\n".join(latex(*part) for part in group) for name, group in parts.items()}
+    parts = []
+    for group, lines in soon.groupby("group", sort=False):
+        text = convergence.table_text(lines)
+        parts.append(_part(text, convergence.note(suite, group, lines)))
+    return soon, parts
+
+
+def _write(
+    folder: Path, frames: dict[str, pd.DataFrame], parts: dict[str, list[Part]]
+) -> dict[str, Path]:
+    texts = {}
+    for name, frame in frames.items():
+        texts[f"{name}.csv"] = frame.to_csv(index=False, lineterminator="\n")
+    for name, group in parts.items():
+        texts[f"{name}.md"] = "\n".join(markdown(*part) for part in group)
+    for name, group in parts.items():
+        texts[f"{name}.tex"] = "\n".join(latex(*part) for part in group)
     for name, text in texts.items():
         with new_file(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    write_json(suite.results / "metrics.json", tables.metrics(suite, rows))
-    return {name: folder / name for name in texts} | {"metrics.json": suite.results / "metrics.json"}
+    return {name: folder / name for name in texts}

@@ -1,4 +1,4 @@
-"""The protocol ledger: how each published table was measured, as far as it can be known, and what that does. Floor 4.
+"""The protocol ledger: how each published table was measured, as far as it can be known, and what that does. Layer 4.
 
 ``stated`` is read from ``benchlib/papers/ledger/ledger.csv``, transcribed by hand. ``measure`` measures each ambiguity
 on one fixed set of images; ``effects.csv`` beside it holds what it measured, and figures of official weights that
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from benchlib import papers
-from benchlib.metrics import protocol
+from benchlib.metrics import load_metric, protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,14 +25,34 @@ ASPECTS = {"colour": "colour", "border": "border", "ssim": "SSIM window", "avera
            "quantisation": "quantisation"}  # fmt: skip
 NOT_STATED = "not stated"
 STATED = ["paper", "table", "section", "stated", "official_code", "source", "here"]
-EFFECTS = ["ambiguity", "on", "reading_a", "reading_b", "a", "b", "effect", "least", "most", "unit", "images", "where"]
+EFFECTS = [
+    "ambiguity",
+    "on",
+    "reading_a",
+    "reading_b",
+    "a",
+    "b",
+    "effect",
+    "least",
+    "most",
+    "unit",
+    "images",
+    "where",
+]
 
-PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "motorcycle")  # scikit-image's, stored without loss
+PHOTOGRAPHS = (
+    "astronaut",
+    "chelsea",
+    "coffee",
+    "motorcycle",
+)  # scikit-image's, stored without loss
 LONG_SIDE = 256  # pixels
 HERE = f"benchlib/report/ledger.py: {', '.join(PHOTOGRAPHS)} at {LONG_SIDE} px"
 ALL = ("noise 25", "x4", "shake-blur")
 
-Pictures = list[np.ndarray]  # of one kind, in the order of PHOTOGRAPHS; (H,W,3) uint8, or float64 in [0,255]
+Pictures = list[
+    np.ndarray
+]  # of one kind, in the order of PHOTOGRAPHS; (H,W,3) uint8, or float64 in [0,255]
 
 
 def stated() -> pd.DataFrame:
@@ -78,9 +98,7 @@ def measure() -> pd.DataFrame:
     return pd.DataFrame(lines, columns=EFFECTS).round(6)
 
 
-STATED_NOTE = (
-    "How each published table was measured: what the paper states, what official code does, what is used here."
-)
+STATED_NOTE = "How each published table was measured: what the paper states, what official code does, what is used here."
 EFFECTS_NOTE = (
     "What each ambiguity does to the figure: the second reading minus the first, mean over images (smallest and "
     "largest of one image). Degraded images stand in for restored ones; the sizes are examples, not corrections."
@@ -115,8 +133,12 @@ def _photographs() -> Pictures:
     for name in PHOTOGRAPHS:
         image = read_image(assets.images(name)[0])
         scale = LONG_SIDE / max(image.shape[:2])
-        height, width = (round(side * scale) // 4 * 4 for side in image.shape[:2])  # x4 needs whole multiples
-        pictures.append(np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)))
+        height, width = (
+            round(side * scale) // 4 * 4 for side in image.shape[:2]
+        )  # x4 needs whole multiples
+        pictures.append(
+            np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+        )
     return pictures
 
 
@@ -126,13 +148,18 @@ def _degraded(kind: str, sharp: Pictures, **settings: Any) -> Pictures:
     from benchlib.seeding import name_rng
 
     module, config = configure("degrade", {"name": kind, **settings}, "ledger")
-    named = zip(PHOTOGRAPHS, sharp, strict=True)
-    return [module.degrade(image, config, name_rng("ledger", kind, name), None) for name, image in named]
+    word = kind.replace("_", "-")  # what the generator was seeded with when effects.csv was made
+    degraded = []
+    for name, image in zip(PHOTOGRAPHS, sharp, strict=True):
+        degraded.append(module.degrade(image, config, name_rng("ledger", word, name), None))
+    return degraded
 
 
 def _noisy(sigma: float, sharp: Pictures) -> Pictures:
     """Float64 in units of grey levels, neither clipped nor rounded."""
-    return [255 * image.astype(np.float64) for image in _degraded("gaussian-noise", sharp, sigma=sigma)]
+    return [
+        255 * image.astype(np.float64) for image in _degraded("gaussian_noise", sharp, sigma=sigma)
+    ]
 
 
 def _to_8bit(pictures: Pictures) -> Pictures:
@@ -149,7 +176,7 @@ _KINDS: dict[str, Callable[[Pictures], Pictures]] = {
     "noise 25": lambda sharp: _to_8bit(_noisy(25.0, sharp)),
     "noise 3": lambda sharp: _noisy(3.0, sharp),
     "x4": lambda sharp: _enlarged(_degraded("bicubic", sharp, scale=4)),
-    "shake-blur": lambda sharp: _degraded("shake-blur", sharp, extent=10.0),
+    "shake-blur": lambda sharp: _degraded("shake_blur", sharp, extent=10.0),
 }
 
 
@@ -160,12 +187,20 @@ def _line(
     change = np.subtract(b, a)
     spread = (float(change.min()), float(change.max())) if len(a) > 1 else (None, None)
     values = (float(np.mean(a)), float(np.mean(b)), float(np.mean(change)), *spread)
-    return dict(zip(EFFECTS, (ambiguity, on, *readings, *values, unit, len(PHOTOGRAPHS), HERE), strict=True))
+    return dict(
+        zip(EFFECTS, (ambiguity, on, *readings, *values, unit, len(PHOTOGRAPHS), HERE), strict=True)
+    )
 
 
 def _by(name: str, metric: str, pictures: Pictures, sharp: Pictures) -> list[float]:
-    pairs = zip(pictures, sharp, strict=True)
-    return [protocol(name).measure(image, reference)[metric] for image, reference in pairs]
+    """The values of a metric, by its word in the rows, under a protocol: one an image."""
+    one = protocol(name)
+    file = next(file for file in one.metrics if metric == load_metric(file).NAME)
+    values = []
+    for image, reference in zip(pictures, sharp, strict=True):
+        views = {"restored": image, "reference": reference}
+        values.append(one.measure(views, [file])[file])
+    return values
 
 
 def _measures(kind: str, images: Pictures, sharp: Pictures) -> list[dict[str, Any]]:
@@ -175,10 +210,19 @@ def _measures(kind: str, images: Pictures, sharp: Pictures) -> list[dict[str, An
     pairs = list(zip(images, sharp, strict=True))
     of = {
         (name, metric): _by(name, metric, images, sharp)
-        for name in ("basicsr-rgb", "basicsr-y", "basicsr-y@4", "matlab-y-rounded", "nafnet-y", "nafnet-ssim3d")
+        for name in (
+            "basicsr-rgb",
+            "basicsr-y",
+            "basicsr-y@4",
+            "matlab-y-rounded",
+            "nafnet-y",
+            "nafnet-ssim3d",
+        )
         for metric in ("PSNR", "SSIM")
     }
-    uniform = [float(structural_similarity(a, b, data_range=255, channel_axis=-1)) for a, b in pairs]
+    uniform = [
+        float(structural_similarity(a, b, data_range=255, channel_axis=-1)) for a, b in pairs
+    ]
     rgb, y = of["basicsr-rgb", "SSIM"], of["basicsr-y", "SSIM"]
     inside = ("windows inside the image", "border replicated, every pixel")
     across = ("2-D Gaussian per channel", "3-D Gaussian across colour")
@@ -191,7 +235,14 @@ def _measures(kind: str, images: Pictures, sharp: Pictures) -> list[dict[str, An
         _line("SSIM at the border", kind, inside, y, of["nafnet-y", "SSIM"], "SSIM"),
         _line("PSNR colour", kind, colour, of["basicsr-rgb", "PSNR"], luma, "dB"),
         _line("SSIM colour", kind, colour, rgb, y, "SSIM"),
-        _line("Y rounded", kind, ("Y as computed", "Y in whole numbers"), luma, of["matlab-y-rounded", "PSNR"], "dB"),
+        _line(
+            "Y rounded",
+            kind,
+            ("Y as computed", "Y in whole numbers"),
+            luma,
+            of["matlab-y-rounded", "PSNR"],
+            "dB",
+        ),
         _line("border cut", kind, cut, luma, of["basicsr-y@4", "PSNR"], "dB"),
     ]
 
@@ -200,29 +251,44 @@ def _averaging(kinds: dict[str, Pictures], sharp: Pictures) -> list[dict[str, An
     """Mean of the images' PSNR against the PSNR of all pixels' mean squared error, per kind and over all."""
     lines = []
     errors = {
-        kind: [float(np.mean((a.astype(float) - b) ** 2)) for a, b in zip(images, sharp, strict=True)]
+        kind: [
+            float(np.mean((a.astype(float) - b) ** 2)) for a, b in zip(images, sharp, strict=True)
+        ]
         for kind, images in kinds.items()
     }
     sizes = np.array([image.size for image in sharp], float)
     readings = ("mean of the images' PSNR", "PSNR of the pooled squared error")
-    for kind, own in [*errors.items(), (" + ".join(errors), [e for part in errors.values() for e in part])]:
+    for kind, own in [
+        *errors.items(),
+        (" + ".join(errors), [e for part in errors.values() for e in part]),
+    ]:
         weights = np.tile(sizes, len(own) // len(sizes))
         pooled = 10 * np.log10(255**2 / np.average(own, weights=weights))
         line = _line(
-            "averaging", kind, readings, [float(np.mean(10 * np.log10(255**2 / np.array(own))))], [pooled], "dB"
+            "averaging",
+            kind,
+            readings,
+            [float(np.mean(10 * np.log10(255**2 / np.array(own))))],
+            [pooled],
+            "dB",
         )
         lines.append(line | {"images": len(own)})
     return lines
 
 
 def _rounding(images: Pictures, sharp: Pictures) -> dict[str, Any]:
-    from benchlib.metrics.measures import psnr
+    from benchlib.metrics.psnr import measure as psnr
 
     clipped = [np.clip(image, 0, 255) for image in images]
     as_float = [psnr(image, b.astype(float)) for image, b in zip(clipped, sharp, strict=True)]
     readings = ("not rounded", "rounded to 8 bits")
     return _line(
-        "result rounded", "noise 3", readings, as_float, _by("basicsr-rgb", "PSNR", _to_8bit(images), sharp), "dB"
+        "result rounded",
+        "noise 3",
+        readings,
+        as_float,
+        _by("basicsr-rgb", "PSNR", _to_8bit(images), sharp),
+        "dB",
     )
 
 
@@ -241,7 +307,9 @@ def _resizing(sharp: Pictures) -> list[dict[str, Any]]:
     for (ambiguity, one, other), second in others.items():
         values = [_by("basicsr-y@4", "PSNR", _enlarged(small), sharp) for small in (first, second)]
         lines.append(_line(ambiguity, "x4", (one, other), values[0], values[1], "dB"))
-        apart = [float(np.mean(np.abs(a.astype(float) - b))) for a, b in zip(first, second, strict=True)]
+        apart = [
+            float(np.mean(np.abs(a.astype(float) - b))) for a, b in zip(first, second, strict=True)
+        ]
         change = f"{ambiguity}: mean change of the input"
         lines.append(_line(change, "x4", (one, other), [0.0] * len(apart), apart, "grey levels"))
     return lines
@@ -249,7 +317,7 @@ def _resizing(sharp: Pictures) -> list[dict[str, Any]]:
 
 def _clipping(sharp: Pictures) -> list[dict[str, Any]]:
     """Whether noise is clipped: of the noisy input, and of the image denoised by total variation (Chambolle 2004)."""
-    from benchlib.metrics.measures import psnr
+    from benchlib.metrics.psnr import measure as psnr
 
     noisy = _noisy(25.0, sharp)
     clipped = [image.astype(float) for image in _to_8bit(noisy)]
@@ -257,14 +325,23 @@ def _clipping(sharp: Pictures) -> list[dict[str, Any]]:
     lines = []
     for other, images in (("clipped, rounded", clipped), ("clipped, truncated", cut)):
         readings = ("float, not clipped", other)
-        values = [[psnr(a, b.astype(float)) for a, b in zip(some, sharp, strict=True)] for some in (noisy, images)]
-        lines.append(_line("noise clipped: the input", "noise 25", readings, values[0], values[1], "dB"))
+        values = [
+            [psnr(a, b.astype(float)) for a, b in zip(some, sharp, strict=True)]
+            for some in (noisy, images)
+        ]
+        lines.append(
+            _line("noise clipped: the input", "noise 25", readings, values[0], values[1], "dB")
+        )
         values = [_by("basicsr-rgb", "PSNR", _denoised(some), sharp) for some in (noisy, images)]
-        lines.append(_line("noise clipped: denoised", "noise 25", readings, values[0], values[1], "dB"))
+        lines.append(
+            _line("noise clipped: denoised", "noise 25", readings, values[0], values[1], "dB")
+        )
     return lines
 
 
 def _denoised(noisy: Pictures) -> Pictures:
     from skimage.restoration import denoise_tv_chambolle
 
-    return _to_8bit([255 * denoise_tv_chambolle(image / 255, weight=0.1, channel_axis=-1) for image in noisy])
+    return _to_8bit(
+        [255 * denoise_tv_chambolle(image / 255, weight=0.1, channel_axis=-1) for image in noisy]
+    )

@@ -1,4 +1,4 @@
-"""A table of text as Markdown and as LaTeX, escaped. Floor 4."""
+"""A table of text as Markdown and as LaTeX, escaped. Layer 4."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-_MARKDOWN = str.maketrans({c: "\\" + c for c in "\\`*_[]|~"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\n": " "})
+_MARKDOWN = str.maketrans(
+    {c: "\\" + c for c in "\\`*_[]|~"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\n": " "}
+)
 _LATEX = str.maketrans(
     {c: "\\" + c for c in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\n": " "}
@@ -30,10 +32,17 @@ def markdown(table: pd.DataFrame, bold: pd.DataFrame, note: str) -> str:
     A header of two lines (data set, measure) has the index as its first column; one of one line has no index.
     """
     flat = table.columns.nlevels == 1
-    header = list(table.columns) if flat else ["method", *(b if a == "run" else f"{a}: {b}" for a, b in table.columns)]
+    header = (
+        list(table.columns)
+        if flat
+        else ["method", *(b if a == "run" else f"{a}: {b}" for a, b in table.columns)]
+    )
     lines = [[_plain(cell) for cell in header], ["---"] * len(header)]
     for name, values, flags in zip(table.index, table.to_numpy(), bold.to_numpy(), strict=True):
-        shown = [f"**{_plain(value)}**" if flag else _plain(value) for value, flag in zip(values, flags, strict=True)]
+        shown = [
+            f"**{_plain(value)}**" if flag else _plain(value)
+            for value, flag in zip(values, flags, strict=True)
+        ]
         lines.append(shown if flat else [_plain(name), *shown])
     return "\n".join([_plain(note), "", *("| " + " | ".join(line) + " |" for line in lines), ""])
 
@@ -48,5 +57,9 @@ def latex(table: pd.DataFrame, bold: pd.DataFrame, note: str) -> str:
     style = style.apply(lambda _: flags.replace({True: "textbf:--rwrap", False: ""}), axis=None)
     layout = "l" * (table.shape[1] + (not flat))
     return style.to_latex(
-        hrules=True, multicol_align="c", column_format=layout, environment="table*", caption=_tex(note)
+        hrules=True,
+        multicol_align="c",
+        column_format=layout,
+        environment="table*",
+        caption=_tex(note),
     )

@@ -1,6 +1,6 @@
 """The report: one HTML file that needs nothing else, not even a network.
 
-Floor 4. ``page.html.jinja`` is the page; what stands in it is collected here as plain dictionaries and escaped there.
+Layer 4. ``page.html.jinja`` is the page; what stands in it is collected here as plain dictionaries and escaped there.
 Nothing is measured or trained here: figures come from rows, tables, records and the papers' own numbers. Images are
 embedded; previews may be JPEG, every number was measured on the lossless files.
 """
@@ -22,9 +22,20 @@ from PIL import Image
 from benchlib.files import new_file
 from benchlib.metrics import protocol
 from benchlib.papers import bibtex
-from benchlib.papers.audit import INCONSISTENT, ROUNDING, audit
-from benchlib.report import answer, controls, ledger, pictures, plots, published, tables
-from benchlib.report.pictures import INPUT, MASKS, SHARP
+from benchlib.papers.audit import INCONSISTENT, ROUNDING, audit_findings
+from benchlib.priors.kinds.masks import mask_colours
+from benchlib.report import (
+    ablations,
+    answer,
+    controls,
+    ledger,
+    pictures,
+    plots,
+    published,
+    reach,
+    tables,
+)
+from benchlib.report.pictures import INPUT, PRIOR, SHARP
 from benchlib.report.tables import AVERAGE, Column
 
 if TYPE_CHECKING:
@@ -32,8 +43,15 @@ if TYPE_CHECKING:
 
     from benchlib.params import Suite
 
+VERSION = 1
 HERE = Path(__file__).parent
-SIDES = (720, 560, 448, 360, 280)  # longest side of a preview, pixels: the largest that keeps within the budget
+SIDES = (
+    720,
+    560,
+    448,
+    360,
+    280,
+)  # longest side of a preview, pixels: the largest that keeps within the budget
 PREVIEW_BYTES = 6_000_000  # of all previews, encoded
 Cell = dict[str, Any]  # one cell of a table: see ``_cell``
 
@@ -55,29 +73,30 @@ def render(suite: Suite, rows: pd.DataFrame) -> str:
 
     Pictures and plots are of the first collection, which has the most runs.
     """
-    steps, beside = controls.every(suite, rows), published.reproduction(suite, rows)
-    main = tables.of(suite, rows)
+    steps, beside = controls.all_steps(suite, rows), published.reproduction(suite, rows)
+    main = tables.rows_of(suite, rows)
     scenes = pictures.choose(suite, main, by_set=True) if len(main) else []
-    citations = dict.fromkeys(paper for paper, _ in published.of_suite(suite))
+    citations = dict.fromkeys(paper for paper, _ in published.tables_named(suite))
+    moved = reach.reach_lines(suite)
     focus = pictures.focus(suite, main)
     return _environment().get_template("page.html.jinja").render(
         css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         js=Markup((HERE / "page.js").read_text(encoding="utf-8")),
         suite=suite.suite,
-        tasks=sorted({suite.run(run).task for runs in tables.collections(suite).values() for run in runs}),
-        headline=answer.headline(suite, rows, steps),
+        problems=sorted({suite.run(run).problem for runs in tables.collections(suite).values() for run in runs}),
+        headline=answer.headline(suite, rows, steps, reach.unreached(moved)),
         answers=answer.answers(suite, rows, steps),
         controls=_controls(suite, steps),
+        reach=_reach(suite, moved),
+        ablations=_ablations(suite, rows),
         cards=answer.cards(suite, main) if len(main) else [],
         measured=[_collection(suite, rows, name) for name in tables.measured_collections(suite, rows)],
-        measures={metric for metric, _ in tables.columns(rows)},
-        protocols=_protocols(rows),
-        drop=f"{suite.evaluation.mcr_drop:g}",
-        degraded=answer.degraded(suite),
+        measures=_meanings(suite, rows),
+        protocols=_protocols(suite, rows),
         reproduced=_reproduced(suite, beside),
-        published=[_published(suite, rows, *at) for at in published.of_suite(suite)],
-        focus=answer.label(suite, focus),
-        reference=answer.label(suite, tables.reference(suite, focus) if focus else None),
+        published=[_published(suite, rows, *at) for at in published.tables_named(suite)],
+        focus=answer.run_label(suite, focus),
+        reference=answer.run_label(suite, tables.reference(suite, focus) if focus else None),
         viewer=_viewer(suite, main, scenes),
         crops=_crops(suite, main) if len(main) else [],
         error_scale=f"{pictures.ERROR_SCALE:g}",
@@ -94,16 +113,24 @@ def render(suite: Suite, rows: pd.DataFrame) -> str:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # layers stay in order: input, methods, sharp
+    environment.policies["json.dumps_kwargs"] = {
+        "sort_keys": False
+    }  # layers stay in order: input, methods, sharp
     return environment
 
 
 # ---------------------------------------------------------------- tables
 
 
-def _cell(text: Any, number: Any = None, *, sub: Iterable[str] = (), meaning: str = "", **more: bool) -> Cell:
+def _cell(
+    text: Any, number: Any = None, *, sub: Iterable[str] = (), meaning: str = "", **more: bool
+) -> Cell:
     """A cell: what it shows, the number it sorts by (None: its text), smaller lines below, "strong" and "code"."""
     numeric = number is not None
     missing = numeric and pd.isna(number)
@@ -118,7 +145,13 @@ def _sub(text: str, meaning: str = "", said: str = "") -> dict[str, str]:
     return {"text": text, "meaning": meaning, "said": said}
 
 
-def _table(key: str, title: str, columns: Sequence[str], lines: list[list[Cell]], choices: Sequence[int] = ()) -> dict:
+def _table(
+    key: str,
+    title: str,
+    columns: Sequence[str],
+    lines: list[list[Cell]],
+    choices: Sequence[int] = (),
+) -> dict:
     """A flat table: the first cell of a line is its header; a column is numeric where a cell of it has a number."""
     return {
         "id": key,
@@ -129,7 +162,11 @@ def _table(key: str, title: str, columns: Sequence[str], lines: list[list[Cell]]
         ],
         "lines": lines,
         "choices": [
-            {"label": columns[i], "column": i, "values": list(dict.fromkeys(line[i]["text"] for line in lines))}
+            {
+                "label": columns[i],
+                "column": i,
+                "values": list(dict.fromkeys(line[i]["text"] for line in lines)),
+            }
             for i in choices
         ],
     }
@@ -137,20 +174,25 @@ def _table(key: str, title: str, columns: Sequence[str], lines: list[list[Cell]]
 
 def _collection(suite: Suite, rows: pd.DataFrame, name: str) -> dict[str, Any]:
     """The measured tables of one test collection: the leading protocols, then the others."""
-    own = tables.of(suite, rows, name)
-    main = tables.main_columns(own)
-    rest = [column for column in tables.columns(own) if column not in main]
+    own = tables.rows_of(suite, rows, name)
+    main = tables.main_columns(suite, own)
+    rest = [column for column in tables.columns(suite, own) if column not in main]
     names = tables.measured_collections(suite, rows)
     return {
         "name": name if len(names) > 1 else "",
-        "aside": name != names[0] and own["run"].nunique() == 1,  # one run answers nothing: told beside its paper
+        "aside": name != names[0]
+        and own["run"].nunique() == 1,  # one run answers nothing: told beside its paper
         "note": tables.counts_note(suite, own, name),
         "main": _measured(suite, own, main, name, f"Measured, {name}"),
-        "rest": _measured(suite, own, rest, name, f"Measured, {name}, other protocols") if rest else None,
+        "rest": _measured(suite, own, rest, name, f"Measured, {name}, other protocols")
+        if rest
+        else None,
     }
 
 
-def _measured(suite: Suite, rows: pd.DataFrame, which: list[Column], collection: str, title: str) -> dict[str, Any]:
+def _measured(
+    suite: Suite, rows: pd.DataFrame, which: list[Column], collection: str, title: str
+) -> dict[str, Any]:
     cells = tables.cells(suite, rows)
     by_place = {(c.run, c.dataset, c.metric, c.protocol): c for c in cells.itertuples()}
     images = cells.groupby("dataset")["images"].max()
@@ -158,27 +200,34 @@ def _measured(suite: Suite, rows: pd.DataFrame, which: list[Column], collection:
     lines = []
     for run in tables.compared(suite, collection):
         found = [by_place.get((run, name, *column)) for name in names for column in which]
-        seeds, mode, to = tables.seeds(rows, run), tables.inference(rows, run), tables.reference(suite, run)
-        against = f"against “{answer.label(suite, to)}”" if to else "reference"
+        seeds, mode, to = (
+            tables.seeds(rows, run),
+            tables.inference(rows, run),
+            tables.reference(suite, run),
+        )
+        against = f"against “{answer.run_label(suite, to)}”" if to else "reference"
         how = [f"{_mode(mode)}, {answer.count(seeds, 'seed')}", against]
         how = ["the input itself"] if tables.is_input(suite, run) else how
         lines.append(
             {
-                "label": answer.label(suite, run),
+                "label": answer.run_label(suite, run),
                 "missing": "" if mode else tables.command(suite, run),
                 "how": how if mode else [],
                 "reference": run == tables.baseline(suite, collection),
                 "cells": [_figure(suite, cell, images) if cell else None for cell in found],
             }
         )
+    known = tables.measures(suite)
     columns = [
         {
-            "text": tables.SHOWN.get(metric, metric),
-            "sub": f"{name}{'; lower is better' if metric in tables.LOWER else ''}",
+            "text": known[metric].shown,
+            "sub": f"{name}{'; lower is better' if known[metric].lower else ''}",
         }
         for metric, name in which
     ]
-    sets = [{"name": n, "sub": answer.count(int(images[n]), "image"), "columns": columns} for n in names]
+    sets = [
+        {"name": n, "sub": answer.count(int(images[n]), "image"), "columns": columns} for n in names
+    ]
     return {"id": _id(title), "title": title, "first": "Method", "sets": sets, "lines": lines}
 
 
@@ -195,19 +244,24 @@ def _id(text: str) -> str:
 
 def _figure(suite: Suite, cell: Any, images: pd.Series) -> Cell:
     """A measured figure over its difference to the run's reference with its interval."""
-    value, _, count = tables.value_text(cell).partition(" ")
+    rate = tables.measures(suite)[cell.metric].is_percent
+    value, _, count = tables.value_text(suite, cell).partition(" ")
     change = not pd.isna(cell.difference) and not tables.is_input(suite, cell.run)
-    change = change and not (cell.metric == "MC" and cell.difference == 0)  # "+0.00 pp" in most cells hides the rest
+    change = change and not (
+        rate and cell.difference == 0
+    )  # "+0.00 pp" in most cells hides the rest
     fewer = f"{cell.images} images" if cell.images < images[cell.dataset] else ""
     shown = _cell(value, cell.value, sub=[f"{count} {fewer}".strip()], strong=bool(cell.best))
     if change:
-        number, _, interval = answer.minus(tables.interval_text(cell)).partition(" [")
+        number, _, interval = answer.minus(tables.interval_text(suite, cell)).partition(" [")
         unit = " pp" if interval.endswith(" pp") else ""
         meaning = answer.meaning(cell)
         sign = {"better": "▲ ", "worse": "▼ "}.get(meaning, "")
         shown["sub"] += [_sub(f"{sign}{number}{unit}", meaning, answer.CHANCE[meaning])]
-        beyond = cell.metric == "MC" and max(abs(cell.low), abs(cell.high)) > 100  # of a few images: says nothing
-        shown["sub"] += [_sub(f"[{interval.removesuffix(' pp')}")] if interval and not beyond else []
+        beyond = rate and max(abs(cell.low), abs(cell.high)) > 100  # of a few images: says nothing
+        shown["sub"] += (
+            [_sub(f"[{interval.removesuffix(' pp')}")] if interval and not beyond else []
+        )
     return shown
 
 
@@ -216,7 +270,9 @@ def _published(suite: Suite, rows: pd.DataFrame, paper: str, table: str) -> dict
     no_prior = tables.baseline(suite)
     reference = suite.run(no_prior).row if no_prior else ""
     numbers = published.cells(paper, table, reference)
-    if numbers["metric"].str.endswith(" gain").any():  # it prints its own differences, to each row's own baseline
+    if (
+        numbers["metric"].str.endswith(" gain").any()
+    ):  # it prints its own differences, to each row's own baseline
         reference, numbers = "", published.cells(paper, table)
     pairs = list(dict.fromkeys(zip(numbers["dataset"], numbers["metric"], strict=True)))
     columns = {name: [metric for other, metric in pairs if other == name] for name, _ in pairs}
@@ -227,7 +283,7 @@ def _published(suite: Suite, rows: pd.DataFrame, paper: str, table: str) -> dict
     for row in numbers["row"].drop_duplicates():
         ours = [run for run in shown if (suite.run(run).paper, suite.run(run).row) == (paper, row)]
         found = [by_place.get((row, *place)) for place in places]
-        names = ", ".join(dict.fromkeys(answer.label(suite, run) for run in ours))
+        names = ", ".join(dict.fromkeys(answer.run_label(suite, run) for run in ours))
         lines.append(
             {
                 "label": row,
@@ -251,7 +307,11 @@ def _published(suite: Suite, rows: pd.DataFrame, paper: str, table: str) -> dict
             "title": title,
             "first": "Row",
             "sets": [
-                {"name": name, "sub": "", "columns": [{"text": metric, "sub": ""} for metric in metrics]}
+                {
+                    "name": name,
+                    "sub": "",
+                    "columns": [{"text": metric, "sub": ""} for metric in metrics],
+                }
                 for name, metrics in columns.items()
             ],
             "lines": lines,
@@ -275,16 +335,27 @@ def _reproduced(suite: Suite, beside: pd.DataFrame) -> list[dict[str, Any]]:
              "our gain": "gain", "images": "images", "seeds": "seeds", "iterations": "iterations"}  # fmt: skip
     found = []
     for (paper, table), lines in beside.groupby(["paper", "table"], sort=False):
-        text = published.reproduction_text(lines)
-        numbers = {shown: pd.to_numeric(lines[name], errors="coerce").to_numpy() for shown, name in sorts.items()}
-        twice = lines.duplicated(["run", "dataset", "metric", "protocol"], keep=False)  # under several settings
+        text = published.reproduction_text(suite, lines)
+        numbers = {
+            shown: pd.to_numeric(lines[name], errors="coerce").to_numpy()
+            for shown, name in sorts.items()
+        }
+        twice = lines.duplicated(
+            ["run", "dataset", "metric", "protocol"], keep=False
+        )  # under several settings
         cells = []
-        tuned = lines.assign(tuned=lines["reference"].isna()).sort_values("tuned", kind="stable").index
-        for i, line in ((lines.index.get_loc(at), lines.loc[at]) for at in tuned):  # what the paper is about first
+        tuned = (
+            lines.assign(tuned=lines["reference"].isna()).sort_values("tuned", kind="stable").index
+        )
+        for i, line in (
+            (lines.index.get_loc(at), lines.loc[at]) for at in tuned
+        ):  # what the paper is about first
             if line.note:
                 continue
             own = {
-                name: _cell(answer.minus(value), numbers[name][i]) if name in sorts else _cell(value)
+                name: _cell(answer.minus(value), numbers[name][i])
+                if name in sorts
+                else _cell(value)
                 for name, value in text.iloc[i].items()
             }
             own["data set"] = _cell(line.dataset, sub=[line.setting if twice.iloc[i] else ""])
@@ -302,7 +373,9 @@ def _reproduced(suite: Suite, beside: pd.DataFrame) -> list[dict[str, Any]]:
             {
                 "title": title,
                 "note": published.reproduction_note(paper, table),
-                "missing": "; ".join(f"{row}: {', '.join(names)}" for row, names in missing.items()),
+                "missing": "; ".join(
+                    f"{row}: {', '.join(names)}" for row, names in missing.items()
+                ),
                 "table": _table(_id(title), f"{title}, numbers", heads, cells),
             }
         )
@@ -318,44 +391,143 @@ def _controls(suite: Suite, steps: pd.DataFrame) -> list[dict[str, Any]]:
         body = []
         for (kind, step), part in lines.groupby(["kind", "step"], sort=False):
             by_set = {line.dataset: line for line in part.itertuples()}
-            to = " → ".join(answer.label(suite, run) for run in (part["reference"].iloc[0], part["run"].iloc[0]))
-            about = {"other": f"beside the steps: {to}", "total": f"the sum of the steps: {to}"}.get(str(kind), to)
+            to = " → ".join(
+                answer.run_label(suite, run)
+                for run in (part["reference"].iloc[0], part["run"].iloc[0])
+            )
+            about = {
+                "other": f"beside the steps: {to}",
+                "total": f"the sum of the steps: {to}",
+            }.get(str(kind), to)
             cells = [
                 _cell(step, sub=[about], strong=kind == "total"),
                 _cell(part["seeds"].max(), part["seeds"].max()),
             ]
             for name in names:
                 line = by_set.get(name)
-                cells.append(_step(line) if line else _cell(None, float("nan")))
+                cells.append(_step(suite, line) if line else _cell(None, float("nan")))
             body.append(cells)
-        columns = ["Step", "Seeds", *(f"{name} ({tables.images_text(*most.loc[name])})" for name in names)]
-        table = _table(_id(f"control {key}"), f"What the prior adds: {suite.controls[str(key)].label}", columns, body)
+        columns = [
+            "Step",
+            "Seeds",
+            *(f"{name} ({tables.images_text(*most.loc[name])})" for name in names),
+        ]
+        table = _table(
+            _id(f"control {key}"),
+            f"What the prior adds: {suite.controls[str(key)].label}",
+            columns,
+            body,
+        )
         protocol_ = lines["protocol"].iloc[0]
         note = f"Change of mean PSNR in dB (protocol {protocol_}) from the first run of a line to the second."
         found.append({"label": suite.controls[str(key)].label, "note": note, "table": table})
     return found
 
 
-def _step(line: Any) -> Cell:
+def _step(suite: Suite, line: Any) -> Cell:
     meaning = answer.meaning(line)
-    return _cell(answer.interval(line), line.difference, sub=[answer.CHANCE[meaning]], meaning=meaning)
+    return _cell(
+        answer.interval(suite, line), line.difference, sub=[answer.CHANCE[meaning]], meaning=meaning
+    )
 
 
-def _protocols(rows: pd.DataFrame) -> list[dict[str, str]]:
-    """What each protocol of PSNR and SSIM means, from its definition."""
-    said = {
-        "ssim_2d": "2-D Gaussian window per channel, windows inside the image only",
-        "ssim_2d_padded": "2-D Gaussian window, borders replicated",
-        "ssim_3d": "3-D Gaussian window across colour",
-    }
-    colours = {"rgb": "RGB", "y": "BT.601 luma, not rounded", "y-rounded": "BT.601 luma rounded to whole numbers"}
+def _reach(suite: Suite, lines: pd.DataFrame) -> dict[str, Any] | None:
+    """A line a run with a prior: how far its output moves under each control; None without one."""
+    if lines.empty:
+        return None
+    names = [name for name in reach.CONTROLS if name in set(lines["swap"])]
+    columns = ["Run"]
+    for name in names:
+        said = reach.CONTROLS[name]
+        columns += [f"Reach, {said}", f"Largest change, {said}", f"PSNR change, {said}"]
+    body = []
+    for run, own in lines.groupby("run", sort=False):
+        by_control = {line.swap: line for line in own.itertuples()}
+        about = f"reads {answer.prior_words(suite, str(run))}"
+        cells = [_cell(own["label"].iloc[0], sub=[about])]
+        said = own["note"].iloc[0]
+        if said:
+            cells[0]["sub"].append(_sub(said, "worse" if said == reach.UNREACHED else ""))
+        for name in names:
+            cells += _moved(suite, by_control.get(name))
+        body.append(cells)
     notes = []
-    for name in dict.fromkeys(p for metric, p in tables.columns(rows) if metric in ("PSNR", "SSIM")):
-        one = protocol(name)
-        cut = f"{one.border} px cut off each side" if one.border else "no border cut off"
-        kind = said.get(getattr(one.ssim, "__name__", ""), "see benchlib/metrics")
-        notes.append({"name": name, "text": f"{colours[one.colour]}; {cut}; SSIM: {kind}."})
-    return notes
+    for name, own in lines.groupby("collection", sort=False):
+        notes.append(reach.note(str(name), own))
+    title = "How far the output moves when the prior does"
+    return {"notes": notes, "table": _table("t-reach", title, columns, body)}
+
+
+def _moved(suite: Suite, line: Any) -> list[Cell]:
+    """Reach, largest change and PSNR change of one control; dashes where it was not measured."""
+    if line is None:
+        return [_cell(None, float("nan"))] * 3
+    texts = reach.cell_texts(suite, line)
+    return [
+        _cell(texts["reach"], line.reach),
+        _cell(texts["largest"], line.most),
+        _step(suite, line),
+    ]
+
+
+def _ablations(suite: Suite, rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """The suite's ablations, a table each: the reference first, then what changes one thing."""
+    found = []
+    every_line = ablations.all_ablations(suite, rows)
+    for key, lines in every_line.groupby("ablation", sort=False):
+        table, _ = ablations.table_text(suite, lines)
+        by_place = {(line.label, line.dataset): line for line in lines.itertuples()}
+        sets = list(lines["dataset"].drop_duplicates())
+        first = lines.iloc[0]
+        head = tables.heading(suite, first.metric, first.protocol)
+        body = []
+        for label in table.index:
+            own = lines[lines["label"] == label]
+            said = table.loc[label, ("run", "seeds")]
+            if len(own):
+                said = answer.count(own["seeds"].iloc[0], "seed")
+            cells = [_cell(label, sub=[said])]
+            for name in sets:
+                cells.append(_ablated(suite, by_place.get((label, name))))
+            body.append(cells)
+        one = suite.ablations[str(key)]
+        title = f"Ablation: {one.label}"
+        columns = ["Run", *(f"{name}, {head}" for name in sets)]
+        note = ablations.note(suite, str(key), lines)
+        flat = _table(_id(f"ablation {key}"), title, columns, body)
+        found.append({"label": one.label, "note": note, "table": flat})
+    return found
+
+
+def _ablated(suite: Suite, line: Any) -> Cell:
+    """One value of an ablation over its difference to the reference."""
+    if line is None:
+        return _cell(None, float("nan"))
+    shown = _cell(tables.value_text(suite, line), line.value, strong=bool(line.best))
+    if not pd.isna(line.difference):
+        meaning = answer.meaning(line)
+        change = answer.minus(tables.interval_text(suite, line))
+        shown["sub"].append(_sub(change, meaning, answer.CHANCE[meaning]))
+    return shown
+
+
+def _meanings(suite: Suite, rows: pd.DataFrame) -> list[dict[str, str]]:
+    """Each measure of the tables in words, from its metric's file."""
+    shown = []
+    for name in dict.fromkeys(metric for metric, _ in tables.columns(suite, rows)):
+        one = tables.measures(suite)[name]
+        better = "lower" if one.lower else "higher"
+        text = f"{one.meaning} {better.capitalize()} is better."
+        if one.is_percent:
+            text += " Differences in percentage points (pp)."
+        shown.append({"name": one.shown, "text": text})
+    return shown
+
+
+def _protocols(suite: Suite, rows: pd.DataFrame) -> list[dict[str, str]]:
+    """What each protocol means, from its definition."""
+    names = dict.fromkeys(name for _, name in tables.columns(suite, rows))
+    return [{"name": name, "text": protocol(name).meaning} for name in names]
 
 
 def _cost(suite: Suite) -> dict[str, Any] | None:
@@ -382,8 +554,15 @@ def _cost(suite: Suite) -> dict[str, Any] | None:
     columns = {text: at for text, at in columns.items() if at[0] in frame}
     lines = []
     for line in frame.to_dict("records"):
-        numbers = [_cell(_quantity(line[name] / unit), line[name] / unit) for name, unit in columns.values()]
-        about = [line["run"] if line["run"] != line["label"] else "", line["hardware"], line["note"]]
+        numbers = [
+            _cell(_quantity(line[name] / unit), line[name] / unit)
+            for name, unit in columns.values()
+        ]
+        about = [
+            line["run"] if line["run"] != line["label"] else "",
+            line["hardware"],
+            line["note"],
+        ]
         lines.append([_cell(line["label"], sub=about), *numbers])
     return _table("t-cost", "Cost of each method", ["Method", *columns], lines)
 
@@ -400,8 +579,10 @@ def _audit(first: Iterable[str]) -> dict[str, Any]:
 
     The papers named ``first`` come first, and of each what is inconsistent.
     """
-    found, order = audit(), list(first)
-    found["place"] = [order.index(paper) if paper in order else len(order) for paper in found["paper"]]
+    found, order = audit_findings(), list(first)
+    found["place"] = [
+        order.index(paper) if paper in order else len(order) for paper in found["paper"]
+    ]
     found["open"] = found["verdict"] != INCONSISTENT
     found = found.sort_values(["place", "paper", "open"], kind="stable")
     columns = ["Paper", "Where", "What", "Printed", "Recomputed", "Verdict", "Note"]
@@ -415,8 +596,16 @@ def _audit(first: Iterable[str]) -> dict[str, Any]:
 
     rounding = found["verdict"] == ROUNDING
     return {
-        "findings": _table("t-audit", "Audit: findings", columns, lines(found[~rounding]), choices=(0, 5)),
-        "rounding": _table("t-rounding", "Audit: explained by rounding", columns, lines(found[rounding]), choices=(0,)),
+        "findings": _table(
+            "t-audit", "Audit: findings", columns, lines(found[~rounding]), choices=(0, 5)
+        ),
+        "rounding": _table(
+            "t-rounding",
+            "Audit: explained by rounding",
+            columns,
+            lines(found[rounding]),
+            choices=(0,),
+        ),
     }
 
 
@@ -446,8 +635,15 @@ def _ledger() -> dict[str, Any]:
     ]  # fmt: skip
     heads = ["Paper", "Table", "The paper states", "Official code", "Used here"]
     return {
-        "stated": _table("t-stated", "Protocols: stated, official code, here", heads, stated, choices=(0,)),
-        "effects": _table("t-effects", "What each reading changes", [n.capitalize() for n in text.columns], effects),
+        "stated": _table(
+            "t-stated", "Protocols: stated, official code, here", heads, stated, choices=(0,)
+        ),
+        "effects": _table(
+            "t-effects",
+            "What each reading changes",
+            [n.capitalize() for n in text.columns],
+            effects,
+        ),
     }
 
 
@@ -458,19 +654,25 @@ def _provenance(suite: Suite, rows: pd.DataFrame) -> dict[str, Any]:
     lines = []
     for key in [run for runs in tables.collections(suite).values() for run in runs]:
         run, own, record = suite.run(key), rows[rows["run"] == key], answer.record(suite, key)
-        prior = run.prior.train if run.prior.train == run.prior.test else f"{run.prior.train} / {run.prior.test}"
-        names = dict.fromkeys(name for _, name in tables.columns(own))
+        prior = run.prior.train
+        if run.prior.train != run.prior.test:
+            prior += f" / {run.prior.test}"
+        if run.prior.swap:
+            prior += f", {run.prior.swap}"
+        names = dict.fromkeys(name for _, name in tables.columns(suite, own))
         revisions = record.get("revision") or ", ".join(own["revision"].drop_duplicates())
         hardware = record.get("hardware") or ", ".join(own["hardware"].drop_duplicates())
-        trained = record.get("trained_parameters") if record.get("training", {}).get("iterations") else 0
+        trained = (
+            record.get("trained_parameters") if record.get("training", {}).get("iterations") else 0
+        )
         seconds = record.get("train_seconds")
         printed = f"printed: {run.paper}, Table {run.table}, {run.row}" if run.row else ""
         lines.append(
             [
-                _cell(answer.label(suite, key), sub=[key, printed]),
+                _cell(answer.run_label(suite, key), sub=[key, printed]),
                 _cell(tables.command(suite, key), code=True),
                 _cell(f"{run.method['name']} on {run.backbone['name']}", sub=[f"from {record.get('init', run.init)}"]),
-                _cell(prior, sub=[f"tested on {run.test}"]),
+                _cell(prior, sub=[f"tested on {run.images.test}"]),
                 _cell(", ".join(names), sub=[_mode(tables.inference(rows, key))]),
                 _training(record),
                 _cell(_counted(record.get("parameters")), record.get("parameters", float("nan")),
@@ -491,25 +693,37 @@ def _counted(number: int | None) -> str:
 def _training(record: dict[str, Any]) -> Cell:
     """The budget, the candidate chosen and the iteration kept, as the record has them."""
     budget = record.get("training", {})
-    if not budget.get("iterations") or not record.get("trained_parameters", record.get("parameters")):
+    if not budget.get("iterations") or not record.get(
+        "trained_parameters", record.get("parameters")
+    ):
         return _cell("nothing trained" if record else None)
     said = [f"{answer.count(budget['iterations'], 'iteration')}"]
     if "batch" in budget:
         said.append(f"{budget['batch']} crops of {budget['crop']}×{budget['crop']}")
-        said.append(f"{budget.get('loss', 'psnr')} loss, learning rate {budget['lr']:g}, {_schedule(budget)}")
-    below = [f"seeds {', '.join(map(str, record['seeds']))}" if len(record.get("seeds", [])) > 1 else ""]
+        said.append(
+            f"{budget.get('loss', 'psnr')} loss, learning rate {budget['lr']:g}, {_schedule(budget)}"
+        )
+    below = [
+        f"seeds {', '.join(map(str, record['seeds']))}" if len(record.get("seeds", [])) > 1 else ""
+    ]
     for one in record.get("choice", []):
-        change = ", ".join(f"{name} {_plain(value)}" for name, value in one["changes"].items()) or "as set"
+        change = (
+            ", ".join(f"{name} {_plain(value)}" for name, value in one["changes"].items())
+            or "as set"
+        )
         below.append(f"{'chosen' if one['chosen'] else 'tried'}: {change}{_validated(one)}")
     below += [
-        f"kept of {seed}: iteration {one['iteration']}{_validated(one)}" for seed, one in record.get("kept", {}).items()
+        f"kept of {seed}: iteration {one['iteration']}{_validated(one)}"
+        for seed, one in record.get("kept", {}).items()
     ]
     return _cell("; ".join(said), sub=below)
 
 
 def _schedule(budget: dict[str, Any]) -> str:
     halved = budget.get("schedule") == "halve" and budget.get("halve_every")
-    return f"halved every {halved:,} iterations" if halved else str(budget.get("schedule", "cosine"))
+    return (
+        f"halved every {halved:,} iterations" if halved else str(budget.get("schedule", "cosine"))
+    )
 
 
 def _plain(value: Any) -> str:
@@ -533,16 +747,19 @@ def _validated(one: dict[str, Any]) -> str:
 # ---------------------------------------------------------------- pictures
 
 
-def _viewer(suite: Suite, rows: pd.DataFrame, scenes: list[pictures.Scene]) -> dict[str, Any] | None:
+def _viewer(
+    suite: Suite, rows: pd.DataFrame, scenes: list[pictures.Scene]
+) -> dict[str, Any] | None:
     """What the before/after viewer holds: each scene's layers as data URIs, its masks, its PSNRs."""
     if not scenes:
         return None
     side, encoded = _previews(scenes)
-    scores = _scores(rows)
+    scores = _scores(suite, rows)
     shown: list[dict[str, Any]] = []
     for number, (scene, layers) in enumerate(zip(scenes, encoded, strict=True)):
         height, width = scene.layers[SHARP].shape[:2]
         score = {name: _score(suite, scores, scene, name) for name in layers}
+        labels = scene.labels
         shown.append(
             {
                 "id": number,
@@ -550,9 +767,11 @@ def _viewer(suite: Suite, rows: pd.DataFrame, scenes: list[pictures.Scene]) -> d
                 "name": f"{scene.why}: {scene.pair.image} ({answer.minus(f'{scene.gain:+.2f}')} dB)",
                 "size": [width, height],
                 "layers": layers,
-                "psnr": {name: f"{value:.3f} dB" for name, value in score.items() if value is not None},
-                "masks": _overlay(scene.labels, side) if scene.labels is not None else None,
-                "count": None if scene.labels is None else int(np.count_nonzero(np.unique(scene.labels))),
+                "psnr": {
+                    name: f"{value:.3f} dB" for name, value in score.items() if value is not None
+                },
+                "masks": None if labels is None else _overlay(labels, side),
+                "count": None if labels is None else int(np.count_nonzero(np.unique(labels))),
                 "crop": _crop_place(suite, scene),
             }
         )
@@ -560,7 +779,7 @@ def _viewer(suite: Suite, rows: pd.DataFrame, scenes: list[pictures.Scene]) -> d
     return {
         "scenes": shown,
         "sets": list(dict.fromkeys(scene["set"] for scene in shown)),
-        "layers": [{"key": name, "label": pictures.label(suite, name)} for name in names],
+        "layers": [{"key": name, "label": pictures.layer_label(suite, name)} for name in names],
         "left": INPUT,
         "right": scenes[0].focus,
         "masks": any(scene["masks"] for scene in shown),
@@ -572,22 +791,32 @@ def _viewer(suite: Suite, rows: pd.DataFrame, scenes: list[pictures.Scene]) -> d
 def _crop_place(suite: Suite, scene: pictures.Scene) -> list[float]:
     """Left, top and zoom, as parts of the image, of the crop where the focus run differs most from its reference."""
     window = pictures.crop_window(
-        scene.layers[str(tables.reference(suite, scene.focus))], scene.layers[scene.focus], plots.CROP
+        scene.layers[str(tables.reference(suite, scene.focus))],
+        scene.layers[scene.focus],
+        plots.CROP,
     )
     height, width = scene.layers[SHARP].shape[:2]
-    zoom = min(width / (window[1].stop - window[1].start), height / (window[0].stop - window[0].start))
+    zoom = min(
+        width / (window[1].stop - window[1].start), height / (window[0].stop - window[0].start)
+    )
     return [round(window[1].start / width, 4), round(window[0].start / height, 4), round(zoom, 3)]
 
 
-def _scores(rows: pd.DataFrame) -> dict[tuple[str, str, str], float]:
-    main = dict(tables.main_columns(rows))["PSNR"]
+def _scores(suite: Suite, rows: pd.DataFrame) -> dict[tuple[str, str, str], float]:
+    main = dict(tables.main_columns(suite, rows))["PSNR"]
     values = tables.per_image(rows[(rows["metric"] == "PSNR") & (rows["protocol"] == main)])
     return {(v.run, v.dataset, v.image): v.value for v in values.itertuples()}
 
 
-def _score(suite: Suite, scores: dict[tuple[str, str, str], float], scene: pictures.Scene, layer: str) -> float | None:
+def _score(
+    suite: Suite, scores: dict[tuple[str, str, str], float], scene: pictures.Scene, layer: str
+) -> float | None:
     """The PSNR of a scene's layer; the input layer's is that of the run that is the input."""
-    runs = [run for run in tables.compared(suite) if tables.is_input(suite, run)] if layer == INPUT else [layer]
+    runs = (
+        [run for run in tables.compared(suite) if tables.is_input(suite, run)]
+        if layer == INPUT
+        else [layer]
+    )
     return next((scores.get((run, scene.pair.dataset, scene.pair.image)) for run in runs), None)
 
 
@@ -618,13 +847,17 @@ def _preview(image: np.ndarray, side: int) -> str:
     if side == LOSSLESS:
         return _uri(picture, "webp", lossless=True, method=2)
     picture = picture.resize(_fit(picture.size, side), Image.Resampling.LANCZOS)
-    return _uri(picture, "jpeg", quality=90, subsampling=0)  # optimised, Pillow's buffer can be too small
+    return _uri(
+        picture, "jpeg", quality=90, subsampling=0
+    )  # optimised, Pillow's buffer can be too small
 
 
 def _overlay(labels: np.ndarray, side: int) -> str:
     width, height = _fit((labels.shape[1], labels.shape[0]), side)
-    small = labels[np.arange(height) * labels.shape[0] // height][:, np.arange(width) * labels.shape[1] // width]
-    picture = Image.fromarray(pictures.mask_colours(small)).quantize(256, Image.Quantize.FASTOCTREE)
+    small = labels[np.arange(height) * labels.shape[0] // height][
+        :, np.arange(width) * labels.shape[1] // width
+    ]
+    picture = Image.fromarray(mask_colours(small)).quantize(256, Image.Quantize.FASTOCTREE)
     return _uri(picture, "png", optimize=True)
 
 
@@ -640,17 +873,25 @@ def _uri(picture: Image.Image, kind: str, **settings: Any) -> str:
 
 def _crops(suite: Suite, rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Three scenes of all test images, each a list of crops with their error maps."""
-    scores, shown = _scores(rows), []
+    scores, shown = _scores(suite, rows), []
     for scene in pictures.choose(suite, rows, by_set=False):
         cut = plots.crops(suite, scene)
         tiles = []
         for name, image in cut.items():
             score = _score(suite, scores, scene, name)
-            error = None if name in (MASKS, SHARP) else _heat(pictures.error_map(image, cut[SHARP]))
-            label, psnr = pictures.label(suite, name), "" if score is None else f"{score:.3f} dB"
+            error = None if name in (PRIOR, SHARP) else _heat(pictures.error_map(image, cut[SHARP]))
+            label = pictures.layer_label(suite, name)
+            psnr = "" if score is None else f"{score:.3f} dB"
             tiles.append({"label": label, "image": _png(image), "error": error, "psnr": psnr})
         where = f"{scene.pair.dataset} / {scene.pair.image}"
-        shown.append({"why": scene.why, "where": where, "gain": answer.minus(f"{scene.gain:+.2f}"), "tiles": tiles})
+        shown.append(
+            {
+                "why": scene.why,
+                "where": where,
+                "gain": answer.minus(f"{scene.gain:+.2f}"),
+                "tiles": tiles,
+            }
+        )
     return shown
 
 
@@ -662,13 +903,17 @@ def _heat(error: np.ndarray) -> str:
 
 def _plots(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> dict[str, dict[str, str]]:
     """The plots by name, for a light and a dark page, with words for those who cannot see them."""
+    rate = plots.rate_column(suite, rows)
+    title, meaning = "", ""
+    if rate:
+        one = tables.measures(suite)[rate[0]]
+        title, meaning = one.title, one.meaning
     said = {
         "controls": ("The same steps as bars", "A bar is one step's change, its line the 95 % interval; the steps add "
                      "up to the total. Bold: the interval leaves zero out. Outlined: beside, not in the sum."),
         "gain_against_masks": ("Gain against mask count", "Each dot is one test image: its PSNR change over the number "
                                "of masks that the method read. Dots above the line were restored better."),
-        "mcr": ("Mode collapse rate", f"Images whose restoration is worse than the {answer.degraded(suite)} by more "
-                f"than {suite.evaluation.mcr_drop:g} dB. Numerator and denominator stand at the bars."),
+        "mcr": (title, f"{meaning} Numerator and denominator stand at the bars."),
         "loss": ("Training loss", "Training loss as logged (faint) and its running median (strong), one line a run and "
                  "seed; where training was validated, the validation PSNR below."),
     }  # fmt: skip
@@ -687,7 +932,9 @@ def _plots(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> dict[str, d
     }
 
 
-def _draw(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame, style: str, names: tuple[str, ...]) -> dict[str, Any]:
+def _draw(
+    suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame, style: str, names: tuple[str, ...]
+) -> dict[str, Any]:
     with plots.theme(style):
         first = {"controls": plots.control_steps(suite, rows)} if len(steps) else {}
     return first | plots.draw(suite, style, names)
@@ -699,24 +946,39 @@ def _plot(figure: Any) -> str:
 
 def _words(suite: Suite, rows: pd.DataFrame, name: str) -> str:
     """What a plot shows, as numbers in words."""
-    main = tables.of(suite, rows)
+    main = tables.rows_of(suite, rows)
     if name == "controls":
         return "Bars of the steps whose numbers stand in the table above."
     if name == "gain_against_masks":
         cells = answer.psnr_cells(suite, main)
-        cells = cells[cells["run"].isin(pictures.gains(suite, main)["run"]) & (cells["dataset"] != AVERAGE)]
-        said = [f"{c.label} on {c.dataset}: better on {c.better} of {c.paired}" for c in cells.itertuples()]
+        cells = cells[
+            cells["run"].isin(pictures.gains(suite, main)["run"]) & (cells["dataset"] != AVERAGE)
+        ]
+        said = [
+            f"{c.label} on {c.dataset}: better on {c.better} of {c.paired}"
+            for c in cells.itertuples()
+        ]
         return "Scatter plot of PSNR change over mask count. " + "; ".join(said) + "."
     if name == "mcr":
+        metric, protocol_ = plots.rate_column(suite, main) or ("", "")
         cells = tables.cells(suite, main)
-        cells = cells[(cells["metric"] == "MC") & (cells["protocol"] == dict(tables.main_columns(main))["MC"])]
-        said = [f"{c.label} on {c.dataset}: {c.numerator} of {c.denominator}" for c in cells.itertuples()]
-        return "Bars of mode collapse. " + "; ".join(said) + "."
+        cells = cells[(cells["metric"] == metric) & (cells["protocol"] == protocol_)]
+        said = [
+            f"{c.label} on {c.dataset}: {c.numerator} of {c.denominator}"
+            for c in cells.itertuples()
+        ]
+        return f"Bars of {tables.measures(suite)[metric].title}. " + "; ".join(said) + "."
     said = []
     for run in tables.compared(suite):
         path = suite.results / "loss" / f"{run}.csv"
         loss = pd.read_csv(path)["loss"] if path.exists() else pd.Series(dtype=float)
-        unit = " dB" if answer.record(suite, run).get("training", {}).get("loss", "psnr") == "psnr" else ""
+        unit = (
+            " dB"
+            if answer.record(suite, run).get("training", {}).get("loss", "psnr") == "psnr"
+            else ""
+        )
         if len(loss):
-            said.append(f"{answer.label(suite, run)} from {loss.iloc[0]:.3g} to {loss.iloc[-1]:.3g}{unit}")
+            said.append(
+                f"{answer.run_label(suite, run)} from {loss.iloc[0]:.3g} to {loss.iloc[-1]:.3g}{unit}"
+            )
     return "Lines of training loss over iterations. " + "; ".join(said) + "."

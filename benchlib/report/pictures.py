@@ -1,28 +1,41 @@
-"""What the plots and the page both show of the test images: which ones, which crop, masks and errors as colours.
+"""What the plots and the page both show of the test images: which ones, which crop, prior and errors as colours.
 
-Floor 4. Images are ``(H,W,3)`` uint8 RGB here.
+Layer 4. Images are ``(H,W,3)`` uint8 RGB here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
+from benchlib import registry
+from benchlib.checks import entries_given
 from benchlib.imageio import read_image
-from benchlib.priors._store import load_masks
-from benchlib.records import Pair, read_pairs
+from benchlib.plan import open_prior
+from benchlib.priors._read import PriorSet
+from benchlib.records import Pair, image_sets, read_pairs
 from benchlib.report import tables
 
 if TYPE_CHECKING:
-    from benchlib.params import Suite
+    from benchlib.params import Prior, Suite
 
-INPUT, MASKS, SHARP = ":input", ":masks", ":sharp"  # names of layers beside the runs' (no run has a colon)
-INPUTS = {"super-resolution": "input (bicubic)", "denoising": "noisy", "deblurring": "blurred"}  # task -> its label
+INPUT, PRIOR, SHARP = (
+    ":input",
+    ":prior",
+    ":sharp",
+)  # names of layers beside the runs' (no run has a colon)
+MASKS = "masks"  # the kind of prior that has a label map, which can lie over every layer
+INPUTS = {
+    "super-resolution": "input (bicubic)",
+    "denoising": "noisy",
+    "deblurring": "blurred",
+}  # problem -> its label
 MOST = 7  # methods side by side in one figure
 KINDS = ("median", "best", "worst")
 ERROR_SCALE = 4.0  # error maps: grey levels of difference times this
@@ -44,32 +57,99 @@ class Scene:
         """Name -> image: INPUT, one a run, SHARP; all of SHARP's size, as :func:`shown_pair` makes it."""
         folder = self.suite.work / "restored"
         restored = {run: read_image(folder / run / f"{self.pair.key}.png") for run in self.runs}
-        lq, hq = shown_pair(self.pair)
+        lq, hq = shown_pair(self.suite, self.pair)
         return {INPUT: lq, **restored, SHARP: hq}
 
     @cached_property
-    def labels(self) -> np.ndarray | None:
-        """The masks that the focus run, else the last run with a prior, read: ``(H,W)`` uint16 of SHARP's size.
+    def priors(self) -> list[ShownPrior]:
+        """The parts of the prior that the focus run, else the last run with a prior, reads of it.
 
-        0 is uncovered; an enlarged mask keeps its label. None without such a run.
+        Each at SHARP's size; none without such a run.
         """
         with_prior = [run for run in (*self.runs, self.focus) if tables.has_prior(self.suite, run)]
         if not with_prior:
-            return None
-        key = self.suite.run(with_prior[-1]).prior.test
-        labels = load_masks(self.suite.work / "priors" / key / f"{self.pair.key}.npz").labels
-        return enlarged_labels(labels, self.layers[SHARP].shape[:2])
+            return []
+        prior = prior_of_run(self.suite, with_prior[-1])
+        small = self.task.size(self.task.read(self.pair))
+        stored = prior.load(self.pair.dataset, self.pair.image, small)
+        shape = self.layers[SHARP].shape[:2]
+        shown = []
+        for part in prior.parts:
+            if part.name in stored:
+                shown.append(_shown(part.kind, stored[part.name], small, shape))
+        return shown
+
+    @property
+    def task(self) -> ModuleType:
+        """The file of ``tasks`` that reads the pair."""
+        return registry.load("tasks", self.suite.task)
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """The label map of the first prior that has one: ``(H,W)`` uint16 of SHARP's size.
+
+        0 is uncovered; an enlarged mask keeps its label. None where the prior is no masks.
+        """
+        for prior in self.priors:
+            if prior.kind == MASKS:
+                return prior.stored.labels
+        return None
+
+    def prior_crop(self, window: tuple[slice, slice]) -> np.ndarray | None:
+        """What the first prior that shows anything shows of a crop: ``(h,w,3)`` uint8, or None.
+
+        What has no place in the image (a vector) is shown whole, at the crop's size.
+        """
+        image = self.layers[INPUT]
+        for prior in self.priors:
+            drawn = prior.picture(image)
+            if drawn is None:
+                continue
+            if prior.placed:
+                return drawn[window]
+            return enlarged(drawn, image[window].shape[:2])
+        return None
 
 
-def shown_pair(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-    """A pair as pictures of one size, ``(H,W,3)`` uint8: lq, enlarged by a bicubic kernel if it is smaller; hq.
+@dataclass(frozen=True)
+class ShownPrior:
+    """One part of a prior: its kind, and what that kind stores, of the size of what is shown.
 
-    hq is cut to a whole multiple of lq, as everywhere (``restore.read_pair``, which raises BenchError if it is none).
+    placed: whether it has a place in the image, as masks have and a vector has not.
     """
-    from benchlib.restore import read_pair  # it needs torch; tables and most plots do not
 
-    hq = read_pair(pair)[1]
-    return enlarged(read_image(pair.lq), hq.shape[:2]), hq
+    kind: str
+    stored: Any
+    placed: bool
+
+    def picture(self, image: np.ndarray) -> np.ndarray | None:
+        """What the kind draws of it, ``(H,W,3)`` uint8."""
+        return registry.load("priors/kinds", self.kind).picture(self.stored, image)
+
+
+def _shown(kind: str, stored: Any, small: tuple[int, ...], shape: tuple[int, ...]) -> ShownPrior:
+    module = registry.load("priors/kinds", kind)
+    placed = not module.fits(stored, (0, 0))
+    if placed and tuple(small) != tuple(shape):
+        stored = module.resized(stored, shape)
+    return ShownPrior(kind, stored, placed)
+
+
+def prior_of_run(suite: Suite, run: str) -> PriorSet:
+    """The prior that a run has at test time, all its entries, with its control if it has one."""
+    prior = suite.run(run).prior
+    return open_prior(suite, prior.test, tuple(entries_given(suite, prior.test)), prior.swap)
+
+
+def shown_pair(suite: Suite, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    """A pair as pictures of one size, ``(H,W,3)`` uint8, as the suite's task shows it.
+
+    lq is enlarged by a bicubic kernel if it is smaller; hq is cut to a whole multiple of it.
+    Raises BenchError if it is none.
+    """
+    task = registry.load("tasks", suite.task)
+    shown = task.picture(task.read(pair))
+    return shown["lq"], shown["hq"]
 
 
 def enlarged(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -79,17 +159,28 @@ def enlarged(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
 
 
-def enlarged_labels(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Labels ``(h,w)`` at ``shape`` (H,W), a whole multiple: each pixel becomes a square of its label."""
-    return labels.repeat(shape[0] // labels.shape[0], axis=0).repeat(shape[1] // labels.shape[1], axis=1)
+def layer_label(suite: Suite, layer: str) -> str:
+    """A layer's name as shown.
 
-
-def label(suite: Suite, layer: str) -> str:
-    """A layer's name as shown; the input's says what was done to it, if the runs' tasks agree."""
+    The input's says what was done to it, if the runs' problems agree; the prior's is its kind, if
+    all runs have priors of one.
+    """
+    if layer == PRIOR:
+        kinds = {part.kind for part in _parts_read(suite)}
+        return kinds.pop() if len(kinds) == 1 else layer[1:]
     if layer == INPUT:
-        tasks = {suite.run(run).task for run in tables.compared(suite)}
-        return INPUTS.get(tasks.pop(), "input") if len(tasks) == 1 else "input"
-    return layer[1:] if layer.startswith(":") else tables.label(suite, layer)
+        problems = {suite.run(run).problem for run in tables.compared(suite)}
+        return INPUTS.get(problems.pop(), "input") if len(problems) == 1 else "input"
+    return layer[1:] if layer.startswith(":") else tables.run_label(suite, layer)
+
+
+def _parts_read(suite: Suite) -> list[Prior]:
+    """The entries of ``priors`` that the first collection's runs read at test time."""
+    found: list[Prior] = []
+    for run in tables.compared(suite):
+        if tables.has_prior(suite, run):
+            found += suite.bundle(suite.run(run).prior.test).values()
+    return found
 
 
 def focus(suite: Suite, rows: pd.DataFrame) -> str | None:
@@ -103,7 +194,9 @@ def focus(suite: Suite, rows: pd.DataFrame) -> str | None:
     return next(reversed(printed or own or runs), None)
 
 
-def side_by_side(suite: Suite, rows: pd.DataFrame, runs: tuple[str, ...] | None = None) -> list[str]:
+def side_by_side(
+    suite: Suite, rows: pd.DataFrame, runs: tuple[str, ...] | None = None
+) -> list[str]:
     """At most MOST of the runs that restore (or of ``runs``), in params' order: what a figure has room for.
 
     The baseline, the focus run and its reference first, then the runs that no control needs, then the others.
@@ -119,13 +212,15 @@ def side_by_side(suite: Suite, rows: pd.DataFrame, runs: tuple[str, ...] | None 
 def restoring(suite: Suite, rows: pd.DataFrame) -> list[str]:
     """The measured runs that restore (all but the degraded input), in params' order."""
     measured = set(rows["run"])
-    return [run for run in tables.compared(suite) if run in measured and not tables.is_input(suite, run)]
+    return [
+        run for run in tables.compared(suite) if run in measured and not tables.is_input(suite, run)
+    ]
 
 
 def gains(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     """One row a (run, dataset, image) of the main collection; ``difference``: PSNR minus that of ``reference``, dB."""
-    rows = tables.of(suite, rows)
-    protocol = dict(tables.main_columns(rows))["PSNR"]
+    rows = tables.rows_of(suite, rows)
+    protocol = dict(tables.main_columns(suite, rows))["PSNR"]
     values = tables.paired(suite, rows[(rows["metric"] == "PSNR") & (rows["protocol"] == protocol)])
     return values[values["run"].isin(restoring(suite, rows)) & values["difference"].notna()]
 
@@ -135,14 +230,17 @@ def choose(suite: Suite, rows: pd.DataFrame, by_set: bool) -> list[Scene]:
 
     The median is the lower one of an even number; an image chosen twice appears once. Ties go by name.
     """
-    rows = tables.of(suite, rows)
+    rows = tables.rows_of(suite, rows)
     run = focus(suite, rows)
     changes = gains(suite, rows)
     own = changes[changes["run"] == run].sort_values(["difference", "dataset", "image"])
     if run is None or own.empty:
         return []
-    pairs = {(pair.dataset, pair.image): pair for pair in read_pairs(suite, suite.run(run).test)}
-    groups = [own[own["dataset"] == name] for name in tables.datasets(suite, rows)] if by_set else [own]
+    known = read_pairs(image_sets(suite, suite.run(run).images.test))
+    pairs = {(pair.dataset, pair.image): pair for pair in known}
+    groups = (
+        [own[own["dataset"] == name] for name in tables.datasets(suite, rows)] if by_set else [own]
+    )
     scenes = []
     for group in groups:
         if group.empty:
@@ -175,26 +273,3 @@ def error_map(image: np.ndarray, sharp: np.ndarray) -> np.ndarray:
     """``(H,W)`` uint8: mean absolute difference over colours, in grey levels times ERROR_SCALE, clipped."""
     error = np.abs(image.astype(np.float32) - sharp.astype(np.float32)).mean(2)
     return np.clip(error * ERROR_SCALE, 0, 255).astype(np.uint8)
-
-
-def mask_colours(labels: np.ndarray, alpha: float = 0.42) -> np.ndarray:
-    """``(H,W)`` labels as ``(H,W,4)`` uint8: a colour a mask, its borders opaque white; label 0 is transparent."""
-    from matplotlib.colors import hsv_to_rgb
-    from skimage.segmentation import find_boundaries
-
-    count = int(labels.max()) + 1
-    steps = np.arange(count)
-    hues = np.stack([(steps * 0.618034) % 1, 0.55 + 0.3 * (steps % 2), 0.95 - 0.2 * (steps % 3) / 2], axis=1)
-    palette = np.zeros((count, 4), np.uint8)
-    palette[:, :3] = np.rint(255 * hsv_to_rgb(hues))
-    palette[1:, 3] = round(255 * alpha)
-    colours = palette[labels]
-    colours[find_boundaries(labels, mode="inner") & (labels > 0)] = (255, 255, 255, 200)
-    return colours
-
-
-def with_masks(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The image under its masks' colours."""
-    colours = mask_colours(labels).astype(np.float32)
-    alpha = colours[..., 3:] / 255
-    return np.rint(image * (1 - alpha) + colours[..., :3] * alpha).astype(np.uint8)

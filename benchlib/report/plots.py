@@ -1,6 +1,6 @@
 """Plots from rows, losses and images: each function returns a Figure; ``make`` writes all of them as PNG.
 
-Floor 4. The first seven colours are Okabe and Ito's (distinguishable with colour-blindness), five more follow; the
+Layer 4. The first seven colours are Okabe and Ito's (distinguishable with colour-blindness), five more follow; the
 run's order gives its colour, and markers, line styles or names repeat what colours say.
 """
 
@@ -27,11 +27,12 @@ from benchlib.contracts import BenchError
 from benchlib.files import new_file
 from benchlib.records import read_json
 from benchlib.report import controls, pictures, tables
-from benchlib.report.pictures import INPUT, MASKS, SHARP
+from benchlib.report.pictures import INPUT, PRIOR, SHARP
 
 if TYPE_CHECKING:
     from benchlib.params import Suite
 
+VERSION = 1
 PALETTE = {
     "light": (
         "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
@@ -91,21 +92,33 @@ def loss_curves(suite: Suite) -> Figure:
     """
     paths = {run: suite.results / "loss" / f"{run}.csv" for run in tables.compared(suite)}
     curves = {run: pd.read_csv(path) for run, path in paths.items() if path.exists()}
-    curves = {run: table for run, table in curves.items() if len(table)}  # a run with nothing to train has no lines
+    curves = {
+        run: table for run, table in curves.items() if len(table)
+    }  # a run with nothing to train has no lines
     if not curves:
-        raise BenchError(f"{suite.results}/loss: no compared run has a loss file; run the train stage (dvc repro)")
+        raise BenchError(
+            f"{suite.results}/loss: no compared run has a loss file; run the train stage (dvc repro)"
+        )
     kinds = {run: _loss(suite, run) for run in curves}
     panels: list[str] = list(dict.fromkeys(kinds.values()))
-    panels += ["validation"] * any(table["validation_psnr"].notna().any() for table in curves.values())
-    names = {run: tables.label(suite, run) for run in curves}
+    panels += ["validation"] * any(
+        table["validation_psnr"].notna().any() for table in curves.values()
+    )
+    names = {run: tables.run_label(suite, run) for run in curves}
     wide = 3 if max(map(len, names.values())) <= 30 else 2
-    figure = Figure(figsize=(8.1, 0.6 + 2.5 * len(panels) + 0.2 * -(-len(names) // wide)), layout="constrained")
-    grid = dict(zip(panels, figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0], strict=True))
+    figure = Figure(
+        figsize=(8.1, 0.6 + 2.5 * len(panels) + 0.2 * -(-len(names) // wide)), layout="constrained"
+    )
+    grid = dict(
+        zip(panels, figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0], strict=True)
+    )
     looks = _looks(suite)
     for run, table in curves.items():
         axes, (colour, line) = grid[kinds[run]], looks[run]
         for _, curve in table.groupby("seed"):
-            smooth = curve["loss"].rolling(max(3, len(curve) // 10), min_periods=1, center=True).median()
+            smooth = (
+                curve["loss"].rolling(max(3, len(curve) // 10), min_periods=1, center=True).median()
+            )
             axes.plot(curve["iteration"], curve["loss"], color=colour, alpha=0.22, linewidth=0.8)
             axes.plot(curve["iteration"], smooth, color=colour, linestyle=line, linewidth=1.8)
             points = curve[curve["validation_psnr"].notna()]
@@ -117,7 +130,9 @@ def loss_curves(suite: Suite) -> Figure:
     for kind, axes in grid.items():
         axes.set_ylabel(LOSSES.get(kind, "validation PSNR, dB"))
     grid[panels[-1]].set_xlabel("iteration")
-    handles = [Line2D([], [], color=looks[run][0], linestyle=looks[run][1], linewidth=2.4) for run in names]
+    handles = [
+        Line2D([], [], color=looks[run][0], linestyle=looks[run][1], linewidth=2.4) for run in names
+    ]
     figure.legend(handles, list(names.values()), loc="outside lower center", ncols=wide)
     return figure
 
@@ -134,13 +149,19 @@ def gain_against_masks(suite: Suite, rows: pd.DataFrame | None = None) -> Figure
     One panel a run with a prior that stands in no control's place; colour and marker say the test set. Raises
     BenchError if no run has mask counts.
     """
-    rows = tables.of(suite, tables.measured(suite) if rows is None else rows)
+    rows = tables.rows_of(suite, tables.measured(suite) if rows is None else rows)
     masks = tables.per_image(rows[rows["metric"] == "masks"])[["run", "dataset", "image", "value"]]
-    points = pictures.gains(suite, rows).drop(columns="value").merge(masks, on=["run", "dataset", "image"])
+    points = (
+        pictures.gains(suite, rows)
+        .drop(columns="value")
+        .merge(masks, on=["run", "dataset", "image"])
+    )
     runs = [run for run in pictures.restoring(suite, rows) if run in set(points["run"])]
     runs = [run for run in runs if run not in tables.controlling(suite)] or runs
     if not runs:
-        raise BenchError(f"{suite.results}/rows: no run has mask counts and a reference beside it; nothing to plot")
+        raise BenchError(
+            f"{suite.results}/rows: no run has mask counts and a reference beside it; nothing to plot"
+        )
     wide, high = min(len(runs), 3), -(-len(runs) // 3)
     figure = Figure(figsize=(max(4.8, 2.7 * wide), 0.6 + 2.9 * high), layout="constrained")
     panels = figure.subplots(high, wide, sharex=True, sharey=True, squeeze=False)
@@ -154,70 +175,97 @@ def gain_against_masks(suite: Suite, rows: pd.DataFrame | None = None) -> Figure
             dots = points[(points["run"] == run) & (points["dataset"] == name)]
             axes.scatter(dots["value"], dots["difference"], marker=MARKERS[i % len(MARKERS)], label=name, s=30,
                          color=_colour(i), edgecolor=mpl.rcParams["figure.facecolor"], linewidth=0.5)  # fmt: skip
-        axes.set_title(fill(tables.label(suite, run), 24))
+        axes.set_title(fill(tables.run_label(suite, run), 24))
         axes.set_xlabel("masks in the image")
         axes.tick_params(labelbottom=True)
     to = {tables.reference(suite, run) for run in runs}
     for axes in panels[:, 0]:
-        axes.set_ylabel(f"PSNR change, dB\n(to {tables.label(suite, str(to.pop())) if len(to) == 1 else 'reference'})")
+        axes.set_ylabel(
+            f"PSNR change, dB\n(to {tables.run_label(suite, str(to.pop())) if len(to) == 1 else 'reference'})"
+        )
     figure.legend(
-        *grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(sets), 5), handletextpad=0.2
+        *grid[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=min(len(sets), 5),
+        handletextpad=0.2,
     )
     return figure
+
+
+def rate_column(suite: Suite, rows: pd.DataFrame) -> tables.Column | None:
+    """The first measure in percent (mode collapse), under its first protocol; None without one."""
+    known = tables.measures(suite)
+    for metric, protocol in tables.main_columns(suite, rows):
+        if known[metric].is_percent:
+            return metric, protocol
+    return None
 
 
 def mcr_bars(suite: Suite, rows: pd.DataFrame | None = None) -> Figure:
     """Mode collapse rate, a bar a run and test set, with its numerator and denominator written beside it.
 
     One panel a set in which some run collapses (the first set if there is none); a line below names the other sets.
-    Raises BenchError if the rows hold no mode collapse.
+    Raises BenchError if the rows hold no such measure.
     """
-    rows = tables.of(suite, tables.measured(suite) if rows is None else rows)
-    main = dict(tables.main_columns(rows))
-    if "MC" not in main:
-        raise BenchError(f"{suite.results}/rows: no rows of mode collapse (MC); run the evaluate stage (dvc repro)")
+    rows = tables.rows_of(suite, tables.measured(suite) if rows is None else rows)
+    column = rate_column(suite, rows)
+    if column is None:
+        raise BenchError(
+            f"{suite.results}/rows: no rows of a measure in percent; name one (mc) under metrics "
+            "and run the evaluate stage (dvc repro)"
+        )
+    metric, protocol = column
     table = tables.cells(suite, rows)
-    table = table[(table["metric"] == "MC") & (table["protocol"] == main["MC"])].set_index(["run", "dataset"])
+    table = table[(table["metric"] == metric) & (table["protocol"] == protocol)]
+    table = table.set_index(["run", "dataset"])
     runs, looks = pictures.restoring(suite, rows), _looks(suite)
     table = table[table.index.isin(runs, level="run")]
     highest = table.groupby("dataset")["value"].max()
     every = [name for name in tables.datasets(suite, rows) if name in highest.index]
     none = [name for name in every if highest[name] == 0]
     sets = [name for name in every if name not in none] or every[:1]
-    figure = Figure(figsize=(max(6.0, 2.1 * len(sets)), 1.1 + 0.33 * len(runs)), layout="constrained")
+    figure = Figure(
+        figsize=(max(6.0, 2.1 * len(sets)), 1.1 + 0.33 * len(runs)), layout="constrained"
+    )
     grid = figure.subplots(1, len(sets), sharex=True, sharey=True, squeeze=False)[0]
     for axes, name in zip(grid, sets, strict=True):
         for i, run in enumerate(runs):
             if (run, name) in table.index:
                 cell = table.loc[(run, name)]
                 axes.barh(i, cell["value"], color=looks[run][0], height=0.62)
-                axes.annotate(f"{cell['numerator']}/{cell['denominator']}", (cell["value"], i), (4, 0),
-                              textcoords="offset points", va="center", fontsize=8.5)  # fmt: skip
+                said = ""
+                if not pd.isna(cell["numerator"]):
+                    said = f"{cell['numerator']}/{cell['denominator']}"
+                axes.annotate(said, (cell["value"], i), (4, 0), textcoords="offset points",
+                              va="center", fontsize=8.5)  # fmt: skip
         axes.set_title(name)
         axes.grid(axis="y", visible=False)
-    grid[0].set(yticks=range(len(runs)), yticklabels=[tables.label(suite, run) for run in runs])
+    one = tables.measures(suite)[metric]
+    grid[0].set(yticks=range(len(runs)), yticklabels=[tables.run_label(suite, run) for run in runs])
     grid[0].set_xlim(0, max(10.0, 1.3 * float(highest.max())))
     grid[0].invert_yaxis()
     for axes in grid:
         axes.tick_params(axis="y", length=0)
-    said = "mode collapse rate, % of images (lower is better)"
+    said = f"{one.title}, % ({'lower' if one.lower else 'higher'} is better)"
     if none:
-        said += "\n" + fill(f"No run collapses on {', '.join(none)}.", 72)
+        said += "\n" + fill(f"0 % on {', '.join(none)}, with every run.", 72)
     figure.supxlabel(said, fontsize=9)
     return figure
 
 
 def qualitative(suite: Suite, rows: pd.DataFrame | None = None) -> Figure:
-    """Crops of three test images: input, masks, each method (see ``side_by_side``), sharp, and the error maps below.
+    """Crops of three test images: input, prior, each method (see ``side_by_side``), sharp, and the error maps below.
 
     The images are those with the median, best and worst gain of the focus run; the crop is where it differs most from
     its reference. Raises BenchError without such a pair of runs.
     """
-    rows = tables.of(suite, tables.measured(suite) if rows is None else rows)
+    rows = tables.rows_of(suite, tables.measured(suite) if rows is None else rows)
     scenes = pictures.choose(suite, rows, by_set=False)
     if not scenes:
-        raise BenchError(f"{suite.results}/rows: a run and its reference are needed to choose the images")
-    names = [INPUT, MASKS, *pictures.side_by_side(suite, rows), SHARP]
+        raise BenchError(
+            f"{suite.results}/rows: a run and its reference are needed to choose the images"
+        )
+    names = [INPUT, PRIOR, *pictures.side_by_side(suite, rows), SHARP]
     engine = ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.02, wspace=0.0, hspace=0.0)
     figure = Figure(figsize=(1.15 * len(names), 2.4 * len(scenes)), layout=engine)
     grid = figure.subplots(2 * len(scenes), len(names), squeeze=False)
@@ -227,10 +275,12 @@ def qualitative(suite: Suite, rows: pd.DataFrame | None = None) -> Figure:
         cut = crops(suite, scene)
         for j, name in enumerate(names):
             if i == 0:
-                grid[0, j].set_title(pictures.label(suite, name), fontsize=8, fontweight="normal", loc="center")
+                grid[0, j].set_title(
+                    pictures.layer_label(suite, name), fontsize=8, fontweight="normal", loc="center"
+                )
             if name in cut:
                 grid[2 * i, j].imshow(cut[name])
-            if name not in (MASKS, SHARP) and name in cut:
+            if name not in (PRIOR, SHARP) and name in cut:
                 error = pictures.error_map(cut[name], cut[SHARP])
                 grid[2 * i + 1, j].imshow(error, cmap="magma", vmin=0, vmax=255)
         grid[2 * i + 1, -1].text(
@@ -248,26 +298,34 @@ def control_steps(suite: Suite, rows: pd.DataFrame | None = None) -> Figure:
     total, runs shown beside, against the zeroed one. Raises BenchError if no control has all its runs.
     """
     rows = tables.everything(suite) if rows is None else rows
-    table = controls.every(suite, rows)
+    table = controls.all_steps(suite, rows)
     if table.empty:
-        raise BenchError(f"{suite.results}/rows: no control has rows of all its runs; nothing to plot")
+        raise BenchError(
+            f"{suite.results}/rows: no control has rows of all its runs; nothing to plot"
+        )
     parts = dict(list(table.groupby("control", sort=False)))
     wide = {key: _wide(own["dataset"].nunique()) for key, own in parts.items()}
     heights = []
     for key, own in parts.items():
         high = -(-own["dataset"].nunique() // wide[key])
         heights.append(0.75 + high * (0.75 + 0.36 * len(_step_names(own))))
-    figure = Figure(figsize=(min(8.1, 3.2 + 2.6 * max(wide.values())), sum(heights)), layout="constrained")
+    figure = Figure(
+        figsize=(min(8.1, 3.2 + 2.6 * max(wide.values())), sum(heights)), layout="constrained"
+    )
     places = figure.subfigures(len(parts), 1, squeeze=False, height_ratios=heights)[:, 0]
     for (key, own), part in zip(parts.items(), places, strict=True):
         sets, names = list(own["dataset"].unique()), _step_names(own)
-        grid = part.subplots(-(-len(sets) // wide[key]), wide[key], sharex=True, sharey=True, squeeze=False).ravel()
+        grid = part.subplots(
+            -(-len(sets) // wide[key]), wide[key], sharex=True, sharey=True, squeeze=False
+        ).ravel()
         for axes in grid[len(sets) :]:
             axes.axis("off")
         for axes, name in zip(grid, sets, strict=False):
             steps = own[own["dataset"] == name]
-            _bars(axes, steps, names)
-            axes.set_title(f"{name}, {steps['images'].iloc[0]} images", fontweight="normal", fontsize=10)
+            _bars(suite, axes, steps, names)
+            axes.set_title(
+                f"{name}, {steps['images'].iloc[0]} images", fontweight="normal", fontsize=10
+            )
         grid[0].set_xlim(*_limits(own))
         grid[0].xaxis.set_major_locator(MaxNLocator(4))
         part.suptitle(suite.controls[key].label, fontsize=11, fontweight="bold", x=0.01, ha="left")
@@ -283,7 +341,8 @@ def _wide(panels: int) -> int:
 def _limits(steps: pd.DataFrame) -> tuple[float, float]:
     """The x axis of one control: zero, and all its bars and intervals, with a margin."""
     ends = np.append(steps[["difference", "low", "high"]].to_numpy(float).ravel(), 0.0)
-    low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
+    ends = ends[np.isfinite(ends)]  # equal images have an infinite PSNR
+    low, high = float(ends.min()), float(ends.max())
     margin = 0.06 * (high - low) or 0.01
     return low - margin, high + margin
 
@@ -296,23 +355,35 @@ def _place(step: str, steps: list[str]) -> int:
     """The colour of a step, the same in each control; steps taken as one have the colour after the prior's."""
     if step in controls.STEPS:
         return controls.STEPS.index(step)
-    return len(controls.STEPS) + (step != steps[-1])  # the last step is the prior, whatever its name
+    return len(controls.STEPS) + (
+        step != steps[-1]
+    )  # the last step is the prior, whatever its name
 
 
-def _bars(axes, steps: pd.DataFrame, names: list[tuple[str, str]]) -> None:
+def _bars(suite: Suite, axes, steps: pd.DataFrame, names: list[tuple[str, str]]) -> None:
     """One data set's steps, top to bottom; a bar's colour is its step's; its size stands right of the panel."""
     ink, paper = mpl.rcParams["text.color"], mpl.rcParams["figure.facecolor"]
-    axes.axvline(0, color=ink, linewidth=1, zorder=3.5)  # over the paper around an interval, so that a crossing shows
+    axes.axvline(
+        0, color=ink, linewidth=1, zorder=3.5
+    )  # over the paper around an interval, so that a crossing shows
     own = [name for kind, name in names if kind == "step"]
     for step in steps.itertuples():
         y = names.index((step.kind, step.step))
         colour = {"total": ink, "other": "none"}.get(step.kind) or _colour(_place(step.step, own))
-        axes.barh(y, step.difference, height=0.6, color=colour, edgecolor=ink if step.kind == "other" else "none")
+        axes.barh(
+            y,
+            step.difference,
+            height=0.6,
+            color=colour,
+            edgecolor=ink if step.kind == "other" else "none",
+        )
         if not np.isnan(step.low):
             axes.plot([step.low, step.high], [y, y], color=ink, linewidth=1.4, marker="|", markersize=8, zorder=3,
                       solid_capstyle="butt", path_effects=[withStroke(linewidth=3.6, foreground=paper)])  # fmt: skip
-            axes.plot([step.low, step.high], [y, y], color=ink, linewidth=1.4, zorder=4)  # up to its end marks
-        text = tables.difference_text(step).replace("-", "\N{MINUS SIGN}")
+            axes.plot(
+                [step.low, step.high], [y, y], color=ink, linewidth=1.4, zorder=4
+            )  # up to its end marks
+        text = tables.difference_text(suite, step).replace("-", "\N{MINUS SIGN}")
         weight = "bold" if step.gain or step.loss else "normal"
         axes.annotate(text, (1, y), (3, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
                       va="center", fontsize=10, fontweight=weight, annotation_clip=False)  # fmt: skip
@@ -325,12 +396,15 @@ def _bars(axes, steps: pd.DataFrame, names: list[tuple[str, str]]) -> None:
 
 
 def crops(suite: Suite, scene: pictures.Scene) -> dict[str, np.ndarray]:
-    """Name -> ``(h,w,3)`` uint8 crop: INPUT, MASKS over it if the scene has masks, the runs, SHARP."""
+    """Name -> ``(h,w,3)`` uint8 crop: INPUT, PRIOR if the scene's shows anything, the runs, SHARP."""
     layers = scene.layers
-    window = pictures.crop_window(layers[str(tables.reference(suite, scene.focus))], layers[scene.focus], CROP)
+    window = pictures.crop_window(
+        layers[str(tables.reference(suite, scene.focus))], layers[scene.focus], CROP
+    )
     cut = {INPUT: layers[INPUT][window]}
-    if scene.labels is not None:
-        cut[MASKS] = pictures.with_masks(cut[INPUT], scene.labels[window])
+    prior = scene.prior_crop(window)
+    if prior is not None:
+        cut[PRIOR] = prior
     return cut | {name: image[window] for name, image in layers.items()}
 
 
@@ -342,7 +416,9 @@ def _looks(suite: Suite) -> dict[str, tuple[str, str]]:
 
 
 def _colour(i: int) -> str:
-    cycle = mpl.rcParams["axes.prop_cycle"].by_key()["color"]  # now: a "C0" would be looked up when drawn
+    cycle = mpl.rcParams["axes.prop_cycle"].by_key()[
+        "color"
+    ]  # now: a "C0" would be looked up when drawn
     return cycle[i % len(cycle)]
 
 
@@ -372,7 +448,9 @@ def png(figure: Figure, dpi: int = 150) -> bytes:
         dpi = int(dpi * min(0.95, (MOST_BYTES / buffer.tell()) ** 0.5))
 
 
-def draw(suite: Suite, style: str = "light", names: tuple[str, ...] = tuple(PLOTS)) -> dict[str, Figure]:
+def draw(
+    suite: Suite, style: str = "light", names: tuple[str, ...] = tuple(PLOTS)
+) -> dict[str, Figure]:
     """The suite's plots by name; one that has nothing to show (no losses, no masks) is left out, and says why."""
     figures = {}
     with theme(style):

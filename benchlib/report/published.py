@@ -1,4 +1,4 @@
-"""The papers' own tables, digits as printed, and those numbers beside ours. Floor 4.
+"""The papers' own tables, digits as printed, and those numbers beside ours. Layer 4.
 
 Published and measured never stand in one cell.
 """
@@ -14,7 +14,9 @@ from benchlib.records import read_json
 from benchlib.report import tables
 
 if TYPE_CHECKING:
-    from benchlib.params import Suite
+    from benchlib.params import Ablation, Run, Suite
+
+VERSION = 1
 
 
 def cells(paper: str, table: str, reference: str = "") -> pd.DataFrame:
@@ -27,10 +29,14 @@ def cells(paper: str, table: str, reference: str = "") -> pd.DataFrame:
     numbers = papers.printed(paper, table)
     numbers["dataset"] = numbers.pop("place")
     keys = ["dataset", "metric"]
-    base = numbers.loc[numbers["row"] == reference, [*keys, "value"]].rename(columns={"value": "reference"})
+    base = numbers.loc[numbers["row"] == reference, [*keys, "value"]].rename(
+        columns={"value": "reference"}
+    )
     numbers = numbers.merge(base, on=keys, how="left")
     text = numbers["printed"] + numbers["unit"].where(numbers["unit"] == "%", "")
-    text = text.where(numbers["printed"] != "", "?")  # garbled in the text conversion: its note says so
+    text = text.where(
+        numbers["printed"] != "", "?"
+    )  # garbled in the text conversion: its note says so
     return numbers.assign(difference=numbers["value"] - numbers["reference"], text=text)
 
 
@@ -47,14 +53,16 @@ def best(paper: str, table: str) -> pd.DataFrame:
 
 
 def _published(table: pd.DataFrame, values: pd.Series) -> pd.DataFrame:
-    measures = [tables.heading(metric, "as published") for metric in table["metric"]]
+    measures = [f"{metric} as published" for metric in table["metric"]]
     header = list(zip(table["dataset"], measures, strict=True))
     lines: dict[str, dict[tables.Column, Any]] = {}
     for row, column, value in zip(table["row"], header, values, strict=True):
         lines.setdefault(row, {})[column] = value
     frame = pd.DataFrame.from_dict(lines, orient="index", dtype=object)
     names = ["dataset", "measure"]
-    return frame.reindex(columns=pd.MultiIndex.from_tuples(dict.fromkeys(header), names=names)).rename_axis("method")
+    return frame.reindex(
+        columns=pd.MultiIndex.from_tuples(dict.fromkeys(header), names=names)
+    ).rename_axis("method")
 
 
 def note(paper: str, table: str) -> str:
@@ -64,10 +72,13 @@ def note(paper: str, table: str) -> str:
     return f"Published ({paper}, Table {table}), {other}; not to be read cell by cell against ours."
 
 
-def of_suite(suite: Suite) -> list[tuple[str, str]]:
-    """The published tables, as (paper, table), that the shown runs name."""
-    runs = [suite.run(key) for keys in tables.collections(suite).values() for key in keys]
-    return list(dict.fromkeys((run.paper, run.table) for run in runs if run.paper and run.table))
+def tables_named(suite: Suite) -> list[tuple[str, str]]:
+    """The published tables, as (paper, table), that the shown runs name, then the ablations'."""
+    named: list[Run | Ablation] = []
+    for keys in tables.collections(suite).values():
+        named += [suite.run(key) for key in keys]
+    named += suite.ablations.values()
+    return list(dict.fromkeys((one.paper, one.table) for one in named if one.paper and one.table))
 
 
 BESIDE = (
@@ -90,33 +101,61 @@ def reproduction(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     """
     named = [key for key, run in suite.runs.items() if run.paper and run.table and run.row]
     ours = tables.cells(suite, rows)
+    printed = _printed_words(suite)
     lines: list[dict[str, Any]] = []
     for paper in dict.fromkeys(suite.run(key).paper for key in named):
         numbers = papers.published(paper)
-        numbers = numbers[numbers["metric"].isin(["PSNR", "SSIM"])]
+        numbers = numbers[numbers["metric"].isin(list(printed))]
         keys = [key for key in named if suite.run(key).paper == paper]
         own = {key: ours[ours["run"] == key] for key in keys}
-        if any(set(_row(suite, numbers, key)["dataset"]) & set(own[key]["dataset"]) - {tables.AVERAGE} for key in keys):
+        if any(
+            set(_row(suite, numbers, key)["dataset"]) & set(own[key]["dataset"]) - {tables.AVERAGE}
+            for key in keys
+        ):
             for key in keys:
                 covered = tables.averaged(suite, rows, key)
                 lines += _beside(suite, numbers, key, own[key], covered)
     return pd.DataFrame(lines, columns=list(BESIDE))
 
 
+def _printed_words(suite: Suite) -> dict[str, str]:
+    """How papers print the suite's metrics -> the rows' word: "MCR" -> "MC"."""
+    return {one.shown: name for name, one in tables.measures(suite).items()}
+
+
 def _row(suite: Suite, numbers: pd.DataFrame, key: str) -> pd.DataFrame:
     """The printed numbers that a run stands beside."""
     run = suite.run(key)
-    return numbers[(numbers["paper"] == run.paper) & (numbers["table"] == run.table) & (numbers["row"] == run.row)]
+    return numbers[
+        (numbers["paper"] == run.paper)
+        & (numbers["table"] == run.table)
+        & (numbers["row"] == run.row)
+    ]
 
 
 def _beside(
     suite: Suite, numbers: pd.DataFrame, key: str, own: pd.DataFrame, covered: list[str]
 ) -> list[dict[str, Any]]:
     run, to, lines = suite.run(key), tables.reference(suite, key), []
+    words = _printed_words(suite)
     theirs = _row(suite, numbers, key)
     base = _row(suite, numbers, to) if to and suite.run(to).table == run.table else theirs.iloc[:0]
     names = ("run", "label", "paper", "table", "row", "collection", "reference")
-    about = dict(zip(names, (key, tables.label(suite, key), run.paper, run.table, run.row, run.test, to), strict=True))
+    about = dict(
+        zip(
+            names,
+            (
+                key,
+                tables.run_label(suite, key),
+                run.paper,
+                run.table,
+                run.row,
+                run.images.test,
+                to,
+            ),
+            strict=True,
+        )
+    )
     about |= _budget(suite, key)
     for number in theirs.itertuples():
         here = theirs[(theirs["dataset"] == number.dataset) & (theirs["metric"] == number.metric)]
@@ -124,15 +163,25 @@ def _beside(
         if number.dataset == tables.AVERAGE:
             printed = theirs.loc[theirs["metric"] == number.metric, "dataset"]
             fits = printed.is_unique and set(covered) == set(printed) - {tables.AVERAGE}
-        found = own[(own["dataset"] == number.dataset) & (own["metric"] == number.metric) & fits]
+        metric = words[number.metric]
+        found = own[(own["dataset"] == number.dataset) & (own["metric"] == metric) & fits]
         same = base[(base["dataset"] == number.dataset) & (base["metric"] == number.metric)]
         same = same if len(same) == 1 else same[same["setting"] == number.setting]
         gain = number.value - same["value"].iloc[0] if len(same) == 1 else float("nan")
-        line = about | {"dataset": number.dataset, "setting": number.setting, "metric": number.metric}
+        line = about | {
+            "dataset": number.dataset,
+            "setting": number.setting,
+            "metric": number.metric,
+        }
         line |= {"published": number.printed or "?", "published_gain": gain, "note": ""}
         for cell in found.itertuples():
             change = {"difference": cell.value - number.value, "gain": cell.difference}
-            ours = {"protocol": cell.protocol, "ours": cell.value, "low": cell.low, "high": cell.high}
+            ours = {
+                "protocol": cell.protocol,
+                "ours": cell.value,
+                "low": cell.low,
+                "high": cell.high,
+            }
             lines.append(line | ours | change | {"images": cell.images, "seeds": cell.seeds})
         if found.empty:
             lines.append(line | {"note": "not measured"})
@@ -150,23 +199,28 @@ def _budget(suite: Suite, key: str) -> dict[str, Any]:
     return {"iterations": iterations, "kept": ", ".join(kept)}
 
 
-def reproduction_text(frame: pd.DataFrame) -> pd.DataFrame:
+def reproduction_text(suite: Suite, frame: pd.DataFrame) -> pd.DataFrame:
     """``reproduction`` (of one table) as text: published and ours apart, digits as printed."""
+    known, words = tables.measures(suite), _printed_words(suite)
     lines = []
     for line in frame.itertuples():
-        digits = len(line.published.partition(".")[2]) or tables.DIGITS[line.metric]
+        digits = len(line.published.partition(".")[2]) or known[words[line.metric]].digits
 
         def signed(number: float, digits: int = digits) -> str:
-            return "-" if pd.isna(number) else f"{round(number, digits) + 0:+.{digits}f}"  # + 0: no minus zero
+            return (
+                "-" if pd.isna(number) else f"{round(number, digits) + 0:+.{digits}f}"
+            )  # + 0: no minus zero
 
-        gain = signed(line.gain) + ("" if pd.isna(line.low) else f" [{signed(line.low)}, {signed(line.high)}]")
+        gain = signed(line.gain) + (
+            "" if pd.isna(line.low) else f" [{signed(line.low)}, {signed(line.high)}]"
+        )
         kept = f" (kept: {line.kept})" if line.kept and line.kept != str(line.iterations) else ""
         lines.append(
             {
                 "row": line.row,
                 "run": line.label,
                 "data set": line.dataset,
-                "measure": tables.heading(line.metric, "" if line.note else line.protocol).strip(),
+                "measure": f"{line.metric} {'' if line.note else line.protocol}".strip(),
                 "published": line.published,
                 "ours": line.note or f"{line.ours:.{digits}f}",
                 "difference": signed(line.difference),
@@ -184,9 +238,15 @@ def reproduction_note(paper: str, table: str) -> str:
     """The line that stands over published and ours."""
     numbers = papers.published(paper)
     budgets = numbers[numbers["metric"] == "iterations"]
-    said = ", ".join(f"{cell.row} {float(cell.printed):,.0f}" for cell in budgets.itertuples() if cell.printed)
+    said = ", ".join(
+        f"{cell.row} {float(cell.printed):,.0f}" for cell in budgets.itertuples() if cell.printed
+    )
     return (
         f"{paper}, Table {table}: published, and measured here on the data sets of the same name. Difference: ours "
         "minus published. Gain: over the run that it is compared with, as published, and as measured here with its "
         "95 % interval."
-    ) + (f" Iterations are ours; the paper's (its Table {budgets['table'].iloc[0]}): {said}." if said else "")
+    ) + (
+        f" Iterations are ours; the paper's (its Table {budgets['table'].iloc[0]}): {said}."
+        if said
+        else ""
+    )

@@ -1,4 +1,4 @@
-"""What a notebook shows of its step: small tables and figures, read from what the step wrote. Floor 4."""
+"""What a notebook shows of its step: small tables and figures, read from what the step wrote. Layer 4."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from benchlib.imageio import read_image
-from benchlib.records import Pair, read_json, read_pairs, read_rows, read_table
+from benchlib import registry
+from benchlib.imageio import quantise, read_image
+from benchlib.records import TEXT, image_sets, read_json, read_pairs, read_table
+from benchlib.report import ablations as _ablations
 from benchlib.report import controls, pictures, tables
 from benchlib.report import plots as _plots
 from benchlib.report import published as printed
+from benchlib.report import reach as _reach
+from benchlib.report.measures import measures_of
 
 if TYPE_CHECKING:
     from IPython.display import HTML
     from matplotlib.figure import Figure
 
     from benchlib.params import Suite
+    from benchlib.plan import RunPlan
 
 TILE = 2.6  # inches a picture
 
@@ -28,7 +33,9 @@ TILE = 2.6  # inches a picture
 def _grid(rows: list[list[tuple[str, np.ndarray]]]) -> Figure:
     """Pictures with their titles, one list a line; grey maps are drawn dark to bright."""
     wide = max(len(row) for row in rows)
-    heights = [TILE * max(image.shape[0] / image.shape[1] for _, image in row) + 0.2 for row in rows]
+    heights = [
+        TILE * max(image.shape[0] / image.shape[1] for _, image in row) + 0.2 for row in rows
+    ]
     figure, axes = plt.subplots(
         len(rows),
         wide,
@@ -47,10 +54,6 @@ def _grid(rows: list[list[tuple[str, np.ndarray]]]) -> Figure:
     return figure
 
 
-def _first(suite: Suite, collection: str) -> list[Pair]:
-    return list({pair.dataset: pair for pair in reversed(read_pairs(suite, collection))}.values())[::-1]
-
-
 def _few(sources: pd.Series) -> str:
     """The first of a column's names, and how many more."""
     names = list(dict.fromkeys(name for name in sources.astype(str) if name))
@@ -59,77 +62,126 @@ def _few(sources: pd.Series) -> str:
 
 
 def manifest(suite: Suite, key: str) -> pd.DataFrame:
-    """Pairs of each set of a collection, and the photographs or sequences they were made from."""
+    """Pairs of one set, ``<collection>/<set>``, and the photographs or sequences they were made from."""
     table = pd.DataFrame(read_table(suite.work / "data" / key / "manifest.csv"))
-    return table.groupby("dataset", sort=False).agg(pairs=("image", "size"), scenes=("source", _few))
+    return table.groupby("dataset", sort=False).agg(
+        pairs=("image", "size"), scenes=("source", _few)
+    )
 
 
 def pairs(suite: Suite, key: str) -> Figure:
-    """The first pair of each set: degraded (enlarged if it is smaller), sharp, difference."""
-    lines = []
-    for pair in _first(suite, key):
-        small = read_image(pair.lq).shape[:2]
-        lq, hq = pictures.shown_pair(pair)
-        name = f"{pair.key}: lq" + (f", {hq.shape[0] // small[0]} times smaller" if small != hq.shape[:2] else "")
-        lines.append([(name, lq), ("hq", hq), ("difference x4", pictures.error_map(lq, hq))])
-    return _grid(lines)
+    """The first pair of one set: degraded (enlarged if it is smaller), sharp, difference."""
+    collection, _, name = key.partition("/")
+    pair = read_pairs(image_sets(suite, collection).only([name]))[0]
+    small = read_image(pair.lq).shape[:2]
+    lq, hq = pictures.shown_pair(suite, pair)
+    title = f"{pair.key}: lq"
+    if small != hq.shape[:2]:
+        title += f", {hq.shape[0] // small[0]} times smaller"
+    return _grid([[(title, lq), ("hq", hq), ("difference x4", pictures.error_map(lq, hq))]])
+
+
+def metric(suite: Suite, key: str) -> pd.DataFrame:
+    """What one metric is: unit, direction, range, what it reads, its version and its weights."""
+    record = read_json(suite.work / "metrics" / key / "metric.json")
+    name, shown = record["name"], registry.load("metrics", key).SHOWN
+    if shown != name:
+        name += f", shown as {shown}"
+    low, high = record["range"]
+    weights = [f"{asset} {digest}" for asset, digest in record["weights"].items()]
+    said = {
+        "metric": record["metric"],
+        "in rows and tables": name,
+        "unit": record["unit"] or "none",
+        "better": "lower" if record["lower_is_better"] else "higher",
+        "range": f"{low} or more" if high is None else f"{low} to {high}",
+        "reads": ", ".join(record["reads"]),
+        "version": record["version"],
+        "weights": "; ".join(weights) or "none",
+    }
+    return pd.DataFrame({"": said})
 
 
 def prior_record(suite: Suite, key: str) -> pd.DataFrame:
-    """Mask counts, coverage, SAM's own scores and seconds an image, a set a line (empty where there is no prior)."""
+    """What one prior says of its images, means by set: its kind's facts, seconds and memory an image.
+
+    Of the facts that stand in rows (how many masks, say) the least and the most too. Empty where
+    there is no prior.
+    """
     record = read_json(suite.work / "priors" / key / "prior.json")
     table = pd.DataFrame(record["images"])
     if table.empty:
         return table
-    columns = {
-        "images": ("image", "size"),
-        "masks": ("n_masks", "mean"),
-        "fewest": ("n_masks", "min"),
-        "most": ("n_masks", "max"),
-        "coverage": ("coverage", "mean"),
-        "predicted_iou": ("predicted_iou", "mean"),  # SAM's alone
-        "stability": ("stability", "mean"),
-        "seconds": ("seconds", "mean"),
-    }
-    return table.groupby("dataset", sort=False).agg(**{k: v for k, v in columns.items() if v[0] in table})
+    groups = table.groupby("dataset", sort=False)
+    shown = {"images": groups.size()}
+    kind = registry.load("priors/kinds", suite.prior(key).kind)
+    for row, fact in getattr(kind, "ROWS", {}).items():
+        if fact in table:
+            shown[row] = groups[fact].mean()
+            shown[f"{row}, least"], shown[f"{row}, most"] = groups[fact].min(), groups[fact].max()
+    for name in table.select_dtypes("number").columns:
+        if name not in getattr(kind, "ROWS", {}).values() and name not in SIZES:
+            shown[name] = groups[name].mean()
+    return pd.DataFrame(shown)
 
 
-def masks(suite: Suite, key: str) -> Figure | None:
-    """The first image of each set with its masks, then those alone; None where there is no prior."""
+SIZES = ("height", "width")  # of the image: no fact of its prior
+
+
+def prior_pictures(suite: Suite, key: str) -> Figure | None:
+    """The first image of each set, its prior as its kind draws it, and that without the image.
+
+    None where there is no prior, or nothing to draw.
+    """
     from benchlib.prepare import prior_images
-    from benchlib.priors._store import load_masks
 
+    kind = registry.load("priors/kinds", suite.prior(key).kind)
     lines = []
     for dataset, images in prior_images(suite, suite.prior(key).images).items():
         name, file = next(iter(images.items()))
-        stored = suite.work / "priors" / key / dataset / f"{name}.npz"
-        if stored.exists():
-            image, found = read_image(file), load_masks(stored)
-            black = np.zeros_like(image)
-            lines.append(
-                [
-                    (f"{dataset}/{name}", image),
-                    (f"{len(found)} masks", pictures.with_masks(image, found.labels)),
-                    ("label map", pictures.with_masks(black, found.labels)),
-                ]
-            )
+        path = suite.work / "priors" / key / dataset / f"{name}.npz"
+        if not path.exists():
+            continue
+        image, stored = read_image(file), kind.load(path)
+        drawn = kind.picture(stored, image)
+        if drawn is None:
+            continue
+        line = [(f"{dataset}/{name}", image), (_facts_text(kind, stored), drawn)]
+        alone = kind.picture(stored, np.zeros_like(image))
+        if not np.array_equal(alone, drawn):
+            line.append(("alone", alone))
+        lines.append(line)
     return _grid(lines) if lines else None
 
 
-def crops(suite: Suite, key: str, count: int = 4) -> Figure:
-    """The first training crops of a run: degraded, sharp, label map (where the method reads one)."""
-    from benchlib.imageio import quantise
-    from benchlib.train import crops_of
+def _facts_text(kind: Any, stored: Any) -> str:
+    """ "masks 12, coverage 0.83": what rows say of one image's prior."""
+    facts = kind.facts(stored)
+    said = [f"{row} {facts[fact]:.3g}" for row, fact in getattr(kind, "ROWS", {}).items()]
+    return ", ".join(said) or kind.__name__.rpartition(".")[2]
 
-    items = [crops_of(suite, key)[n] for n in range(count)]
-    lines = []
-    for item in items:
-        lq, hq = quantise(item["lq"]), quantise(item["hq"])
-        line = [("lq", pictures.enlarged(lq, hq.shape[:2])), ("hq", hq)]
-        if "labels" in item:
-            line.append(("labels", pictures.with_masks(np.zeros_like(lq), item["labels"].numpy())))
-        lines.append(line)
-    return _grid([[cell for line in lines for cell in line[i : i + 1]] for i in range(len(lines[0]))])
+
+def crops(run: RunPlan, count: int = 4) -> Figure:
+    """The first training crops of a run: degraded, sharp, and of its prior what is a label map."""
+    from benchlib.train.data import crops_of
+
+    source = crops_of(run)
+    columns: dict[str, list[tuple[str, np.ndarray]]] = {}
+    for n in range(count):
+        for name, image in _crop_pictures(source[n]).items():
+            columns.setdefault(name, []).append((name, image))
+    return _grid(list(columns.values()))
+
+
+def _crop_pictures(crop: dict[str, Any]) -> dict[str, np.ndarray]:
+    from benchlib.priors.kinds.masks import with_masks
+
+    lq, hq = quantise(crop["item"]["lq"]), quantise(crop["item"]["hq"])
+    shown = {"lq": pictures.enlarged(lq, hq.shape[:2]), "hq": hq}
+    for entries in crop["prior"].values():
+        if "labels" in entries:
+            shown["labels"] = with_masks(np.zeros_like(lq), entries["labels"])
+    return shown
 
 
 def _facts(record: dict[str, Any], names: tuple[str, ...]) -> pd.DataFrame:
@@ -145,13 +197,13 @@ def weights(suite: Suite, key: str) -> pd.DataFrame:
     return _facts(record, names)
 
 
-def run_record(suite: Suite, key: str) -> pd.DataFrame:
+def run_record(run: RunPlan) -> pd.DataFrame:
     """What was trained, from what, on what, for how long; which budget was chosen, which iteration was kept."""
     names = (
         "label", "init", "pairs", "parameters", "trained_parameters", "loss", "iterations", "kept", "choice",
         "train_seconds", "hardware", "threads", "torch", "revision", "weights",
     )  # fmt: skip
-    record = read_json(suite.work / "runs" / key / "record.json")
+    record = read_json(run.places.run / "record.json")
     training = record.get("training", {})
     said = {"loss": training.get("loss", "psnr"), "iterations": training.get("iterations", "")}
     said["kept"] = "; ".join(
@@ -172,15 +224,15 @@ def _changes(changes: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in changes.items()) or "as set"
 
 
-def loss(suite: Suite, key: str) -> Figure | None:
+def loss(run: RunPlan) -> Figure | None:
     """The run's loss and validation curves; None for a run with nothing to train.
 
     A PSNR loss (minus dB) shares the validation's axis; a loss of another unit has an axis of its own above.
     """
-    table = pd.read_csv(suite.results / "loss" / f"{key}.csv")
+    table = pd.read_csv(run.places.loss)
     if table.empty:
         return None
-    record = read_json(suite.work / "runs" / key / "record.json")
+    record = read_json(run.places.run / "record.json")
     kind = record.get("training", {}).get("loss", "psnr")
     in_db, watched = kind == "psnr", table["validation_psnr"].notna().any()
     count = 1 if in_db or not watched else 2
@@ -189,10 +241,16 @@ def loss(suite: Suite, key: str) -> Figure | None:
     )
     above, below = grid[0, 0], grid[-1, 0]
     for seed, part in table.groupby("seed"):
-        above.plot(part["iteration"], -part["loss"] if in_db else part["loss"], label=f"training batch, seed {seed}")
+        above.plot(
+            part["iteration"],
+            -part["loss"] if in_db else part["loss"],
+            label=f"training batch, seed {seed}",
+        )
         seen = part.dropna(subset="validation_psnr")
         if len(seen):
-            below.plot(seen["iteration"], seen["validation_psnr"], "o", label=f"held out, seed {seed}")
+            below.plot(
+                seen["iteration"], seen["validation_psnr"], "o", label=f"held out, seed {seed}"
+            )
     above.set_ylabel("PSNR (dB)" if in_db else _plots.LOSSES.get(kind, kind))
     if count > 1:
         below.set_ylabel("PSNR (dB)")
@@ -203,26 +261,51 @@ def loss(suite: Suite, key: str) -> Figure | None:
     return figure
 
 
-def scores(suite: Suite, key: str) -> pd.DataFrame:
+def scores(run: RunPlan) -> pd.DataFrame:
     """Means over images of one run, a test set a line, and the Average if its evaluation asks for one."""
-    rows = read_rows(suite, [key])
-    rows = tables.pooled(suite, rows[rows["metric"].isin(tables.METRICS)])
-    return rows.pivot_table(index="dataset", columns=["protocol", "metric"], values="value", sort=False).round(4)
+    rows = _own_rows(run)
+    rows = rows[rows["metric"].isin(list(measures_of(run.metrics)))]
+    sets = rows["dataset"].unique().tolist()
+    if run.how.average and len(sets) > 1:
+        rows = pd.concat([rows, tables.average_rows(rows, sets)], ignore_index=True)
+    return rows.pivot_table(
+        index="dataset", columns=["protocol", "metric"], values="value", sort=False
+    ).round(4)
 
 
-def restored(suite: Suite, key: str) -> Figure:
+def _own_rows(run: RunPlan) -> pd.DataFrame:
+    """The run's rows of the prior itself, without those of ``evaluation.swap``."""
+    rows = pd.read_csv(run.places.rows, keep_default_na=False, dtype=TEXT)
+    return rows[rows["swap"] == ""]
+
+
+def swaps(run: RunPlan) -> pd.DataFrame:
+    """Means over images of one run restored again with a control in its prior's place; its reach.
+
+    A line a test set and control, first seed. Empty where ``evaluation.swap`` names no control, or
+    the run has no prior that one could stand in for.
+    """
+    rows = pd.read_csv(run.places.rows, keep_default_na=False, dtype=TEXT)
+    rows = rows[rows["swap"] != ""]
+    return rows.pivot_table(
+        index=["dataset", "swap"], columns=["protocol", "metric"], values="value", sort=False
+    ).round(4)
+
+
+def restored(run: RunPlan) -> Figure:
     """Of each test set the image with the middling PSNR: degraded, restored, sharp, error."""
-    rows = read_rows(suite, [key])
+    rows = _own_rows(run)
     rows = rows[(rows["metric"] == "PSNR") & (rows["protocol"] == rows["protocol"].iloc[0])]
-    known = {pair.key: pair for pair in read_pairs(suite, suite.run(key).test)}
+    known = {pair.key: pair for pair in run.test_pairs()}
     lines = []
     for dataset, part in rows.groupby("dataset", sort=False):
         middle = part.sort_values("value").iloc[len(part) // 2]
         pair = known[f"{dataset}/{middle['image']}"]
-        lq, hq = pictures.shown_pair(pair)
-        out = read_image(suite.work / "restored" / key / pair.dataset / f"{pair.image}.png")
-        error = pictures.error_map(out, hq)
-        lines.append([(f"{pair.key}", lq), (f"{middle['value']:.2f} dB", out), ("sharp", hq), ("error x4", error)])
+        shown = run.task.picture(run.task.read(pair))
+        out = read_image(run.places.restored / pair.dataset / f"{pair.image}.png")
+        error = pictures.error_map(out, shown["hq"])
+        line = [(f"{pair.key}", shown["lq"]), (f"{middle['value']:.2f} dB", out)]
+        lines.append([*line, ("sharp", shown["hq"]), ("error x4", error)])
     return _grid(lines)
 
 
@@ -243,7 +326,7 @@ def _by_collection(suite: Suite, table: Any, flags: Any) -> Any:
     rows = tables.everything(suite)
     shown = {}
     for name in tables.measured_collections(suite, rows):
-        at = (suite, rows, tables.main_columns(tables.of(suite, rows, name)), name)
+        at = (suite, rows, tables.main_columns(suite, tables.rows_of(suite, rows, name)), name)
         shown[name] = _bold(table(*at), flags(*at))
     if len(shown) == 1:
         return shown.popitem()[1]
@@ -259,24 +342,49 @@ def reproduction(suite: Suite) -> Any:
     frame = printed.reproduction(suite, tables.everything(suite))
     for at, lines in frame.groupby(["paper", "table"], sort=False):
         display(HTML(f"<p>{escape(printed.reproduction_note(*at))}</p>"))
-        display(printed.reproduction_text(lines).style.format(escape="html").hide(axis=0))
+        display(printed.reproduction_text(suite, lines).style.format(escape="html").hide(axis=0))
 
 
 def control_steps(suite: Suite) -> Any:
     """What the prior itself adds, control by control."""
     from IPython.display import HTML, display
 
-    steps = controls.every(suite, tables.everything(suite))
+    steps = controls.all_steps(suite, tables.everything(suite))
     for key, lines in steps.groupby("control", sort=False):
-        text, flags = controls.text(lines)
-        display(HTML(f"<p>{escape(controls.note(suite, key))}</p>"), _bold(text, flags).hide(axis=0))
+        text, flags = controls.steps_text(suite, lines)
+        display(
+            HTML(f"<p>{escape(controls.note(suite, key))}</p>"), _bold(text, flags).hide(axis=0)
+        )
+
+
+def reach(suite: Suite) -> Any:
+    """How far each run's output moves when its prior does, collection by collection."""
+    from IPython.display import HTML, display
+
+    lines = _reach.reach_lines(suite)
+    for name, part in lines.groupby("collection", sort=False):
+        text = _reach.table_text(suite, part)
+        display(HTML(f"<p>{escape(_reach.note(str(name), part))}</p>"))
+        display(text.style.format(escape="html").hide(axis=0))
+
+
+def ablations(suite: Suite) -> Any:
+    """The suite's ablations, each a table of its own; nothing where it names none."""
+    from IPython.display import HTML, display
+
+    rows = tables.everything(suite)
+    lines = _ablations.all_ablations(suite, rows)
+    for key, part in lines.groupby("ablation", sort=False):
+        table, best = _ablations.table_text(suite, part)
+        display(HTML(f"<p>{escape(_ablations.note(suite, str(key), part))}</p>"))
+        display(_bold(table, best))
 
 
 def published(suite: Suite) -> Any:
     """The papers' own tables that the suite's runs stand beside: measured by them, on other data."""
     from IPython.display import HTML, display
 
-    for paper, name in printed.of_suite(suite):
+    for paper, name in printed.tables_named(suite):
         display(HTML(f"<p>{escape(printed.note(paper, name))}</p>"))
         display(_bold(printed.table(paper, name), printed.best(paper, name)))
 
@@ -316,24 +424,25 @@ def audit(paper: str = "", verdict: str = "") -> Any:
     """
     from benchlib.contracts import BenchError, nearest
     from benchlib.papers import papers
-    from benchlib.papers.audit import INCONSISTENT, OPEN, ROUNDING
-    from benchlib.papers.audit import audit as every
+    from benchlib.papers.audit import INCONSISTENT, OPEN, ROUNDING, audit_findings
 
     verdicts = (ROUNDING, INCONSISTENT, OPEN)
     for got, allowed in ((paper, papers()), (verdict, verdicts)):
         if got and got not in allowed:
             raise BenchError(f"audit: got {got!r}; {nearest(got, allowed)}")
-    found = every()
+    found = audit_findings()
     found = found[found["paper"].eq(paper) | (paper == "")]
     found = found[found["verdict"].eq(verdict) | (verdict == "")]
-    return found.style.hide(axis="index").set_properties(**{"white-space": "normal", "text-align": "left"})
+    return found.style.hide(axis="index").set_properties(
+        **{"white-space": "normal", "text-align": "left"}
+    )
 
 
 def audit_counts() -> pd.DataFrame:
     """How many statements were checked, by paper and verdict."""
-    from benchlib.papers.audit import audit as every
+    from benchlib.papers.audit import audit_checks
 
-    checks = every(all=True)
+    checks = audit_checks()
     return pd.crosstab(checks["paper"], checks["verdict"])
 
 
@@ -341,9 +450,11 @@ def costs(suite: Suite) -> pd.DataFrame:
     """The cost table that ``cost.make`` wrote, its main columns."""
     from benchlib.report import cost
 
-    frame = pd.read_csv(suite.results / "tables" / "cost.csv", keep_default_na=True).fillna({"note": ""})
+    frame = pd.read_csv(suite.results / "tables" / "cost.csv", keep_default_na=True).fillna(
+        {"note": ""}
+    )
     print(cost.note(frame))
-    return cost.text(frame)
+    return cost.table_text(frame)
 
 
 def protocols(paper: str = "") -> Any:
@@ -352,7 +463,9 @@ def protocols(paper: str = "") -> Any:
 
     table = ledger.stated()
     table = table[table["paper"].eq(paper) | (paper == "")]
-    return table.style.hide(axis="index").set_properties(**{"white-space": "normal", "text-align": "left"})
+    return table.style.hide(axis="index").set_properties(
+        **{"white-space": "normal", "text-align": "left"}
+    )
 
 
 def protocol_effects() -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""How fast the parts are that this project does differently: pooling by label, packed masks, crops. Floor 4."""
+"""How fast the parts are that this project does differently: pooling by label, packed masks, crops. Layer 4."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pandas as pd
 import torch
 
 from benchlib.contracts import BenchError
-from benchlib.methods._pooling import average_by_bits, average_by_label
+from benchlib.methods.map import average_by_bits, average_by_label
 
 if TYPE_CHECKING:
-    from benchlib.params import Suite
+    from benchlib.plan import RunPlan
 
 
 def dense_average(values: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
@@ -25,7 +25,9 @@ def dense_average(values: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     pixels, regions = values[0].permute(1, 2, 0)[None], masks[..., None]
     uncovered = 1 - regions.sum(0, keepdim=True).clamp(0, 1)
     regions = torch.cat([regions, uncovered])
-    means = (pixels * regions).sum((1, 2), keepdim=True) / (regions.sum((1, 2), keepdim=True) + 1e-8)
+    means = (pixels * regions).sum((1, 2), keepdim=True) / (
+        regions.sum((1, 2), keepdim=True) + 1e-8
+    )
     return (means * regions).sum(0).permute(2, 0, 1)[None]
 
 
@@ -39,15 +41,21 @@ def _fastest(call: Callable[[], object], repeat: int) -> float:
     return 1000 * min(times[2:])
 
 
-def pooling(side: int = 256, regions: int = 60, channels: int = 2, repeat: int = 20) -> pd.DataFrame:
+def pooling(
+    side: int = 256, regions: int = 60, channels: int = 2, repeat: int = 20
+) -> pd.DataFrame:
     """Forward and backward of mask average pooling on one image: dense, by label, by packed bits; their difference."""
     rng = np.random.default_rng(0)
     centres = torch.from_numpy(rng.integers(0, side, (regions + 1, 2)))
     grid = torch.stack(torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij"), -1)
-    labels = (grid[:, :, None] - centres).square().sum(-1).argmin(-1)  # Voronoi cells; cell 0 is uncovered
+    labels = (
+        (grid[:, :, None] - centres).square().sum(-1).argmin(-1)
+    )  # Voronoi cells; cell 0 is uncovered
     masks = (labels[None] == torch.arange(1, regions + 1)[:, None, None]).float()
     if regions > 64:
-        raise BenchError(f"speed.pooling: {regions} regions; at most 64 fit into the one plane of bits it makes")
+        raise BenchError(
+            f"speed.pooling: {regions} regions; at most 64 fit into the one plane of bits it makes"
+        )
     bits = torch.where(labels > 0, torch.ones_like(labels) << (labels - 1).clamp(min=0), 0)
     values = torch.rand(1, channels, side, side, requires_grad=True)
     forms: dict[str, Callable[[], torch.Tensor]] = {
@@ -59,39 +67,52 @@ def pooling(side: int = 256, regions: int = 60, channels: int = 2, repeat: int =
     rows = []
     for name, form in forms.items():
         milliseconds = _fastest(lambda form=form: form().sum().backward(), repeat)  # type: ignore[misc]
-        rows.append({"form": name, "ms": milliseconds, "difference": float((form() - reference).detach().abs().max())})
+        rows.append(
+            {
+                "form": name,
+                "ms": milliseconds,
+                "difference": float((form() - reference).detach().abs().max()),
+            }
+        )
     table = pd.DataFrame(rows).set_index("form")
     table.insert(1, "times faster", table.loc["dense masks", "ms"] / table["ms"])
     return table
 
 
-def storage(suite: Suite, key: str) -> pd.DataFrame:
-    """Bytes an image of a prior's masks: on disk, packed in memory, as dense float32."""
-    from benchlib.priors._store import load_masks
+def storage(run: RunPlan) -> pd.DataFrame:
+    """Bytes an image of a run's training masks: on disk, packed in memory, as dense float32.
 
+    Raises BenchError where its prior is no masks.
+    """
     rows = []
-    for file in sorted((suite.work / "priors" / key).rglob("*.npz")):
-        masks = load_masks(file)
-        packed = masks.bits.nbytes + masks.labels.nbytes
-        dense = 4 * masks.labels.size * len(masks)
-        rows.append({"masks": len(masks), "file": file.stat().st_size, "packed": packed, "dense float32": dense})
+    for part in run.train_prior.parts:
+        if part.kind != "masks":
+            continue
+        for file in sorted(part.folder.rglob("*.npz")):
+            masks = part.module().load(file)
+            packed = masks.bits.nbytes + masks.labels.nbytes
+            dense = 4 * masks.labels.size * len(masks)
+            line = {"masks": len(masks), "file": file.stat().st_size, "packed": packed}
+            rows.append(line | {"dense float32": dense})
+    if not rows:
+        raise BenchError(f"speed.storage: run '{run.key}' reads no masks; name one that does")
     return pd.DataFrame(rows).agg(["mean", "max"]).round(0)
 
 
-def crops(suite: Suite, key: str, count: int = 400) -> pd.DataFrame:
+def crops(run: RunPlan, count: int = 400) -> pd.DataFrame:
     """Training crops a second on one core, as the loop reads them (images and masks from disk, then from memory)."""
-    from benchlib.train import crops_of
+    from benchlib.train.data import crops_of
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    source = crops_of(suite, key)
+    source = crops_of(run)
     rows: list[dict[str, object]] = []
     for what, first in (("first epoch", 0), ("later", len(source.pairs))):
         numbers = range(first, first + (len(source.pairs) if first == 0 else count))
         begun = time.perf_counter()
         for n in numbers:
             source[n]
-        rows.append({"crops": len(numbers), "a second": len(numbers) / (time.perf_counter() - begun)})
-        rows[-1]["when"] = what
+        speed = len(numbers) / (time.perf_counter() - begun)
+        rows.append({"when": what, "crops": len(numbers), "a second": speed})
     torch.set_num_threads(threads)
     return pd.DataFrame(rows).set_index("when")

@@ -1,4 +1,4 @@
-"""Is a run better than its reference? Paired differences, an interval over images and seeds, Wilcoxon, Holm. Floor 4.
+"""Is a run better than its reference? Paired differences, an interval over images and seeds, Wilcoxon, Holm. Layer 4.
 
 Images of one scene (copies of one photograph, frames of one sequence) are alike and no independent witnesses: they are
 resampled together. The interval is a bootstrap in which scenes and seeds are resampled independently. Plain
@@ -20,6 +20,7 @@ from benchlib.contracts import BenchError
 if TYPE_CHECKING:
     import pandas as pd
 
+VERSION = 1
 CHUNK = 1000  # resamples at a time, so that a thousand images need no gigabyte
 PLACE = ["dataset", "image"]
 
@@ -77,7 +78,9 @@ def compare_all(
     import pandas as pd
 
     keys = ["dataset", "metric", "protocol"]
-    parts = {(name, *place): part for (name, *place), part in rows.groupby(["run", *keys], sort=False)}
+    parts = {
+        (name, *place): part for (name, *place), part in rows.groupby(["run", *keys], sort=False)
+    }
     lines = [
         {"run": name, "reference": references[name], **dict(zip(keys, place, strict=True))}
         | asdict(compare(part, parts[(references[name], *place)]))
@@ -113,9 +116,13 @@ def differences(run: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     a, b = np.broadcast_arrays(ours.to_numpy(), theirs.to_numpy())
     if np.isnan(a).any() or np.isnan(b).any():
         place = images[np.argmax((np.isnan(a) | np.isnan(b)).any(1))]
-        raise BenchError(f"statistics: {'/'.join(place)} lacks a value of some seed; rerun the run's evaluate stage")
+        raise BenchError(
+            f"statistics: {'/'.join(place)} lacks a value of some seed; rerun the run's evaluate stage"
+        )
     wide = ours if ours.shape[1] >= theirs.shape[1] else theirs
-    return pd.DataFrame(np.subtract(a, b, where=a != b, out=np.zeros(a.shape)), images, wide.columns)
+    return pd.DataFrame(
+        np.subtract(a, b, where=a != b, out=np.zeros(a.shape)), images, wide.columns
+    )
 
 
 def _by_seed(rows: pd.DataFrame) -> pd.DataFrame:
@@ -156,7 +163,9 @@ def interval(
     within, 3 seeds: 0.95 (taken for 48 scenes: 0.79). With one seed it speaks of the images alone: how another
     training would come out is not in it.
     """
-    names, code = np.unique(np.arange(len(values)) if scenes is None else scenes, return_inverse=True)
+    names, code = np.unique(
+        np.arange(len(values)) if scenes is None else scenes, return_inverse=True
+    )
     if len(names) < 2 or not np.isfinite(values).all():
         return float("nan"), float("nan")
     mean, rng = float(values.mean()), np.random.default_rng(seed)
@@ -172,13 +181,19 @@ def interval(
         return mean, mean
     freedom = total**2 / sum(variance**2 / n for variance, n in variances)
     tail = (1 + level) / 2
-    low, high = np.quantile(deviations, [1 - tail, tail]) * stats.t.ppf(tail, freedom) / stats.norm.ppf(tail)
+    low, high = (
+        np.quantile(deviations, [1 - tail, tail])
+        * stats.t.ppf(tail, freedom)
+        / stats.norm.ppf(tail)
+    )
     return mean + float(low), mean + float(high)
 
 
 def _resampled_means(values: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
     counts = [min(CHUNK, resamples - start) for start in range(0, resamples, CHUNK)]
-    return np.concatenate([values[rng.integers(len(values), size=(n, len(values)))].mean(1) for n in counts])
+    return np.concatenate(
+        [values[rng.integers(len(values), size=(n, len(values)))].mean(1) for n in counts]
+    )
 
 
 def wilcoxon(values: np.ndarray) -> float:

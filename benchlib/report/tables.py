@@ -1,6 +1,6 @@
 """Measured figures from rows, and the tables that lay them out as text.
 
-Floor 4. ``cells`` computes every figure once (one row a run, data set, metric and protocol); the tables, the plots and
+Layer 4. ``cells`` computes every figure once (one row a run, data set, metric and protocol); the tables, the plots and
 the page only lay those figures out. Runs are compared within a test collection; a function that takes an optional
 ``collection`` takes the first of ``collections`` if none is given.
 """
@@ -15,20 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from benchlib import registry
 from benchlib.contracts import BenchError
 from benchlib.records import read_rows
 from benchlib.report import statistics
+from benchlib.report.measures import Measure, measures_of
 
 if TYPE_CHECKING:
     from benchlib.params import Suite
 
+VERSION = 1
 Column = tuple[str, str]  # metric as in the rows, protocol
-
-METRICS = ("PSNR", "SSIM", "MC")  # what the tables show; the rows hold more (masks, coverage)
-SHOWN = {"PSNR": "PSNR", "SSIM": "SSIM", "MC": "MCR"}  # MC is 0 or 1 an image, MCR its mean in percent
-STAND_INS = ("zeroed", "shuffled", "superpixels")  # priors that are controls of another
-LOWER = ("MC", "MCR")  # lower is better
-DIGITS = {"PSNR": 3, "SSIM": 4, "MC": 2}
+NO_PRIOR = "none"
 GROUP = ["run", "dataset", "metric", "protocol"]
 AVERAGE = "Average"  # the data set that is all images of a test collection; papers print it under that name
 
@@ -38,46 +36,80 @@ def collections(suite: Suite) -> dict[str, list[str]]:
 
     One that a run trains on (where the masks' images are restored, say) is not shown, unless there is no other.
     """
-    tests = Counter(run.test for run in suite.runs.values())
-    trained = {run.train for run in suite.runs.values()}
-    shown = [name for name in suite.data if name in tests and name not in trained]
-    shown = shown or [name for name in suite.data if name in tests]
+    tests = Counter(run.images.test for run in suite.runs.values())
+    trained = {run.images.train for run in suite.runs.values()}
+    there = [name for name in suite.collections if name in tests]
+    shown = [name for name in there if name not in trained] or there
     first = max(shown, key=lambda name: tests[name])
-    return {name: compared(suite, name) for name in [first, *(name for name in shown if name != first)]}
+    return {
+        name: compared(suite, name) for name in [first, *(name for name in shown if name != first)]
+    }
 
 
 def compared(suite: Suite, collection: str | None = None) -> list[str]:
     """The runs of the comparison, in params' order: those that share a test collection."""
     collection = next(iter(collections(suite))) if collection is None else collection
-    return [key for key, run in suite.runs.items() if run.test == collection]
+    return [key for key, run in suite.runs.items() if run.images.test == collection]
+
+
+def measures(suite: Suite) -> dict[str, Measure]:
+    """What the tables show of the rows, in params' order; the rows hold more (a prior's facts)."""
+    return measures_of(suite.metrics)
+
+
+def scored(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the suite's metrics."""
+    return rows[rows["metric"].isin(list(measures(suite)))]
 
 
 def controlling(suite: Suite) -> set[str]:
-    """The runs that stand in a prior's place: named by an entry of ``controls``, or with a control for a prior."""
-    named = [(c.trained, c.zeroed, c.segmentation, *c.others) for c in suite.controls.values()]
-    stand_ins = [run for run in suite.runs if prior_of(suite, run) in STAND_INS]
-    return {run for runs in named for run in runs if run} | set(stand_ins)
+    """The runs that stand in a prior's place: named by an entry of ``controls``, or by themselves."""
+    found = {run for run in suite.runs if is_control(suite, run)}
+    for one in suite.controls.values():
+        found |= {run for run in (one.trained, one.zeroed, one.segmentation) if run}
+        found |= set(one.others)
+    return found
 
 
-def prior_of(suite: Suite, run: str) -> str:
-    """The name of the prior that a run has at test time."""
-    prior = suite.priors.get(suite.run(run).prior.test)
-    return prior.prior["name"] if prior else "none"
+def is_control(suite: Suite, run: str) -> bool:
+    """Whether a run has a control in its prior's place: by ``prior.swap``, or a prior that is one."""
+    if suite.run(run).prior.swap:
+        return True
+    names = prior_names(suite, run)
+    return bool(names) and all(_stands_in(name) for name in names)
+
+
+def _stands_in(prior: str) -> bool:
+    """Whether a file of ``priors`` says that it stands in another prior's place (superpixels)."""
+    return getattr(registry.load("priors", prior), "CONTROL", False)
+
+
+def prior_names(suite: Suite, run: str) -> list[str]:
+    """The files of ``priors`` that a run has at test time: several in a bundle, none without one."""
+    names = []
+    for part in suite.bundles.get(suite.run(run).prior.test, {}).values():
+        if part.prior["name"] != NO_PRIOR:
+            names.append(part.prior["name"])
+    return names
 
 
 def is_input(suite: Suite, run: str) -> bool:
-    """Whether the run is the degraded input itself: a floor under the comparison, not a method."""
+    """Whether the run is the degraded input itself: the least of the comparison, not a method."""
     return suite.run(run).method["name"] == "identity"
 
 
 def has_prior(suite: Suite, run: str) -> bool:
     """Whether the run reads a prior at test time."""
-    return prior_of(suite, run) != "none"
+    return bool(prior_names(suite, run))
 
 
 def baseline(suite: Suite, collection: str | None = None) -> str | None:
     """The first run of a test collection that restores and has no prior."""
-    plain = [key for key in compared(suite, collection) if not is_input(suite, key) and not has_prior(suite, key)]
+    plain = [
+        key
+        for key in compared(suite, collection)
+        if not is_input(suite, key) and not has_prior(suite, key)
+    ]
     return plain[0] if plain else None
 
 
@@ -87,18 +119,21 @@ def reference(suite: Suite, run: str) -> str | None:
     Raises BenchError if the two test on different collections: their images would be paired by name alone.
     """
     own = suite.run(run)
-    other = own.reference or baseline(suite, own.test)
-    if other and suite.run(other).test != own.test:
+    test = own.images.test
+    other = own.reference or baseline(suite, test)
+    if other and suite.run(other).images.test != test:
         raise BenchError(
-            f"runs.{run}.reference: got {other!r}, which tests on {suite.run(other).test!r}, not on {own.test!r}; "
-            "name a run of the same test collection"
+            f"runs.{run}.reference: got {other!r}, which tests on "
+            f"{suite.run(other).images.test!r}, not on {test!r}; name a run of the same test "
+            "collection"
         )
     return None if other == run else other
 
 
-def label(suite: Suite, run: str) -> str:
+def run_label(suite: Suite, run: str) -> str:
     """The run's name in tables: its label if it has one, with the key where two of a collection share a label."""
-    names = {key: suite.run(key).label or key for key in compared(suite, suite.run(run).test)}
+    same = compared(suite, suite.run(run).images.test)
+    names = {key: suite.run(key).label or key for key in same}
     shared = list(names.values()).count(names[run]) > 1
     return f"{names[run]} ({run})" if shared else names[run]
 
@@ -106,7 +141,9 @@ def label(suite: Suite, run: str) -> str:
 def command(suite: Suite, run: str) -> str:
     """What to type in the project's folder to make the run's rows again."""
     folder = suite.folder.relative_to((suite.folder / suite.root).resolve())
-    return f"dvc repro {'' if folder == Path('.') else f'{folder.as_posix()}/dvc.yaml:'}evaluate@{run}"
+    return (
+        f"dvc repro {'' if folder == Path('.') else f'{folder.as_posix()}/dvc.yaml:'}evaluate@{run}"
+    )
 
 
 def measured(suite: Suite, collection: str | None = None) -> pd.DataFrame:
@@ -122,11 +159,13 @@ def everything(suite: Suite) -> pd.DataFrame:
 def _read(suite: Suite, runs: list[str]) -> pd.DataFrame:
     present = [key for key in runs if (suite.results / "rows" / f"{key}.csv").exists()]
     if not present:
-        raise BenchError(f"{suite.results}/rows: no compared run has rows; run `{command(suite, runs[0])}`")
+        raise BenchError(
+            f"{suite.results}/rows: no compared run has rows; run `{command(suite, runs[0])}`"
+        )
     return read_rows(suite, present)
 
 
-def of(suite: Suite, rows: pd.DataFrame, collection: str | None = None) -> pd.DataFrame:
+def rows_of(suite: Suite, rows: pd.DataFrame, collection: str | None = None) -> pd.DataFrame:
     """Those of the rows whose runs belong to a test collection."""
     return rows[rows["run"].isin(compared(suite, collection))]
 
@@ -137,30 +176,35 @@ def measured_collections(suite: Suite, rows: pd.DataFrame) -> list[str]:
     return [name for name, runs in collections(suite).items() if seen & set(runs)]
 
 
-def columns(rows: pd.DataFrame) -> list[Column]:
+def columns(suite: Suite, rows: pd.DataFrame) -> list[Column]:
     """The (metric, protocol) pairs of the rows, metric by metric, protocols in order of appearance."""
     pairs = rows[["metric", "protocol"]].drop_duplicates()
-    return [(metric, protocol) for metric in METRICS for protocol in pairs.loc[pairs["metric"] == metric, "protocol"]]
+    found = []
+    for metric in measures(suite):
+        for protocol in pairs.loc[pairs["metric"] == metric, "protocol"]:
+            found.append((metric, protocol))
+    return found
 
 
-def main_columns(rows: pd.DataFrame) -> list[Column]:
+def main_columns(suite: Suite, rows: pd.DataFrame) -> list[Column]:
     """The first protocol of each metric: what the headline and the first table show."""
     first: dict[str, str] = {}
-    for metric, protocol in columns(rows):
+    for metric, protocol in columns(suite, rows):
         first.setdefault(metric, protocol)
     return list(first.items())
 
 
 def datasets(suite: Suite, rows: pd.DataFrame, collection: str | None = None) -> list[str]:
     """The test sets that have rows, in params' order; see ``columns_of`` for the Average."""
-    order = list(suite.collection(suite.run(compared(suite, collection)[0]).test))
-    seen = of(suite, rows, collection)["dataset"].drop_duplicates().tolist()
+    order = list(suite.collection(suite.run(compared(suite, collection)[0]).images.test))
+    seen = rows_of(suite, rows, collection)["dataset"].drop_duplicates().tolist()
     return [name for name in order if name in seen] + [name for name in seen if name not in order]
 
 
 def averaged(suite: Suite, rows: pd.DataFrame, run: str) -> list[str]:
     """The test sets that a run's Average covers; empty where its evaluation asks for none or it has but one set."""
-    sets = rows.loc[(rows["run"] == run) & rows["metric"].isin(METRICS), "dataset"].unique().tolist()
+    own = scored(suite, rows[rows["run"] == run])
+    sets = own["dataset"].unique().tolist()
     return sets if suite.evaluation_of(run).average and len(sets) > 1 else []
 
 
@@ -178,9 +222,14 @@ def pooled(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     """
     copies = [rows]
     for run in rows["run"].unique():
-        own = rows[(rows["run"] == run) & rows["dataset"].isin(averaged(suite, rows, run))]
-        copies.append(own.assign(dataset=AVERAGE, image=own["dataset"] + "/" + own["image"]))
+        copies.append(average_rows(rows[rows["run"] == run], averaged(suite, rows, run)))
     return pd.concat(copies, ignore_index=True)
+
+
+def average_rows(rows: pd.DataFrame, sets: list[str]) -> pd.DataFrame:
+    """A run's rows of some sets as those of the data set Average."""
+    own = rows[rows["dataset"].isin(sets)]
+    return own.assign(dataset=AVERAGE, image=own["dataset"] + "/" + own["image"])
 
 
 def per_image(rows: pd.DataFrame) -> pd.DataFrame:
@@ -212,7 +261,9 @@ def paired(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     for (run, *place), part in parts.items():
         other = parts.get((references[run], *place))
         if other is not None:
-            change = statistics.differences(part, other).mean(axis=1).rename("difference").reset_index()
+            change = (
+                statistics.differences(part, other).mean(axis=1).rename("difference").reset_index()
+            )
             changes.append(change.assign(run=run, metric=place[1], protocol=place[2]))
     values = values.merge(pd.concat(changes), on=[*GROUP, "image"], how="left")
     return values.assign(reference=values["run"].map(references))
@@ -230,12 +281,14 @@ def cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     worse, paired: on how many of the shared images the run is better or worse. best: the best of its column, as
     displayed; none where all are the same; the degraded input takes no part in MCR, which it defines.
     """
-    tests = rows["run"].map(lambda run: suite.run(run).test)
+    tests = rows["run"].map(lambda run: suite.run(run).images.test)
     parts = [_kept_cells(suite, part) for _, part in rows.groupby(tests, sort=False)]
     return pd.concat(parts, ignore_index=True)
 
 
-_KEPT: dict[bytes, pd.DataFrame] = {}  # the tables, plots and page ask for the same cells many times
+_KEPT: dict[
+    bytes, pd.DataFrame
+] = {}  # the tables, plots and page ask for the same cells many times
 
 
 def _kept_cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
@@ -250,10 +303,13 @@ def _kept_cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
-    rows = pooled(suite, rows[rows["metric"].isin(METRICS)])
+    rows = pooled(suite, scored(suite, rows))
     values = paired(suite, rows)
-    sign = values["metric"].map(lambda metric: -1 if metric in LOWER else 1)
-    values = values.assign(better=sign * values["difference"] > 0, worse=sign * values["difference"] < 0)
+    known = measures(suite)
+    sign = values["metric"].map({name: -1 if one.lower else 1 for name, one in known.items()})
+    values = values.assign(
+        better=sign * values["difference"] > 0, worse=sign * values["difference"] < 0
+    )
     table = (
         values.groupby(GROUP, sort=False)
         .agg(
@@ -266,88 +322,121 @@ def _cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
         )
         .reset_index()
     )
-    table.insert(1, "label", [label(suite, run) for run in table["run"]])
-    table.insert(2, "collection", [suite.run(run).test for run in table["run"]])
+    table.insert(1, "label", [run_label(suite, run) for run in table["run"]])
+    table.insert(2, "collection", [suite.run(run).images.test for run in table["run"]])
     table["reference"] = [reference(suite, run) for run in table["run"]]
     table = table.merge(_chances(suite, rows), on=GROUP, how="left").astype({"scenes": "Int64"})
-    collapses = rows[rows["metric"] == "MC"].groupby(GROUP, sort=False)["value"]
-    counts = collapses.agg(numerator="sum", denominator="size").astype("Int64").reset_index()
-    table = table.merge(counts, on=GROUP, how="left")
-    table.loc[table["metric"] == "MC", ["value", "difference", "low", "high"]] *= 100
-    lower = table["metric"].isin(LOWER)
+    table = table.merge(_counts(suite, rows), on=GROUP, how="left")
+    for name, one in known.items():
+        if one.factor != 1:
+            table.loc[table["metric"] == name, ["value", "difference", "low", "high"]] *= one.factor
+    lower = table["metric"].isin([name for name, one in known.items() if one.lower])
     table["gain"] = (table["high"] < 0).where(lower, table["low"] > 0)
     table["loss"] = (table["low"] > 0).where(lower, table["high"] < 0)
     return table.assign(best=_best(suite, table))
 
 
+def _counts(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
+    """GROUP, numerator and denominator of the measures in percent whose rows say yes or no."""
+    percent = [name for name, one in measures(suite).items() if one.is_percent]
+    values = rows[rows["metric"].isin(percent)]
+    values = values.assign(plain=values["value"].isin([0, 1]))
+    groups = values.groupby(GROUP, sort=False)
+    counts = groups["value"].agg(numerator="sum", denominator="size")
+    return counts[groups["plain"].all()].astype("Int64").reset_index()
+
+
 def _chances(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     """GROUP, difference, low, high, p and p_holm of the runs whose reference has rows too."""
     references = {run: other for run in rows["run"].unique() if (other := reference(suite, run))}
-    table = statistics.compare_all(rows, references)  # one collection: a family is a measure under a protocol
-    return table.rename(columns={"mean": "difference"})[[*GROUP, "scenes", "difference", "low", "high", "p", "p_holm"]]
+    table = statistics.compare_all(
+        rows, references
+    )  # one collection: a family is a measure under a protocol
+    return table.rename(columns={"mean": "difference"})[
+        [*GROUP, "scenes", "difference", "low", "high", "p", "p_holm"]
+    ]
 
 
 def _best(suite: Suite, table: pd.DataFrame) -> pd.Series:
-    shown = pd.Series([round(v, DIGITS[m]) for v, m in zip(table["value"], table["metric"], strict=True)], table.index)
-    takes_part = ~((table["metric"] == "MC") & table["run"].map(lambda run: is_input(suite, run)))
+    known = measures(suite)
+    shown = pd.Series(
+        [round(v, known[m].digits) for v, m in zip(table["value"], table["metric"], strict=True)],
+        table.index,
+    )
+    against = [name for name, one in known.items() if one.judges_input]
+    inputs = table["run"].map(lambda run: is_input(suite, run))
+    takes_part = ~(table["metric"].isin(against) & inputs)
     best = pd.Series(False, table.index)
     keys = ["collection", "metric", "dataset", "protocol"]
     for (_, metric, *_), column in shown[takes_part].groupby([table[name] for name in keys]):
         if column.nunique() > 1:
-            best[column.index] = column == (column.min() if metric in LOWER else column.max())
+            best[column.index] = column == (column.min() if known[metric].lower else column.max())
     return best
 
 
-def value_text(cell: Any) -> str:
+def value_text(suite: Suite, cell: Any) -> str:
     """A figure as shown: "27.314", "0.8412", "6.25% (1/16)"."""
-    text = f"{cell.value:.{DIGITS[cell.metric]}f}"
-    return f"{text}% ({cell.numerator}/{cell.denominator})" if cell.metric == "MC" else text
+    one = measures(suite)[cell.metric]
+    text = f"{cell.value:.{one.digits}f}"
+    if not one.is_percent:
+        return text
+    counts = "" if pd.isna(cell.numerator) else f" ({cell.numerator}/{cell.denominator})"
+    return f"{text}%{counts}"
 
 
-def difference_text(cell: Any) -> str:
+def difference_text(suite: Suite, cell: Any) -> str:
     """A difference as shown, with its sign: "+0.042", "-6.25 pp" (percentage points); "-" without a reference."""
     if pd.isna(cell.difference):
         return "-"
-    text = f"{cell.difference:+.{DIGITS[cell.metric]}f}"
+    one = measures(suite)[cell.metric]
+    text = f"{cell.difference:+.{one.digits}f}"
     text = text.replace("-", "+") if float(text) == 0 else text
-    return f"{text} pp" if cell.metric == "MC" else text
+    return f"{text} pp" if one.is_percent else text
 
 
-def interval_text(cell: Any) -> str:
+def interval_text(suite: Suite, cell: Any) -> str:
     """A difference with its 95 % interval: "+0.042 [+0.010, +0.073]"; alone where there is none, or all images tie."""
-    text = difference_text(cell)
+    text = difference_text(suite, cell)
     if pd.isna(cell.difference) or pd.isna(cell.low) or cell.low == cell.high == 0:
         return text
     number, _, unit = text.partition(" ")
-    digits = DIGITS[cell.metric]
+    digits = measures(suite)[cell.metric].digits
     return f"{number} [{cell.low:+.{digits}f}, {cell.high:+.{digits}f}] {unit}".rstrip()
 
 
-def heading(metric: str, protocol: str) -> str:
+def heading(suite: Suite, metric: str, protocol: str) -> str:
     """A column's header: the measure and its protocol."""
-    return f"{SHOWN.get(metric, metric)} {protocol}"
+    return f"{measures(suite)[metric].shown} {protocol}"
 
 
 def comparison(
-    suite: Suite, rows: pd.DataFrame, which: Iterable[Column] | None = None, collection: str | None = None
+    suite: Suite,
+    rows: pd.DataFrame,
+    which: Iterable[Column] | None = None,
+    collection: str | None = None,
 ) -> pd.DataFrame:
     """Method x (data set, measure and protocol), as text; ``which`` limits the measures (default: all).
 
     The columns under "run" say how: inference mode and seeds. A cell over fewer images than its column's others says
     so. A compared run without rows is a row too: "not run: evaluate@<run>".
     """
-    table = cells(suite, of(suite, rows, collection))
+    table = cells(suite, rows_of(suite, rows, collection))
     images = table.groupby("dataset")["images"].max()
 
     def show(cell: Any) -> str:
         most = images[cell.dataset]
-        return value_text(cell) + (f" [{cell.images} of {most} images]" if cell.images < most else "")
+        return value_text(suite, cell) + (
+            f" [{cell.images} of {most} images]" if cell.images < most else ""
+        )
 
     return _lay_out(suite, rows, table, which, show, collection)
 
 
 def differences(
-    suite: Suite, rows: pd.DataFrame, which: Iterable[Column] | None = None, collection: str | None = None
+    suite: Suite,
+    rows: pd.DataFrame,
+    which: Iterable[Column] | None = None,
+    collection: str | None = None,
 ) -> pd.DataFrame:
     """Laid out as ``comparison``: each difference with its 95 % interval, and on how many shared images it is better.
 
@@ -355,28 +444,42 @@ def differences(
     """
 
     def show(cell: Any) -> str:
-        return f"{interval_text(cell)} ({cell.better}/{cell.paired} better)" if cell.paired else "-"
+        if not cell.paired:
+            return "-"
+        return f"{interval_text(suite, cell)} ({cell.better}/{cell.paired} better)"
 
-    table = _lay_out(suite, rows, cells(suite, of(suite, rows, collection)), which, show, collection)
+    table = _lay_out(
+        suite, rows, cells(suite, rows_of(suite, rows, collection)), which, show, collection
+    )
     to = [reference(suite, run) for run in compared(suite, collection)]
-    table.insert(2, ("run", "reference"), [label(suite, run) if run else "-" for run in to])
+    table.insert(2, ("run", "reference"), [run_label(suite, run) if run else "-" for run in to])
     return table[[run is not None for run in to]]
 
 
 def best(
-    suite: Suite, rows: pd.DataFrame, which: Iterable[Column] | None = None, collection: str | None = None
+    suite: Suite,
+    rows: pd.DataFrame,
+    which: Iterable[Column] | None = None,
+    collection: str | None = None,
 ) -> pd.DataFrame:
     """True where ``comparison`` holds the best of its column (see ``cells``)."""
-    table = cells(suite, of(suite, rows, collection))
-    return _lay_out(suite, rows, table, which, lambda cell: cell.best, collection).map(lambda flag: flag is True)
+    table = cells(suite, rows_of(suite, rows, collection))
+    return _lay_out(suite, rows, table, which, lambda cell: cell.best, collection).map(
+        lambda flag: flag is True
+    )
 
 
 def gained(
-    suite: Suite, rows: pd.DataFrame, which: Iterable[Column] | None = None, collection: str | None = None
+    suite: Suite,
+    rows: pd.DataFrame,
+    which: Iterable[Column] | None = None,
+    collection: str | None = None,
 ) -> pd.DataFrame:
     """True where ``differences`` holds a gain: better than the reference, by an interval that excludes zero."""
-    table = cells(suite, of(suite, rows, collection))
-    return _lay_out(suite, rows, table, which, lambda cell: cell.gain, collection).map(lambda flag: flag is True)
+    table = cells(suite, rows_of(suite, rows, collection))
+    return _lay_out(suite, rows, table, which, lambda cell: cell.gain, collection).map(
+        lambda flag: flag is True
+    )
 
 
 def _lay_out(
@@ -387,10 +490,12 @@ def _lay_out(
     show: Callable[[Any], Any],
     collection: str | None,
 ) -> pd.DataFrame:
-    rows = of(suite, rows, collection)
-    which = columns(rows) if which is None else list(which)
+    rows = rows_of(suite, rows, collection)
+    which = columns(suite, rows) if which is None else list(which)
+    names = {column: heading(suite, *column) for column in which}
     header = [("run", "inference"), ("run", "seeds")]
-    header += [(name, heading(*column)) for name in columns_of(suite, rows, collection) for column in which]
+    for name in columns_of(suite, rows, collection):
+        header += [(name, shown) for shown in names.values()]
     lines: dict[str, dict[Column, Any]] = {}
     for run in compared(suite, collection):
         line = dict.fromkeys(header, "-")
@@ -398,8 +503,8 @@ def _lay_out(
         line[header[1]] = str(seeds(rows, run)) if run in set(rows["run"]) else "-"
         for cell in table[table["run"] == run].itertuples():
             if (cell.metric, cell.protocol) in which:
-                line[(cell.dataset, heading(cell.metric, cell.protocol))] = show(cell)
-        lines[label(suite, run)] = line
+                line[(cell.dataset, names[cell.metric, cell.protocol])] = show(cell)
+        lines[run_label(suite, run)] = line
     frame = pd.DataFrame.from_dict(lines, orient="index", dtype=object)
     frame = frame.reindex(columns=pd.MultiIndex.from_tuples(header, names=["dataset", "measure"]))
     return frame.rename_axis("method")
@@ -407,16 +512,23 @@ def _lay_out(
 
 def counts_note(suite: Suite, rows: pd.DataFrame, collection: str | None = None) -> str:
     """How many images and seeds stand behind the figures, and what an Average covers."""
-    rows = of(suite, rows, collection)
-    scores = rows[rows["metric"].isin(METRICS)]
+    rows = rows_of(suite, rows, collection)
+    scores = scored(suite, rows)
     images = scores.groupby(["run", "dataset"])["image"].nunique().groupby("dataset").max()
     seen = statistics.scenes(scores).groupby("dataset").nunique()
     counts = ", ".join(
-        f"{name} ({images_text(images[name], seen[name])})" for name in datasets(suite, scores, collection)
+        f"{name} ({images_text(images[name], seen[name])})"
+        for name in datasets(suite, scores, collection)
     )
     note = f"On {counts}. {seeds_text(rows)}. Mean over images of the mean over seeds."
-    covered = next((sets for run in compared(suite, collection) if (sets := averaged(suite, rows, run))), [])
-    return note + (f" {AVERAGE}: all images of {', '.join(covered)}, so weighted by their counts." if covered else "")
+    covered = next(
+        (sets for run in compared(suite, collection) if (sets := averaged(suite, rows, run))), []
+    )
+    return note + (
+        f" {AVERAGE}: all images of {', '.join(covered)}, so weighted by their counts."
+        if covered
+        else ""
+    )
 
 
 def images_text(images: int, scenes: int) -> str:
@@ -426,13 +538,14 @@ def images_text(images: int, scenes: int) -> str:
 
 
 def seeds(rows: pd.DataFrame, run: str) -> int:
-    """How many seeds a run was measured with (rows of masks have none)."""
-    return int(rows.loc[(rows["run"] == run) & rows["metric"].isin(METRICS), "seed"].nunique())
+    """How many seeds a run was measured with (rows of its prior's facts have none)."""
+    own = rows.loc[rows["run"] == run, "seed"].astype(str)
+    return int(own[own != ""].nunique())
 
 
 def inference(rows: pd.DataFrame, run: str) -> str:
     """A run's inference mode; where it differs between test sets, each mode with its sets. Empty for a run not run."""
-    own = rows[(rows["run"] == run) & rows["metric"].isin(METRICS)]
+    own = rows[(rows["run"] == run) & (rows["inference"] != "")]
     modes = own.groupby("inference", sort=False)["dataset"].unique()
     if len(modes) == 1:
         return str(modes.index[0])
@@ -450,9 +563,14 @@ def seeds_text(rows: pd.DataFrame) -> str:
 
 def metrics(suite: Suite, rows: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
     """The headline numbers for ``dvc metrics``: {run: {data set: {PSNR, SSIM, MCR}}}; MCR in percent."""
-    main = {name: main_columns(of(suite, rows, name)) for name in measured_collections(suite, rows)}
+    main = {
+        name: main_columns(suite, rows_of(suite, rows, name))
+        for name in measured_collections(suite, rows)
+    }
+    known = measures(suite)
     numbers: dict[str, dict[str, dict[str, float]]] = {}
     for cell in cells(suite, rows).itertuples():
         if (cell.metric, cell.protocol) in main.get(cell.collection, []):
-            numbers.setdefault(cell.run, {}).setdefault(cell.dataset, {})[SHOWN[cell.metric]] = round(cell.value, 6)
+            of_set = numbers.setdefault(cell.run, {}).setdefault(cell.dataset, {})
+            of_set[known[cell.metric].shown] = round(cell.value, 6)
     return numbers

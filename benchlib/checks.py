@@ -1,0 +1,421 @@
+"""What the entries of a ``params.yaml`` say of each other, checked before any work.
+
+Layer 1. ``check_references`` is cheap and runs on every loading; ``check_choices`` imports what is
+named, to check its settings, and runs once before a pipeline's first stage (see ``nbrun.py``).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchlib import registry
+from benchlib.contracts import BenchError, entries_read, nearest
+from benchlib.params import Ablation, Choice, Control, Run, Suite, Training, configure, merged
+
+NO_PRIOR = "none"
+
+
+def budgets(suite: Suite, key: str) -> list[Training]:
+    """The budgets that a run tries: its own, or that with each of its ``candidates``' changes."""
+    budget = suite.training_of(key)
+    where = f"params.yaml: runs.{key}.training.candidates"
+    tried = [budget]
+    if budget.candidates:
+        tried = [merged(budget, one, f"{where}.{i}") for i, one in enumerate(budget.candidates)]
+    return [one.model_copy(update={"candidates": []}) for one in tried]
+
+
+def check_references(suite: Suite, path: Path) -> None:
+    """Every key that names another entry names one that is there, and nothing waits for itself.
+
+    Raises BenchError for the first one that does not; ``path`` begins its line.
+    """
+    _name("task", suite.task, registry.names("tasks"), path)
+    for name in suite.metrics:
+        _name("metrics", name, registry.names("metrics"), path)
+    _check_bundles(suite, path)
+    for key, run in suite.runs.items():
+        _check_run(suite, path, key, run)
+    for key, control in suite.controls.items():
+        _check_control(suite, path, key, control)
+    for key, ablation in suite.ablations.items():
+        _check_ablation(suite, path, key, ablation)
+    sources = [f"data/{key}" for key in suite.collections]
+    sources += [f"restored/{key}" for key in suite.runs]
+    for key, prior in suite.priors.items():
+        _name(f"priors.{key}.images", prior.images, sources, path)
+        _name(f"priors.{key}.kind", prior.kind, registry.names("priors/kinds"), path)
+    for key in suite.runs:
+        _check_sides(suite, path, key)
+        _check_order(suite, path, key)
+        _check_split(suite, path, key)
+
+
+def _name(where: str, got: str | None, allowed: Collection[str], path: Path) -> None:
+    if got is not None and got not in allowed:
+        raise BenchError(f"{path}: {where}: got {got!r}; {nearest(got, allowed)}")
+
+
+def _check_bundles(suite: Suite, path: Path) -> None:
+    for key, parts in suite.bundles.items():
+        if "" in parts and len(parts) > 1:
+            raise BenchError(
+                f"{path}: priors.{key}: a prior and a bundle have one name; rename one"
+            )
+        if len({prior.images for prior in parts.values()}) > 1:
+            raise BenchError(
+                f"{path}: priors.{key}: its parts are of different images; expected one"
+            )
+
+
+def _check_run(suite: Suite, path: Path, key: str, run: Run) -> None:
+    starts = [f"weights/{name}" for name in suite.weights] + [f"runs/{name}" for name in suite.runs]
+    collections = suite.collections
+    held_out = collections.get(run.images.train, {})
+    references: list[tuple[str, str | None, Collection[str]]] = [
+        ("images.train", run.images.train, collections),
+        ("validation", run.validation, held_out),
+        ("images.test", run.images.test, collections),
+        ("prior.train", run.prior.train, suite.bundles),
+        ("prior.test", run.prior.test, suite.bundles),
+        ("reference", run.reference, suite.runs),
+        ("init", run.init, starts),
+    ]
+    for field, value, allowed in references:
+        _name(f"runs.{key}.{field}", value, allowed, path)
+    if run.reference and suite.runs[run.reference].images.test != run.images.test:
+        raise BenchError(
+            f"{path}: runs.{key}.reference: {run.reference!r} tests on other images than {key!r}"
+        )
+    if len(set(run.seeds)) < len(run.seeds):
+        raise BenchError(f"{path}: runs.{key}.seeds: got {run.seeds}; each seed once")
+    for budget in budgets(suite, key):
+        _check_budget(suite, path, key, budget)
+    _check_evaluation(suite, path, key)
+
+
+def _check_budget(suite: Suite, path: Path, key: str, budget: Training) -> None:
+    """A budget that chooses has something to choose by; it trains on sets that are not held out."""
+    run = suite.runs[key]
+    trained = set(suite.collection(run.images.train)) - {run.validation}
+    for name in budget.sets or []:
+        _name(f"runs.{key}.training.sets", name, trained, path)
+    chooses = budget.keep == "best" or suite.training_of(key).candidates
+    if chooses and budget.iterations and run.validation is None:
+        raise BenchError(
+            f"{path}: runs.{key}.validation: missing; training.keep and candidates choose by it"
+        )
+
+
+def _check_evaluation(suite: Suite, path: Path, key: str) -> None:
+    how = suite.evaluation_of(key)
+    if how.tile is not None and how.overlap >= how.tile:
+        raise BenchError(
+            f"{path}: runs.{key}: evaluation.overlap: got {how.overlap}; less than tile, {how.tile}"
+        )
+    sets = suite.collection(suite.runs[key].images.test)
+    for name in how.tlc_sets or []:
+        if name not in sets:
+            said = nearest(name, sets)
+            raise BenchError(f"{path}: runs.{key}: evaluation.tlc_sets: got {name!r}; {said}")
+
+
+def _check_control(suite: Suite, path: Path, key: str, control: Control) -> None:
+    """All runs of a control are there and test on the same images."""
+    fields = ("base", "trained", "zeroed", "segmentation", "prior")
+    steps = [(field, getattr(control, field)) for field in fields]
+    steps += [("others", run) for run in control.others]
+    for field, run in steps:
+        _name(f"controls.{key}.{field}", run, suite.runs, path)
+    last = suite.runs[control.prior].images.test
+    for field, run in steps:
+        if run is not None and suite.runs[run].images.test != last:
+            raise BenchError(
+                f"{path}: controls.{key}.{field}: {run!r} tests on other images than "
+                f"{control.prior!r}"
+            )
+
+
+def _check_ablation(suite: Suite, path: Path, key: str, ablation: Ablation) -> None:
+    """All runs of an ablation are there and test on the same images."""
+    for run in ablation.runs:
+        _name(f"ablations.{key}.runs", run, suite.runs, path)
+    tests = {suite.runs[run].images.test for run in ablation.runs}
+    if len(tests) > 1:
+        said = ", ".join(sorted(tests))
+        raise BenchError(f"{path}: ablations.{key}.runs: they test on {said}; expected one")
+
+
+def images_source(suite: Suite, source: str) -> str:
+    """The collection whose images ``data/<key>`` or ``restored/<run>`` are."""
+    kind, _, key = source.partition("/")
+    if kind == "restored" and key in suite.runs:
+        return suite.runs[key].images.test
+    return key
+
+
+def _check_sides(suite: Suite, path: Path, key: str) -> None:
+    """A run's priors are those of its own images, of the kinds that a control can stand in for."""
+    run = suite.runs[key]
+    sides = (
+        ("train", run.images.train, run.prior.train),
+        ("test", run.images.test, run.prior.test),
+    )
+    for side, collection, name in sides:
+        for prior in suite.bundles[name].values():
+            images = images_source(suite, prior.images)
+            if prior.kind == NO_PRIOR or images == collection:
+                continue
+            own = [
+                other
+                for other, parts in suite.bundles.items()
+                if f"data/{collection}" in {part.images for part in parts.values()}
+            ]
+            raise BenchError(
+                f"{path}: runs.{key}.prior.{side}: got {name!r}, a prior of the images of "
+                f"{images!r}; the run's are {collection!r}; {nearest(name, {*own, NO_PRIOR})}"
+            )
+
+
+def _waits_for(suite: Suite, key: str) -> list[tuple[str, str]]:
+    """(where it says so, run) of the runs that a run's stages wait for."""
+    run = suite.runs[key]
+    ways = [(f"runs.{key}.init", run.init)]
+    for name in (run.prior.train, run.prior.test):
+        ways += [(f"priors.{name}.images", part.images) for part in suite.bundles[name].values()]
+    waits = []
+    for where, way in ways:
+        kind, _, source = way.partition("/")
+        if kind in ("restored", "runs") and source in suite.runs:
+            waits.append((where, source))
+    return waits
+
+
+def _check_order(suite: Suite, path: Path, key: str) -> None:
+    """Nothing depends on itself."""
+    waiting, seen = [key], set()
+    while waiting:
+        for where, source in _waits_for(suite, waiting.pop()):
+            if source == key:
+                raise BenchError(
+                    f"{path}: {where}: run '{key}' would wait for itself; name another run"
+                )
+            if source not in seen:
+                seen.add(source)
+                waiting.append(source)
+
+
+def _check_split(suite: Suite, path: Path, key: str) -> None:
+    """No photograph on two sides: none that a run trains on is one it is chosen by or tested on."""
+    run = suite.runs[key]
+    sets = suite.collection(run.images.train)
+    trained = {name: choice for name, choice in sets.items() if name != run.validation}
+    if run.validation:
+        both = _shared(trained, {run.validation: sets[run.validation]})
+        if both:
+            raise BenchError(
+                f"{path}: runs.{key}.validation: {both[0]} is trained on too, in set {both[1]}"
+            )
+    source = run
+    while source.images.train != run.images.test:  # what it started from has seen images as well
+        seen = source.images.train
+        both = _shared(suite.collection(seen), suite.collection(run.images.test))
+        if both:
+            raise BenchError(
+                f"{path}: runs.{key}.images.test: {both[0]} is trained on too, in "
+                f"data.{seen}/{both[1]}"
+            )
+        if not source.init.startswith("runs/"):
+            break
+        source = suite.runs[source.init.removeprefix("runs/")]
+
+
+def _shared(first: dict[str, Choice], second: dict[str, Choice]) -> tuple[str, str] | None:
+    """(what, set of ``first``) of a photograph that sets on both sides take.
+
+    Parts of one collection of photographs may differ.
+    """
+    for name, one in first.items():
+        for other in second.values():
+            both = sorted(set(one.get("images", [])) & set(other.get("images", [])))
+            if both and _overlap(one, other):
+                part = ""
+                if one.get("part") and other.get("part"):
+                    part = f" {one['part']} and {other['part']}"
+                return f"{both[0]!r}{part}", name
+    return None
+
+
+def _overlap(one: Choice, other: Choice) -> bool:
+    """Whether two parts share a position; they are comparable only in one list of images."""
+    a, b = one.get("part"), other.get("part")
+    if not a or not b or one["images"] != other["images"]:
+        return True
+    return max(a[0], b[0]) < min(a[1], b[1])
+
+
+def check_choices(suite: Suite, path: Path) -> None:
+    """Check the settings of everything that is named; imports those files (torch is slow to load).
+
+    Raises BenchError for a setting that its file does not know, a protocol, asset, paper or
+    published row that is not there, or a method whose prior does not give what it reads.
+    """
+    _check_protocols(suite, path)
+    for key, choice in suite.data.items():
+        _check_degrade(path, key, choice.get("degrade"))
+    for folder, choice, where in _choices(suite):
+        configure(folder, choice, f"{path}: {where}")
+    for key, choice in suite.data.items():
+        if choice["degrade"]["name"] != "none" and not _degrades(choice):
+            raise BenchError(
+                f"{path}: data.{key}.degrade: got {choice['degrade']['name']!r}; the pairs of "
+                f"{choice['name']} are finished: write {{name: none}}"
+            )
+    for key in suite.priors:
+        _check_kind(suite, path, key)
+    for key in suite.runs:
+        _check_needs(suite, path, key)
+    _check_assets(suite, path)
+    for key, run in suite.runs.items():
+        if run.paper:
+            _check_published(path, key, run)
+
+
+def _check_degrade(path: Path, key: str, degrade: Any) -> None:
+    """A set says how its lq is made; that it is made of nothing is said too."""
+    where = f"{path}: data.{key}.degrade"
+    if degrade is None:
+        raise BenchError(f"{where}: missing; write {{name: none}} for pairs as they are published")
+    if not isinstance(degrade, dict):
+        raise BenchError(f"{where}: got {degrade!r}; write {{name: {degrade}}}")
+
+
+def _choices(suite: Suite) -> Iterator[tuple[str, Choice, str]]:
+    for key, choice in suite.data.items():
+        yield "degrade", choice["degrade"], f"data.{key}.degrade"
+        yield "datasets", source_settings(choice), f"data.{key}"
+    for key, prior in suite.priors.items():
+        yield "priors", prior.prior, f"priors.{key}.prior"
+    for key, run in suite.runs.items():
+        yield "backbones", run.backbone, f"runs.{key}.backbone"
+        yield "methods", run.method, f"runs.{key}.method"
+
+
+def source_settings(choice: Choice) -> Choice:
+    """An entry of ``data`` without its degradation, which is not the source's to know."""
+    return {key: value for key, value in choice.items() if key != "degrade"}
+
+
+def _degrades(choice: Choice) -> bool:
+    """Whether the source of a set makes its lq itself."""
+    return registry.load("datasets", choice["name"]).DEGRADES
+
+
+def _check_protocols(suite: Suite, path: Path) -> None:
+    """Every protocol is known, and some metric of the suite is measured under it."""
+    from benchlib.metrics import protocol  # layer 2: names alone, when called
+
+    for key in suite.runs:
+        watched = {budget.watch for budget in budgets(suite, key)}
+        for name in sorted(watched | set(suite.evaluation_of(key).protocols)):
+            try:
+                known = protocol(name).metrics
+            except BenchError as error:
+                raise BenchError(f"{path}: {error}") from None
+            if not set(known) & set(suite.metrics):
+                raise BenchError(
+                    f"{path}: metrics: got {', '.join(suite.metrics)}; {name} measures none of "
+                    f"them, but {', '.join(known)}; add one"
+                )
+
+
+def _check_kind(suite: Suite, path: Path, key: str) -> None:
+    prior = suite.priors[key]
+    kind = registry.load("priors", prior.prior["name"]).KIND
+    if prior.kind != kind:
+        raise BenchError(
+            f"{path}: priors.{key}.kind: got {prior.kind!r}; {prior.prior['name']} gives {kind}"
+        )
+
+
+def _check_needs(suite: Suite, path: Path, key: str) -> None:
+    """A method gets from its priors what it reads, in training and test, of the right size."""
+    run = suite.runs[key]
+    method, config = configure("methods", run.method)
+    needs = entries_read(method, config)
+    for side in ("train", "test"):
+        name = getattr(run.prior, side)
+        gives = entries_given(suite, name)
+        missing = [entry for entry in needs if entry not in gives]
+        if missing:
+            said = ", ".join(gives) or "nothing"
+            raise BenchError(
+                f"{path}: runs.{key}.prior.{side}: got {name!r}, which gives {said}; "
+                f"method {run.method['name']} needs {', '.join(needs)}"
+            )
+        _check_size(suite, path, key, side, getattr(config, "size", None))
+
+
+def entries_given(suite: Suite, name: str) -> list[str]:
+    """The batch entries of what a run names as its prior.
+
+    ``<entry>``; in a bundle ``<part>.<entry>``, and ``<entry>`` too where one part alone has it.
+    """
+    given: list[str] = []
+    named = []
+    for part, prior in suite.bundle(name).items():
+        entries = registry.load("priors/kinds", prior.kind).ENTRIES
+        given += entries
+        if part:
+            named += [f"{part}.{entry}" for entry in entries]
+    alone = [entry for entry in given if given.count(entry) == 1]
+    return alone + named
+
+
+def _check_size(suite: Suite, path: Path, key: str, side: str, size: int | None) -> None:
+    """A method that reads a vector is built for the length that its prior gives."""
+    name = getattr(suite.runs[key].prior, side)
+    for part in suite.bundle(name).values():
+        if part.kind != "vector" or size is None:
+            continue
+        module, config = configure("priors", part.prior)
+        if module.size(config) != size:
+            raise BenchError(
+                f"{path}: runs.{key}.method.size: got {size}; prior {name!r} gives vectors of "
+                f"{module.size(config)}"
+            )
+
+
+def _check_assets(suite: Suite, path: Path) -> None:
+    """What is named of the catalogue is there."""
+    from benchlib.assets import load_catalogue
+
+    named = []
+    for key, choice in suite.data.items():
+        named += [(f"data.{key}", name) for name in choice.get("images", [])]
+        if "asset" in choice:
+            named.append((f"data.{key}", choice["asset"]))
+    for key, weights in suite.weights.items():
+        if weights.asset:
+            named.append((f"weights.{key}.asset", weights.asset))
+    catalogue = load_catalogue()
+    for where, entry in named:
+        if entry not in catalogue:
+            said = nearest(entry, catalogue)
+            raise BenchError(f"{path}: {where}: got {entry!r}, no entry of the catalogue; {said}")
+
+
+def _check_published(path: Path, key: str, run: Run) -> None:
+    """The paper and its row are there."""
+    folder = Path(__file__).parent / "papers"
+    papers = {file.stem: file for file in folder.glob("*.csv")}
+    _name(f"runs.{key}.paper", run.paper, papers, path)
+    if not run.row:
+        return
+    with open(papers[run.paper], newline="") as file:
+        lines: list[dict[str, Any]] = list(csv.DictReader(file))
+    known = {line["row"] for line in lines if line["table"] == run.table}
+    _name(f"runs.{key}.row", run.row, known, path)

@@ -1,0 +1,29 @@
+"""Learned perceptual image patch similarity (LPIPS v0.1) by AlexNet: 0 for equal images.
+
+Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric, CVPR 2018.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchlib.metrics._lpips import lpips
+from benchlib.metrics._trunks import ALEXNET
+
+VERSION = 1
+USES = {"metrics/_lpips.py": 1, "metrics/_trunks.py": 1}
+NAME = "LPIPS-alex-0.1"
+SHOWN = "LPIPS-alex-0.1"
+UNIT = ""
+FACTOR = 1
+LOWER_IS_BETTER = True
+DIGITS = 4
+RANGE = (0.0, None)
+READS = ("restored", "reference")
+ASSETS = ("alexnet", "lpips-alex")
+PROTOCOLS = ("basicsr-rgb",)
+
+
+def measure(restored: np.ndarray, reference: np.ndarray) -> float:
+    """LPIPS of ``(H,W,3)`` RGB float64 in [0,255], 31 pixels or more."""
+    return lpips(restored, reference, ALEXNET, "lpips-alex")

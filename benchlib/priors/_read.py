@@ -1,0 +1,174 @@
+"""A run's side of a prior: loading it for an image, cropping and batching it, and its controls.
+
+"zeroed" and "shuffled" stand in a prior's place for any kind, in training or in the test alone;
+they are made on loading, so that nothing is computed or stored for them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from benchlib import registry
+from benchlib.contracts import BenchError, Window, nearest
+from benchlib.seeding import name_rng
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+VERSION = 1
+Stored = dict[str, Any]  # part -> what its kind stores
+Cropped = dict[str, dict[str, Any]]  # part -> entry -> array
+
+
+@dataclass(frozen=True)
+class Part:
+    """One prior of a bundle, or a prior by itself (name ""): where its files lie, of what kind."""
+
+    name: str
+    kind: str
+    folder: Path
+
+    def module(self) -> ModuleType:
+        """The kind's file; not kept here, since loading processes get a copy of this object."""
+        return registry.load("priors/kinds", self.kind)
+
+
+@dataclass(frozen=True)
+class PriorSet:
+    """What a run names as its prior of one side, and the entries that its method reads of it.
+
+    needs: entries, ``<entry>`` or ``<part>.<entry>``. swap: the control in its place.
+    """
+
+    parts: tuple[Part, ...]
+    needs: tuple[str, ...]
+    swap: str | None = None
+
+    def swapped(self, control: str | None) -> PriorSet:
+        """The same with another control in its place."""
+        return replace(self, swap=control)
+
+    def load(self, dataset: str, image: str, shape: tuple[int, ...]) -> Stored:
+        """The whole prior of an image of ``(H,W)`` pixels; {} where the method reads none.
+
+        Raises BenchError if it is not there, damaged or of another size.
+        """
+        if not self.needs:
+            return {}
+        height, width = shape[:2]
+        return {
+            part.name: _load(part, self.swap, dataset, image, (height, width))
+            for part in self.parts
+        }
+
+    def crop(self, stored: Stored, window: Window) -> Cropped:
+        """The entries of one crop, part by part."""
+        return {
+            part.name: part.module().crop(stored[part.name], window)
+            for part in self.parts
+            if part.name in stored
+        }
+
+    def collate(self, items: Sequence[Cropped]) -> dict[str, torch.Tensor]:
+        """The entries that the method reads of several crops, as one batch.
+
+        Raises BenchError for one that no part gives; what two parts give has its part's name alone.
+        """
+        found: dict[str, torch.Tensor] = {}
+        alone: dict[str, list[torch.Tensor]] = {}
+        for part in self.parts:
+            if part.name not in items[0]:
+                continue
+            entries = part.module().collate([item[part.name] for item in items])
+            for name, value in entries.items():
+                found[f"{part.name}.{name}"] = value
+                alone.setdefault(name, []).append(value)
+        found |= {name: values[0] for name, values in alone.items() if len(values) == 1}
+        for name in self.needs:
+            if name not in found:
+                raise BenchError(f"prior: gives no '{name}'; {nearest(name, found)}")
+        return {name: found[name] for name in self.needs}
+
+    def facts(self, stored: Stored) -> dict[str, float]:
+        """What rows say of an image's prior: of each kind what its ``ROWS`` names."""
+        said = {}
+        for part in self.parts:
+            if part.name not in stored:
+                continue
+            kind = part.module()
+            facts = kind.facts(stored[part.name])
+            for row, fact in getattr(kind, "ROWS", {}).items():
+                name = f"{part.name}.{row}" if part.name else row
+                said[name] = facts[fact]
+        return said
+
+    def picture(self, stored: Stored, image: np.ndarray) -> np.ndarray | None:
+        """What the first part that shows anything shows, ``(H,W,3)`` uint8; None if none does."""
+        for part in self.parts:
+            if part.name in stored:
+                shown = part.module().picture(stored[part.name], image)
+                if shown is not None:
+                    return shown
+        return None
+
+
+def _load(part: Part, swap: str | None, dataset: str, image: str, shape: tuple[int, int]) -> Any:
+    kind = part.module()
+    folder = part.folder / dataset
+    if swap == "shuffled":
+        donor = _donor(folder, image)
+        own = photograph(image) == photograph(donor)
+        return kind.resized(kind.load(folder / f"{donor}.npz"), shape, turn=own)
+    file = folder / f"{image}.npz"
+    stored = kind.load(file)
+    if not kind.fits(stored, shape):
+        raise BenchError(
+            f"{file}: a prior of another size than the image's {shape} pixels; make it anew"
+        )
+    return kind.zeroed(stored) if swap == "zeroed" else stored
+
+
+def photograph(name: str) -> str:
+    """What an image was made from: its name without tile and copy."""
+    return re.sub(r"(_c\d+)$|(-\d+(_c\d+)?)$", "", name)
+
+
+def _donor(folder: Path, image: str) -> str:
+    given = {}
+    if folder.is_dir():
+        given = _donors_of(folder, folder.stat().st_mtime_ns)
+    if image not in given:
+        raise BenchError(f"{folder / image}.npz: not there; run the priors stage again")
+    return given[image]
+
+
+@cache
+def _donors_of(folder: Path, changed: int) -> dict[str, str]:
+    """``donors`` of the images that have a prior in a folder, as it was when it last changed."""
+    return donors([file.stem for file in folder.glob("*.npz")])
+
+
+def donors(names: Sequence[str]) -> dict[str, str]:
+    """image -> the image whose prior it gets: a fixed derangement of the photographs.
+
+    Copies and tiles of one photograph (``coffee``, ``coffee_c1``, ``coffee-3``) all get those of
+    one other photograph. A set of a single photograph has no other: there every image is its own
+    donor, and its prior is turned (see the kinds' ``resized``).
+    """
+    photographs: dict[str, list[str]] = {}
+    for name in sorted(names):
+        photographs.setdefault(photograph(name), []).append(name)
+    ordered = sorted(photographs)
+    order = [ordered[i] for i in name_rng("shuffled", *ordered).permutation(len(ordered))]
+    given = {}
+    for own, other in zip(order, order[1:] + order[:1], strict=True):  # a cycle: no fixed point
+        for i, name in enumerate(photographs[own]):
+            given[name] = photographs[other][i % len(photographs[other])]
+    return given

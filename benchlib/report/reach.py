@@ -1,0 +1,156 @@
+"""How far the restored image moves when the prior does: what each prior's *reach* is. Layer 4.
+
+Evaluation restores a run with a prior again with a control in the prior's place (zeroed, or another
+image's), without training (``evaluation.swap``). A prior of no reach cannot have helped, whatever
+the tables say; a published system of that kind exists.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from benchlib.records import read_rows
+from benchlib.report import statistics, tables
+
+if TYPE_CHECKING:
+    from benchlib.params import Suite
+
+VERSION = 1
+COLUMNS = (
+    "run", "label", "collection", "swap", "metric", "protocol", "reach", "most", "images",
+    "scenes", "seed", "difference", "low", "high", "p", "gain", "loss", "note",
+)  # fmt: skip
+PSNR = "PSNR"
+UNREACHED = "the prior does not reach the output"
+NOT_ASKED = "not measured: evaluation.swap is empty"
+CONTROLS = {"zeroed": "prior zeroed", "shuffled": "another image's prior"}
+
+
+def reach_lines(suite: Suite) -> pd.DataFrame:
+    """One line a run with a prior and control at test time, tidy; of the shown test collections.
+
+    swap: the control. reach, most: by how many 8-bit levels the restored image moves under it, mean
+    over values and images, and most of any value. difference: PSNR (dB, ``protocol``, the
+    collection's first) under the control minus that with the prior itself, mean over all images of
+    the collection, paired by image, first seed; low, high: its 95 % interval over scenes; p:
+    Wilcoxon's, not corrected; gain, loss: the interval excludes zero. note: plain words where
+    nothing moves, or where a run has one line without numbers because nothing was measured.
+    """
+    lines: list[dict[str, Any]] = []
+    for collection, runs in tables.collections(suite).items():
+        for run in runs:
+            if tables.has_prior(suite, run):
+                about = {"run": run, "label": tables.run_label(suite, run)}
+                for line in _of_run(suite, run):
+                    lines.append(about | {"collection": collection} | line)
+    return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def unreached(lines: pd.DataFrame) -> list[str]:
+    """The runs whose output no control moves by a single level."""
+    return list(dict.fromkeys(lines.loc[lines["note"] == UNREACHED, "run"]))
+
+
+def _of_run(suite: Suite, run: str) -> list[dict[str, Any]]:
+    """A run's lines: one a control that it was restored with, or one that says why not."""
+    swap = suite.run(run).prior.swap
+    if swap:
+        return [_unmeasured(f"not measured: trained with a control in the prior's place ({swap})")]
+    if not (suite.results / "rows" / f"{run}.csv").exists():
+        return [_unmeasured(f"not run: {tables.command(suite, run)}")]
+    lines = []
+    for control in CONTROLS:
+        rows = read_rows(suite, [run], swap=control)
+        if len(rows):
+            lines.append(_line(suite, run, control, rows))
+    if not lines and not suite.evaluation_of(run).swap:
+        return [_unmeasured(NOT_ASKED)]
+    if not lines:
+        said = f"not measured: no rows of evaluation.swap; run `{tables.command(suite, run)}`"
+        return [_unmeasured(said)]
+    note = ""
+    if all(line["most"] == 0 for line in lines):
+        note = UNREACHED
+    return [line | {"note": note} for line in lines]
+
+
+def _unmeasured(note: str) -> dict[str, Any]:
+    unknown = {"swap": "", "metric": PSNR, "protocol": "", "gain": False, "loss": False}
+    return unknown | {"note": note}
+
+
+def _line(suite: Suite, run: str, control: str, swapped: pd.DataFrame) -> dict[str, Any]:
+    """One control's reach and PSNR against the prior itself, on the same images and seed."""
+    from benchlib.evaluate import REACH, REACH_MOST
+
+    own = read_rows(suite, [run])
+    protocol = dict(tables.main_columns(suite, own)).get(PSNR, "")
+    seed = swapped["seed"].iloc[0]
+    pair = []
+    for rows in (swapped, own):
+        psnr = rows[(rows["metric"] == PSNR) & (rows["protocol"] == protocol)]
+        pair.append(psnr[psnr["seed"] == seed])
+    found = statistics.compare(*pair)
+    moved = swapped[swapped["metric"] == REACH]
+    return {
+        "swap": control,
+        "metric": PSNR,
+        "protocol": protocol,
+        "reach": moved["value"].mean(),
+        "most": swapped.loc[swapped["metric"] == REACH_MOST, "value"].max(),
+        "images": len(moved),
+        "scenes": found.scenes,
+        "seed": seed,
+        "difference": found.mean,
+        "low": found.low,
+        "high": found.high,
+        "p": found.p,
+        "gain": found.low > 0,
+        "loss": found.high < 0,
+    }
+
+
+def table_text(suite: Suite, lines: pd.DataFrame) -> pd.DataFrame:
+    """``reach_lines`` (of one collection) as text, a line a run; no index.
+
+    Three columns a control: mean reach, largest change, and the PSNR change with its interval.
+    """
+    controls = [control for control in CONTROLS if control in set(lines["swap"])]
+    shown = []
+    for _, own in lines.groupby("run", sort=False):
+        by_control = {line.swap: line for line in own.itertuples()}
+        one: dict[str, str] = {"run": own["label"].iloc[0]}
+        for control in controls:
+            texts = cell_texts(suite, by_control.get(control))
+            one |= {f"{CONTROLS[control]}: {name}": text for name, text in texts.items()}
+        shown.append(one | {"note": own["note"].iloc[0]})
+    table = pd.DataFrame(shown, dtype=object)
+    if (table["note"] == "").all():
+        return table.drop(columns="note")
+    return table
+
+
+def cell_texts(suite: Suite, line: Any) -> dict[str, str]:
+    """A line's figures as shown: "reach", "largest", "PSNR"; "-" each where there is no line."""
+    if line is None:
+        return dict.fromkeys(("reach", "largest", "PSNR"), "-")
+    change = tables.interval_text(suite, line)
+    return {"reach": f"{line.reach:.3f}", "largest": f"{line.most:.0f}", "PSNR": change}
+
+
+def note(collection: str, lines: pd.DataFrame) -> str:
+    """The line that stands over the table of one collection."""
+    done = lines[lines["swap"] != ""]
+    where = f"On {collection}. "
+    if len(done):
+        counted = tables.images_text(done["images"].max(), done["scenes"].max())
+        where = f"On {collection} ({counted}), first seed, without new training. "
+    protocols = ", ".join(dict.fromkeys(done["protocol"]))
+    return (
+        f"{where}Reach: how far the restored image moves when its prior does, in 8-bit levels: "
+        "mean over values and images, and the largest change of any value. PSNR: with the control "
+        f"minus with the prior itself, in dB ({protocols or 'not measured'}), paired by image, "
+        "with its 95 % interval over scenes. A prior of no reach cannot have helped."
+    )

@@ -1,0 +1,16 @@
+"""What an item is: how it is read, cropped, restored, measured and shown. One file = one task.
+
+Manifests, priors, the training loop, rows and the report are the same for all. A file has
+
+``VERSION``    raised when the numbers that pass through it change;
+``read(pair)`` an item of a manifest's line (``records.Pair``), whole;
+``size(item)`` its ``(H,W)`` as the network sees it: a prior must fit it;
+``nbytes(item)``  what it takes in memory;
+``crop(item, window)``  the batch entries of one training crop, ``lq`` and ``hq`` among them;
+``batch(item)``  the batch entries of the whole item, without ``hq``, with a first dimension of 1;
+``restore(model, batch, tiles, device)``  what the network makes of it, as it is measured and kept;
+``tiled(item, tiles)``  whether ``restore`` cuts it;
+``views(item, restored)``  the images that metrics read: "restored", "reference", "degraded";
+``save(path, restored)``  write it beside ``path`` (no suffix); returns the file;
+``picture(item)``  what a person looks at: name -> ``(H,W,3)`` uint8, all of one size.
+"""

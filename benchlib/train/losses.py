@@ -1,0 +1,28 @@
+"""Losses that are chosen by name; a method's own ``objective`` may build on the one that is."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+VERSION = 1
+
+
+def psnr_loss(restored: torch.Tensor, hq: torch.Tensor) -> torch.Tensor:
+    """Minus the mean PSNR of a batch in [0,1] images, dB.
+
+    With NAFNet's 1e-8 under the logarithm (its ``PSNRLoss``).
+    """
+    error = (restored.float() - hq).square().mean((1, 2, 3))
+    return 10 / math.log(10) * torch.log(error + 1e-8).mean()
+
+
+def l1_loss(restored: torch.Tensor, hq: torch.Tensor) -> torch.Tensor:
+    """The mean absolute difference of a batch in [0,1]: what IMDN, SwinIR, ART and CAT train
+    with.
+    """
+    return (restored.float() - hq).abs().mean()
+
+
+LOSSES = {"psnr": psnr_loss, "l1": l1_loss}

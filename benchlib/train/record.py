@@ -1,0 +1,228 @@
+"""Training a run: every seed, every candidate; its weights, its loss and its record. Layer 3."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from benchlib import registry
+from benchlib.contracts import load_weights_into
+from benchlib.files import new_folder, sha256
+from benchlib.metrics import protocol
+from benchlib.params import Training
+from benchlib.plan import RunPlan
+from benchlib.records import Pair, hardware, read_json, revision, write_json, write_table
+from benchlib.restore import build_model, device_at_hand, restore
+from benchlib.seeding import name_seed
+from benchlib.train.data import crops_of
+from benchlib.train.loop import LOG, Job, Progress, fit, plain_objective
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One seed of one budget, trained.
+
+    iteration: the one whose weights are kept; validation: its PSNR, dB; start: that of the weights
+    that training began with. Each None where there was no validation.
+    """
+
+    weights: dict[str, torch.Tensor]
+    log: list[dict[str, Any]]
+    seconds: float
+    iteration: int
+    validation: float | None
+    start: float | None
+
+
+def train(plan: RunPlan) -> dict[str, Any]:
+    """Train every seed of one run; write weights, the loss file and the run's record; return it.
+
+    Several budgets are each trained with the first seed; the one of the best validation is the
+    run's, and the record's ``choice`` lists all. Resumes from the last checkpoint of the same
+    parameters, versions, data and torch. Raises BenchError for a loss that is not finite.
+    """
+    resume = plan.places.resume / _digest(plan)
+    first, *others = plan.entry.seeds
+    with new_folder(plan.places.run) as out:
+        tried = []
+        for i, budget in enumerate(plan.budgets):
+            tried.append(_train_seed(plan, budget, first, resume / f"candidate{i}-seed{first}.pt"))
+        best = _best(tried)
+        budget = plan.budgets[best]
+        seeds = {first: tried[best]}
+        for seed in others:
+            seeds[seed] = _train_seed(plan, budget, seed, resume / f"candidate0-seed{seed}.pt")
+        for seed, trained in seeds.items():
+            save_file(trained.weights, out / f"seed{seed}.safetensors")
+        record = _record(plan, budget, seeds) | {"choice": _choice(plan, tried, best)}
+        untaken = [one for i, one in enumerate(tried) if i != best]
+        seconds = sum(one.seconds for one in [*seeds.values(), *untaken])
+        record["train_seconds"] = round(seconds, 1)
+        record["weights"] = {
+            f"seed{seed}": sha256(out / f"seed{seed}.safetensors") for seed in seeds
+        }
+        write_json(out / "record.json", record)
+        log = [line for trained in seeds.values() for line in trained.log]
+        write_table(plan.places.loss, LOG, log)
+    shutil.rmtree(resume, ignore_errors=True)
+    return record
+
+
+def _best(tried: list[Trained]) -> int:
+    """Which of several has the best validation; the first of equals, or where there is none."""
+    best = 0
+    for i, trained in enumerate(tried):
+        if (trained.validation or 0.0) > (tried[best].validation or 0.0):
+            best = i
+    return best
+
+
+def start_model(plan: RunPlan, seed: int) -> nn.Module:
+    """The run's model as training begins: built from the seed, with the weights that it starts
+    from.
+
+    Those are of the whole model or, where a method adds parts of its own, of its backbone:
+    strictly, either way. Raises BenchError if they fit neither.
+    """
+    torch.manual_seed(name_seed("init", seed))
+    model = build_model(plan)
+    file = plan.starts[seed]
+    if file:
+        where = f"runs.{plan.key}.init: {plan.entry.init} does not fit {plan.entry.backbone}"
+        load_weights_into(model, load_file(file), where)
+    return model
+
+
+def _train_seed(plan: RunPlan, budget: Training, seed: int, checkpoint: Path) -> Trained:
+    model = start_model(plan, seed)
+    progress, before = Progress(), None
+    if plan.trains and budget.iterations:
+        validate = partial(validation_psnr, plan=plan, budget=budget, pairs=plan.held_out_pairs())
+        if len(plan.budgets) > 1:
+            print(f"{plan.key}, seed {seed}: {_changes(plan, budget)}", flush=True)
+        if budget.keep == "best":
+            device = device_at_hand()
+            before = validate(model.to(device), device)
+        objective = getattr(plan.method, "objective", plain_objective)
+        crops = crops_of(plan, budget, seed)
+        progress = fit(Job(model, crops, budget, seed, checkpoint, validate, objective))
+    kept, iteration, psnr = model.state_dict(), budget.iterations, None
+    if progress.log:
+        psnr = progress.log[-1]["validation_psnr"]
+    if progress.best:
+        best = progress.best
+        kept, iteration, psnr = best["model"], best["iteration"], best["psnr"]
+    weights = {name: value.contiguous().cpu() for name, value in kept.items()}
+    return Trained(weights, progress.log, progress.seconds, iteration, psnr, before)
+
+
+def validation_psnr(
+    model: nn.Module, device: torch.device, *, plan: RunPlan, budget: Training, pairs: list[Pair]
+) -> float | None:
+    """Mean PSNR (dB, protocol ``watch``) on the held-out pairs; None if there are none."""
+    if not pairs:
+        return None
+    measure = protocol(budget.watch).psnr
+    model.eval()
+    values = []
+    for pair in pairs:
+        item = plan.task.read(pair)
+        whole = plan.task.WHOLE
+        restored = restore(plan, model, pair, item, plan.train_prior, device, whole)
+        views = plan.task.views(item, restored)
+        values.append(measure(views["restored"], views["reference"]))
+    model.train()
+    return round(float(np.mean(values)), 4)
+
+
+def _changes(plan: RunPlan, budget: Training) -> str:
+    own = plan.budget.model_dump()
+    changed = []
+    for name, value in budget.model_dump(exclude={"candidates"}).items():
+        if value != own[name]:
+            changed.append(f"{name} {value}")
+    return ", ".join(changed) or "as set"
+
+
+def _choice(plan: RunPlan, tried: list[Trained], best: int) -> list[dict[str, Any]]:
+    """What each candidate changed, and how it did; nothing where there was no choice."""
+    lines = []
+    for i, changes in enumerate(plan.budget.candidates):
+        line = {"changes": changes, "validation": tried[i].validation}
+        lines.append(line | {"iteration": tried[i].iteration, "chosen": i == best})
+    return lines
+
+
+def _record(plan: RunPlan, budget: Training, seeds: dict[int, Trained]) -> dict[str, Any]:
+    device = str(device_at_hand())
+    total, trained = _count(plan)
+    return {
+        "run": plan.key,
+        "label": plan.label,
+        "source": plan.method.INFO.source,
+        "seeds": plan.entry.seeds,
+        "pairs": len(plan.training_pairs(budget)),
+        "init": plan.entry.init,
+        "training": budget.model_dump(exclude={"candidates"}),
+        "kept": {
+            f"seed{seed}": {
+                "iteration": one.iteration,
+                "validation": one.validation,
+                "start": one.start,
+            }
+            for seed, one in seeds.items()
+        },
+        "seed_seconds": {f"seed{seed}": round(one.seconds, 1) for seed, one in seeds.items()},
+        "parameters": total,
+        "trained_parameters": trained if budget.iterations else 0,
+        "device": device,
+        "hardware": hardware(device),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "revision": revision(Path(__file__).parent),
+        "versions": plan.versions(),
+    }
+
+
+def _count(plan: RunPlan) -> tuple[int, int]:
+    """Parameters of the model, and those that training changes."""
+    total = trained = 0
+    for parameter in build_model(plan).parameters():
+        total += parameter.numel()
+        if parameter.requires_grad and plan.trains:
+            trained += parameter.numel()
+    return total, trained
+
+
+def _digest(plan: RunPlan) -> str:
+    """What a checkpoint depends on: parameters, versions, the method's code, data, prior, torch."""
+    names = {"backbone", "method", "validation", "init", "seeds", "images", "prior"}
+    state = [
+        plan.entry.model_dump_json(include=names),
+        plan.budget.model_dump_json(),
+        str(plan.versions()),
+        str(device_at_hand()),
+        torch.__version__,
+    ]
+    for module in (plan.method, plan.backbone):
+        state.append(Path(str(module.__file__)).read_text())
+    for file in plan.starts.values():
+        if file:
+            state.append(sha256(file))
+    images = plan.train_images
+    state += [sha256(images.folder / name / "manifest.csv") for name in images.sets]
+    for part in plan.train_prior.parts:
+        state.append(str(read_json(part.folder / "prior.json")))
+        state.append(str(registry.version(f"priors/kinds/{part.kind}.py")))
+    return hashlib.sha256("\0".join(state).encode()).hexdigest()[:16]

@@ -1,0 +1,215 @@
+"""What an item is, task by task: read, cropped, restored in tiles, seen by metrics, shown."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from benchlib import registry
+from benchlib.contracts import BenchError, Window
+from benchlib.imageio import read_image, write_lq, write_png
+from benchlib.records import Pair
+from benchlib.tasks import image
+from benchlib.tasks.image import Item, Tiles
+
+CONTRACT = (
+    "read",
+    "size",
+    "nbytes",
+    "crop",
+    "batch",
+    "restore",
+    "tiled",
+    "views",
+    "save",
+    "picture",
+)
+CPU = torch.device("cpu")
+
+
+def some_item(height: int, width: int, scale: int = 1, seed: int = 0) -> Item:
+    rng = np.random.default_rng(seed)
+    lq = rng.integers(0, 256, (height, width, 3), np.uint8)
+    return Item(lq, rng.integers(0, 256, (scale * height, scale * width, 3), np.uint8))
+
+
+class Enlarge(torch.nn.Module):
+    """Each pixel becomes scale x scale pixels: without a view beyond a pixel."""
+
+    def __init__(self, scale: int):
+        super().__init__()
+        self.scale = scale
+        self.seen: list[dict[str, torch.Tensor]] = []
+
+    def forward(self, batch):
+        self.seen.append(batch)
+        size = {"scale_factor": self.scale, "mode": "nearest"}
+        return torch.nn.functional.interpolate(batch["lq"], **size)
+
+
+@pytest.mark.parametrize("name", registry.names("tasks"))
+def test_every_task_has_what_the_contract_names(name: str) -> None:
+    task = registry.load("tasks", name)
+    assert isinstance(task.VERSION, int)
+    for function in CONTRACT:
+        assert callable(getattr(task, function)), function
+    assert task.WHOLE is not None  # the tiles of a validation: none
+
+
+# --- read -----------------------------------------------------------------------------------------
+
+
+def test_a_reference_that_is_no_multiple_is_cut_or_refused(tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    hq = rng.integers(0, 256, (14, 11, 3), np.uint8)
+    write_png(tmp_path / "hq.png", hq)
+    pair = Pair("a", "b", tmp_path / "lq.png", tmp_path / "hq.png")
+    for shape, scale in (((14, 11), 1), ((7, 5), 2), ((4, 3), 3)):
+        write_png(pair.lq, rng.integers(0, 256, (*shape, 3), np.uint8))
+        item = image.read(pair)
+        assert item.scale == scale
+        assert image.size(item) == shape == item.lq.shape[:2]
+        assert item.hq.shape[:2] == (scale * shape[0], scale * shape[1])
+        assert np.array_equal(item.hq, hq[: item.hq.shape[0], : item.hq.shape[1]])
+    for shape in ((14, 5), (6, 5), (20, 11)):
+        write_png(pair.lq, rng.integers(0, 256, (*shape, 3), np.uint8))
+        said = r"lq\.png: .*expected the same size, or a whole multiple"
+        with pytest.raises(BenchError, match=said):
+            image.read(pair)
+
+
+def test_noise_is_read_as_it_is_and_seen_by_metrics_as_8_bits_show_it(tmp_path) -> None:
+    noise = np.random.default_rng(0).normal(0.5, 0.4, (12, 12, 3)).astype(np.float32)
+    write_lq(tmp_path / "lq", noise)
+    write_png(tmp_path / "hq.png", np.zeros((12, 12, 3), np.uint8))
+    item = image.read(Pair("a", "b", tmp_path / "lq.npy", tmp_path / "hq.png"))
+    assert np.array_equal(item.lq, noise)
+    assert np.array_equal(image.batch(item)["lq"][0].permute(1, 2, 0).numpy(), noise)
+    shown = image.views(item, item.hq)["degraded"]
+    assert np.array_equal(shown, read_image(tmp_path / "lq.npy"))
+    assert np.array_equal(image.picture(item)["lq"], shown)
+
+
+def test_memory_is_that_of_both_images() -> None:
+    assert image.nbytes(some_item(5, 7, scale=2)) == 5 * 7 * 3 * (1 + 4)
+
+
+# --- crops ----------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from([1, 2, 3]), st.data())
+def test_a_crop_is_what_pillow_cuts_and_turns_lq_and_hq_together(scale, data) -> None:
+    item = some_item(9, 12, scale)
+    side = data.draw(st.integers(2, 9))
+    top, left = data.draw(st.integers(0, 9 - side)), data.draw(st.integers(0, 12 - side))
+    flip_h, flip_v, transpose = (data.draw(st.booleans()) for _ in range(3))
+    got = image.crop(item, Window(top, left, side, side, flip_h, flip_v, transpose))
+    for name, array, times in (("lq", item.lq, 1), ("hq", item.hq, scale)):
+        box = np.array([left, top, left + side, top + side]) * times
+        expected = Image.fromarray(array).crop(tuple(box.tolist()))
+        if flip_h:
+            expected = expected.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if flip_v:
+            expected = expected.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+        if transpose:
+            expected = expected.transpose(Image.Transpose.TRANSPOSE)
+        assert got[name].dtype == torch.float32
+        pixels = np.asarray(expected).astype(np.float32) / np.float32(255)
+        assert np.array_equal(got[name].permute(1, 2, 0).numpy(), pixels)
+
+
+# --- restoring, whole and in tiles ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [64, 65, 100, 127, 128, 500])
+def test_tiles_cover_everything_and_overlap(length) -> None:
+    starts = image._starts(length, 64, 16)
+    assert starts[0] == 0
+    assert starts[-1] + 64 >= length
+    assert all(later - earlier <= 64 - 16 for earlier, later in itertools.pairwise(starts))
+
+
+def test_tiles_put_together_are_the_whole_for_a_pointwise_network() -> None:
+    lq = torch.rand(1, 3, 100, 150)
+    out = image._in_tiles(lambda batch: batch["lq"] * 0.5, {"lq": lq}, 64, 16, CPU)
+    torch.testing.assert_close(out, lq[0] * 0.5)
+
+
+def test_tiles_of_a_network_that_enlarges_meet_without_a_seam() -> None:
+    """A network without a view beyond a pixel gives the same in tiles as whole, at every scale."""
+    lq = torch.rand(1, 3, 50, 41, generator=torch.Generator().manual_seed(0))
+    whole = Enlarge(3)({"lq": lq})[0]
+    for tile in (16, 48, 64):
+        tiled = image._in_tiles(Enlarge(3), {"lq": lq}, tile, 8, CPU)
+        assert torch.allclose(tiled, whole, atol=1e-6)
+
+
+def test_restored_is_rounded_once_and_the_same_in_tiles() -> None:
+    item = some_item(50, 41)
+    for tiles in (image.WHOLE, Tiles(64, 8), Tiles(16, 8)):
+        restored = image.restore(Enlarge(2), image.batch(item), tiles, CPU)
+        assert restored.dtype == np.uint8
+        assert np.array_equal(restored, item.lq.repeat(2, 0).repeat(2, 1))
+
+
+def test_maps_are_cut_with_the_image_and_a_vector_goes_into_every_tile_whole() -> None:
+    item = some_item(40, 50)
+    rows, columns = np.mgrid[:40, :50]
+    batch = image.batch(item) | {
+        "labels": torch.from_numpy(rows * 50 + columns)[None],
+        "bits": torch.from_numpy(np.stack([rows, columns]))[None],
+        "vector": torch.arange(50.0)[None],
+    }
+    network = Enlarge(1)
+    image.restore(network, batch, Tiles(32, 8), CPU)
+    assert len(network.seen) == 4
+    for part in network.seen:
+        assert part["lq"].shape[-2:] == part["labels"].shape[-2:] == part["bits"].shape[-2:]
+        assert torch.equal(part["labels"][0], part["bits"][0, 0] * 50 + part["bits"][0, 1])
+        top, left = divmod(int(part["labels"][0, 0, 0]), 50)
+        pixel = torch.from_numpy(item.lq[top, left]).float() / 255
+        assert torch.equal(part["lq"][0, :, 0, 0], pixel)
+        assert torch.equal(part["vector"], batch["vector"])
+
+
+def test_an_image_is_cut_where_its_longer_side_is_longer_than_a_tile() -> None:
+    assert not image.tiled(some_item(64, 64), Tiles(64, 8))
+    assert image.tiled(some_item(30, 65), Tiles(64, 8))
+    assert not image.tiled(some_item(300, 300), image.WHOLE)
+    assert not image.tiled(some_item(40, 40, scale=4), Tiles(64, 8))  # lq's size counts, not hq's
+
+
+# --- what others see of it ------------------------------------------------------------------------
+
+
+def test_where_an_image_is_enlarged_there_is_no_degraded_one_of_its_size() -> None:
+    item = some_item(4, 6, scale=2)
+    assert set(image.views(item, item.hq)) == {"restored", "reference"}
+    item = some_item(4, 6)
+    views = image.views(item, item.hq)
+    assert np.array_equal(views["degraded"], item.lq)
+    assert np.array_equal(views["reference"], item.hq)
+
+
+def test_it_is_shown_at_one_size() -> None:
+    item = some_item(4, 6, scale=3)
+    shown = image.picture(item)
+    assert {name: (value.shape, value.dtype) for name, value in shown.items()} == {
+        "lq": ((12, 18, 3), np.uint8),
+        "hq": ((12, 18, 3), np.uint8),
+    }
+
+
+def test_it_is_saved_beside_a_name_with_a_dot_in_it(tmp_path: Path) -> None:
+    restored = some_item(4, 6).hq
+    file = image.save(tmp_path / "set" / "img.001", restored)
+    assert file == tmp_path / "set" / "img.001.png"
+    assert np.array_equal(read_image(file), restored)
