@@ -118,6 +118,8 @@ SHARED = (
     "train/losses.py",
     "train/loop.py",
     "train/record.py",
+    "metrics/__init__.py",
+    "metrics/psnr.py",
 )
 
 

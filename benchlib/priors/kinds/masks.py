@@ -201,9 +201,7 @@ def resized(masks: MaskSet, shape: tuple[int, int], turn: bool = False) -> MaskS
 
 
 def facts(masks: MaskSet) -> dict[str, Any]:
-    """Size, how many, areas in pixels, coverage in [0,1], SAM's scores (means; None without
-    masks).
-    """
+    """Size, how many, coverage in [0,1]; where there are masks, areas in pixels and mean scores."""
     area = masks.area
     said: dict[str, Any] = {
         "height": masks.labels.shape[0],
