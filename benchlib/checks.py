@@ -7,15 +7,19 @@ named, to check its settings, and runs once before a pipeline's first stage (see
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchlib import registry
 from benchlib.contracts import BenchError, entries_read, nearest
+from benchlib.names import shown
 from benchlib.params import Ablation, Choice, Control, Run, Suite, Training, configure, merged
 
 NO_PRIOR = "none"
+# What tables call their own lines and columns: a set of that name would be taken for one of them.
+TAKEN = ("average",)
+TEMPORARY = "exps"  # DVC copies the project to .dvc/tmp/exps/ for experiments outside of it
 
 
 def budgets(suite: Suite, key: str) -> list[Training]:
@@ -23,6 +27,9 @@ def budgets(suite: Suite, key: str) -> list[Training]:
     budget = suite.training_of(key)
     where = f"params.yaml: runs.{key}.training.candidates"
     tried = [budget]
+    for i, one in enumerate(budget.candidates):
+        if "candidates" in one:
+            raise BenchError(f"{where}.{i}.candidates: a candidate has none of its own; remove it")
     if budget.candidates:
         tried = [merged(budget, one, f"{where}.{i}") for i, one in enumerate(budget.candidates)]
     return [one.model_copy(update={"candidates": []}) for one in tried]
@@ -36,6 +43,8 @@ def check_references(suite: Suite, path: Path) -> None:
     _name("task", suite.task, registry.names("tasks"), path)
     for name in suite.metrics:
         _name("metrics", name, registry.names("metrics"), path)
+    _check_once_each("metrics", suite.metrics, path)
+    _check_data(suite, path)
     _check_bundles(suite, path)
     for key, run in suite.runs.items():
         _check_run(suite, path, key, run)
@@ -57,6 +66,48 @@ def check_references(suite: Suite, path: Path) -> None:
 def _name(where: str, got: str | None, allowed: Collection[str], path: Path) -> None:
     if got is not None and got not in allowed:
         raise BenchError(f"{path}: {where}: got {got!r}; {nearest(got, allowed)}")
+
+
+def _check_once_each(where: str, items: Sequence[Any], path: Path) -> None:
+    for place, item in enumerate(items):
+        if item in items[:place]:
+            raise BenchError(f"{path}: {where}: got {item!r} twice; name each once")
+
+
+def _check_data(suite: Suite, path: Path) -> None:
+    """What is read of an entry of ``data`` before its file has checked it has the right type."""
+    for key, choice in suite.data.items():
+        where = f"data.{key}"
+        if key.partition("/")[2].lower() in TAKEN:
+            raise BenchError(
+                f"{path}: {where}: tables call a column of their own so; give the set another name"
+            )
+        _check_text(f"{where}.path", choice.get("path", "-"), path)
+        images = choice.get("images", [])
+        if not isinstance(images, list):
+            raise BenchError(
+                f"{path}: {where}.images: got {shown(images)}; expected a list: [{shown(images)}]"
+            )
+        for name in images:
+            _check_text(f"{where}.images", name, path)
+        _check_once_each(f"{where}.images", images, path)
+        if choice.get("part") is not None:
+            _check_part(f"{where}.part", choice["part"], path)
+
+
+def _check_text(where: str, value: Any, path: Path) -> None:
+    if value is not None and (not isinstance(value, str) or not value or "\0" in value):
+        raise BenchError(f"{path}: {where}: got {shown(value)}; expected text")
+
+
+def _check_part(where: str, part: Any, path: Path) -> None:
+    """``[start, stop)`` of a list of photographs."""
+    right = isinstance(part, list) and len(part) == 2
+    right = right and all(type(position) is int for position in part)
+    if not right or not 0 <= part[0] < part[1]:
+        raise BenchError(
+            f"{path}: {where}: got {shown(part)}; expected [start, stop], 0 <= start < stop"
+        )
 
 
 def _check_bundles(suite: Suite, path: Path) -> None:
@@ -90,8 +141,12 @@ def _check_run(suite: Suite, path: Path, key: str, run: Run) -> None:
         raise BenchError(
             f"{path}: runs.{key}.reference: {run.reference!r} tests on other images than {key!r}"
         )
+    if run.reference == key:
+        raise BenchError(
+            f"{path}: runs.{key}.reference: got itself; name another run, or leave it out"
+        )
     if len(set(run.seeds)) < len(run.seeds):
-        raise BenchError(f"{path}: runs.{key}.seeds: got {run.seeds}; each seed once")
+        raise BenchError(f"{path}: runs.{key}.seeds: got {shown(run.seeds)}; each seed once")
     for budget in budgets(suite, key):
         _check_budget(suite, path, key, budget)
     _check_evaluation(suite, path, key)
@@ -103,6 +158,12 @@ def _check_budget(suite: Suite, path: Path, key: str, budget: Training) -> None:
     trained = set(suite.collection(run.images.train)) - {run.validation}
     for name in budget.sets or []:
         _name(f"runs.{key}.training.sets", name, trained, path)
+    _check_once_each(f"runs.{key}.training.sets", budget.sets or [], path)
+    if budget.iterations and not trained:
+        raise BenchError(
+            f"{path}: runs.{key}.validation: got {run.validation!r}, the only set of "
+            f"{run.images.train!r}; nothing is left to train on: add a set, or hold out none"
+        )
     chooses = budget.keep == "best" or suite.training_of(key).candidates
     if chooses and budget.iterations and run.validation is None:
         raise BenchError(
@@ -116,6 +177,9 @@ def _check_evaluation(suite: Suite, path: Path, key: str) -> None:
         raise BenchError(
             f"{path}: runs.{key}: evaluation.overlap: got {how.overlap}; less than tile, {how.tile}"
         )
+    _check_once_each(f"runs.{key}: evaluation.protocols", how.protocols, path)
+    _check_once_each(f"runs.{key}: evaluation.swap", how.swap, path)
+    _check_once_each(f"runs.{key}: evaluation.tlc_sets", how.tlc_sets or [], path)
     sets = suite.collection(suite.runs[key].images.test)
     for name in how.tlc_sets or []:
         if name not in sets:
@@ -130,6 +194,14 @@ def _check_control(suite: Suite, path: Path, key: str, control: Control) -> None
     steps += [("others", run) for run in control.others]
     for field, run in steps:
         _name(f"controls.{key}.{field}", run, suite.runs, path)
+    used: dict[str, str] = {}
+    for field, run in steps:
+        if run is not None and used.setdefault(run, field) != field:
+            raise BenchError(
+                f"{path}: controls.{key}.{field}: got {run!r}, which is {used[run]} too; a step "
+                "goes from one run to another"
+            )
+    _check_once_each(f"controls.{key}.others", control.others, path)
     last = suite.runs[control.prior].images.test
     for field, run in steps:
         if run is not None and suite.runs[run].images.test != last:
@@ -143,6 +215,7 @@ def _check_ablation(suite: Suite, path: Path, key: str, ablation: Ablation) -> N
     """All runs of an ablation are there and test on the same images."""
     for run in ablation.runs:
         _name(f"ablations.{key}.runs", run, suite.runs, path)
+    _check_once_each(f"ablations.{key}.runs", ablation.runs, path)
     tests = {suite.runs[run].images.test for run in ablation.runs}
     if len(tests) > 1:
         said = ", ".join(sorted(tests))
@@ -274,6 +347,7 @@ def check_choices(suite: Suite, path: Path) -> None:
                 f"{path}: data.{key}.degrade: got {choice['degrade']['name']!r}; the pairs of "
                 f"{choice['name']} are finished: write {{name: none}}"
             )
+        _check_folder(suite, path, key)
     for key in suite.priors:
         _check_kind(suite, path, key)
     for key in suite.runs:
@@ -290,7 +364,24 @@ def _check_degrade(path: Path, key: str, degrade: Any) -> None:
     if degrade is None:
         raise BenchError(f"{where}: missing; write {{name: none}} for pairs as they are published")
     if not isinstance(degrade, dict):
-        raise BenchError(f"{where}: got {degrade!r}; write {{name: {degrade}}}")
+        name = "none"
+        if isinstance(degrade, str):
+            name = degrade
+        raise BenchError(f"{where}: got {shown(degrade)}; write {{name: {name}}}")
+
+
+def _check_folder(suite: Suite, path: Path, key: str) -> None:
+    """A folder of the user's own is there, or its images are in the suite already."""
+    said = suite.data[key].get("path")
+    if said is None or (suite.work / "data" / key / "manifest.csv").exists():
+        return
+    folder = suite.located(said)
+    if folder.is_dir():
+        return
+    hint = "relative to the folder of params.yaml; correct it"
+    if TEMPORARY in suite.folder.parts:
+        hint = "`dvc exp run --temp` and queues work in a copy elsewhere: write the whole path"
+    raise BenchError(f"{path}: data.{key}.path: got {said!r}: no folder {folder}; {hint}")
 
 
 def _choices(suite: Suite) -> Iterator[tuple[str, Choice, str]]:
@@ -324,7 +415,7 @@ def _check_protocols(suite: Suite, path: Path) -> None:
             try:
                 known = protocol(name).metrics
             except BenchError as error:
-                raise BenchError(f"{path}: {error}") from None
+                raise BenchError(f"{path}: runs.{key}: {error}") from None
             if not set(known) & set(suite.metrics):
                 raise BenchError(
                     f"{path}: metrics: got {', '.join(suite.metrics)}; {name} measures none of "
@@ -415,7 +506,7 @@ def _check_published(path: Path, key: str, run: Run) -> None:
     _name(f"runs.{key}.paper", run.paper, papers, path)
     if not run.row:
         return
-    with open(papers[run.paper], newline="") as file:
+    with open(papers[run.paper], encoding="utf-8", newline="") as file:
         lines: list[dict[str, Any]] = list(csv.DictReader(file))
     known = {line["row"] for line in lines if line["table"] == run.table}
     _name(f"runs.{key}.row", run.row, known, path)

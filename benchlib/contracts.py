@@ -113,6 +113,19 @@ def nearest(got: str, allowed: Iterable[str]) -> str:
     return said
 
 
+def shortened(text: str, longest: int) -> str:
+    """``text`` in one line; where it is longer, its beginning and its end, which has the cause.
+
+    >>> shortened("one two\\n three four five six", 21)
+    'one two t ... ive six'
+    """
+    text = " ".join(text.split())
+    if len(text) <= longest:
+        return text
+    end = longest // 3
+    return f"{text[: longest - end - 5]} ... {text[-end:]}"
+
+
 def check_image(
     name: str, image: torch.Tensor, channels: int = 3, bounded: bool = True
 ) -> torch.Tensor:
@@ -171,7 +184,7 @@ def load_weights_into(model: nn.Module, weights: dict[str, torch.Tensor], where:
     try:
         part.load_state_dict(given, strict=True)
     except RuntimeError as error:
-        said = " ".join(str(error).split())[:300]
+        said = shortened(str(error), 900)
         raise BenchError(f"{where}: {said}") from None
 
 

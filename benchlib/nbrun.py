@@ -11,6 +11,8 @@ How the end comes: SIGTERM, SIGINT, SIGHUP and the death of DVC interrupt the ke
 after itself does) and kill it if it has not stopped after a few seconds. If this very process is
 killed, a guardian (a sleeping ``sh`` that reads a pipe of ours) sees the pipe close and kills the
 kernel's process group.
+
+What of the user's own settings reaches the notebook: ``kernel_environment`` decides it.
 """
 
 from __future__ import annotations
@@ -18,16 +20,19 @@ from __future__ import annotations
 import argparse
 import ast
 import hashlib
+import importlib.util
 import json
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -35,7 +40,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from benchlib.contracts import BenchError, nearest
+from benchlib.contracts import BenchError, nearest, shortened
 from benchlib.files import new_file
 
 if TYPE_CHECKING:
@@ -47,13 +52,40 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parent.parent
 GRACE_SIGNAL = 5.0  # seconds an interrupted kernel has to clean up
 GRACE_ORPHAN = 2.0  # the same when DVC is gone: everything ends within about three seconds
-LONGEST_ERROR = 600  # characters of a notebook's error that are printed
+LONGEST_ERROR = 1200  # characters of a notebook's error that are printed: its ends, where longer
 
-# ipykernel_launcher without debugpy, which nobody attaches to here and which takes 0.3 s to import.
-KERNEL = (
-    "import sys; sys.modules['debugpy'] = None; import ipykernel.debugger; "
-    "del sys.modules['debugpy']; "
-    "from ipykernel import kernelapp; kernelapp.launch_new_instance()"
+# ipykernel_launcher without debugpy, which nobody attaches to here and which takes 0.3 s to import;
+# without the settings of IPython that lie in folders of the machine. A matplotlibrc in the current
+# folder wins over all others, so matplotlib reads its settings elsewhere where there is one.
+KERNEL = """
+import os, sys
+sys.modules["debugpy"] = None
+import ipykernel.debugger
+del sys.modules["debugpy"]
+from IPython.core import application
+application.ENV_CONFIG_DIRS.clear()
+application.SYSTEM_CONFIG_DIRS.clear()
+if os.path.exists("matplotlibrc"):
+    here = os.getcwd()
+    os.chdir(os.environ["IPYTHONDIR"])
+    import matplotlib
+    os.chdir(here)
+from ipykernel import kernelapp
+kernelapp.launch_new_instance()
+"""
+# What the user's own Python does at its start, how it warns, and what it prints.
+PERSONAL = (
+    "PYTHONASYNCIODEBUG",
+    "PYTHONBREAKPOINT",
+    "PYTHONDEBUG",
+    "PYTHONDEVMODE",
+    "PYTHONINSPECT",
+    "PYTHONIOENCODING",
+    "PYTHONOPTIMIZE",
+    "PYTHONPROFILEIMPORTTIME",
+    "PYTHONSTARTUP",
+    "PYTHONVERBOSE",
+    "PYTHONWARNINGS",
 )
 # $1 is the kernel's process group, $2 its folder of sockets.
 GUARDIAN = 'read _; kill -9 "-$1"; rm -rf "$2"'
@@ -93,23 +125,35 @@ def read_defaults(path: Path) -> dict[str, Any]:
         )
     try:
         statements = ast.parse("".join(tagged[0]["source"])).body
-    except SyntaxError as error:
-        raise BenchError(f"{path.name}: the parameters cell is not Python ({error})") from error
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise BenchError(f"{path.name}: the parameters cell is not Python ({error})") from None
     return dict(_literal(statement, path) for statement in statements)
 
 
 def _parameters_cells(path: Path) -> list[dict[str, Any]]:
     try:
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    except (ValueError, KeyError, TypeError) as error:
+        book = json.loads(path.read_text(encoding="utf-8"))
+        cells = book["cells"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BenchError(
             f"{path.name}: not a notebook of format 4 ({type(error).__name__}: {error})"
-        ) from error
-    tagged = []
-    for cell in cells:
-        if "parameters" in cell.get("metadata", {}).get("tags", []):
-            tagged.append(cell)
-    return tagged
+        ) from None
+    if not isinstance(cells, list) or not all(map(_is_cell, cells)):
+        raise BenchError(
+            f"{path.name}: not a notebook of format 4 (`cells` is no list of cells); open it in "
+            "Jupyter and save it"
+        )
+    return [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+
+
+def _is_cell(cell: Any) -> bool:
+    """Whether what is read of a cell here is there, and of its type."""
+    if not isinstance(cell, dict) or not isinstance(cell.get("metadata"), dict):
+        return False
+    source = cell.get("source")
+    if isinstance(source, list):
+        source = "".join(map(str, source))
+    return isinstance(source, str) and isinstance(cell["metadata"].get("tags", []), list)
 
 
 def _literal(statement: ast.stmt, path: Path) -> tuple[str, Any]:
@@ -121,7 +165,7 @@ def _literal(statement: ast.stmt, path: Path) -> tuple[str, Any]:
     elif isinstance(statement, ast.AnnAssign):
         targets, value = [statement.target], statement.value
     if len(targets) == 1 and isinstance(targets[0], ast.Name) and value is not None:
-        with suppress(ValueError, TypeError):  # not a literal
+        with suppress(ValueError, TypeError, SyntaxError, RecursionError):  # not a literal
             return targets[0].id, ast.literal_eval(value)
     found = ast.unparse(statement)
     raise BenchError(
@@ -208,8 +252,25 @@ def _checked_params(path: Path, params: str) -> Path:
     file = Path(params).resolve()
     if not file.is_file():
         raise BenchError(f"{path.name}: no params file {file}; name it with --params")
-    _check_once(load_params(file), file)
+    suite = load_params(file)
+    if "DVC_STAGE" in os.environ:
+        _check_places(suite, file)
+    _check_once(suite, file)
     return file
+
+
+def _check_places(suite: Suite, file: Path) -> None:
+    """Raise BenchError if outputs lie outside of the project, where DVC refuses them at the end."""
+    project = (suite.folder / suite.root).resolve()
+    for name, place in (("work", suite.work), ("results", suite.results)):
+        if not place.is_relative_to(project):
+            raise BenchError(
+                f"{file}: {name}/ is a link that leads to {place}, outside of the project, where "
+                "DVC takes no outputs; remove the link; docs/data.md, 'A small disk', says how else"
+            )
+        for part in (place, place.parent):
+            if part.exists() and not part.is_dir():
+                raise BenchError(f"{file}: {part} is a file; a folder is written there: move it")
 
 
 def _check_once(suite: Suite, file: Path) -> None:
@@ -228,8 +289,11 @@ def _check_once(suite: Suite, file: Path) -> None:
     if passed.exists():
         return
     check_choices(suite, file)
-    passed.parent.mkdir(parents=True, exist_ok=True)
-    passed.touch()
+    try:
+        passed.parent.mkdir(parents=True, exist_ok=True)
+        passed.touch()
+    except OSError as error:
+        raise BenchError(f"{file}: nothing can be written in {suite.work} ({error})") from None
 
 
 # ---------------------------------------------------------------- output
@@ -289,9 +353,7 @@ class Copy:
 
 def one_line(error: PapermillExecutionError, notebook: str, out: Path) -> str:
     """A notebook's error as one line; a BenchError says it all itself."""
-    text = " ".join(error.evalue.split())
-    if len(text) > LONGEST_ERROR:
-        text = text[:LONGEST_ERROR] + " ..."
+    text = shortened(error.evalue, LONGEST_ERROR)
     if error.ename == "BenchError":
         return text
     return (
@@ -307,6 +369,7 @@ class Running:
     """What has to end when this process is told to end."""
 
     copy: Copy
+    folder: Path | None = None  # of the kernel's sockets
     starting: bool = False
     kernel: int = 0
     in_cells: bool = False  # the kernel is up and has been given its first cell
@@ -316,16 +379,20 @@ class Running:
 
 
 def kill_kernel(running: Running) -> None:
-    """Kill the kernel and all it started, now."""
+    """Kill the kernel and all it started, now; the folder of its sockets goes too."""
     if running.guardian and running.guardian.stdin:
-        running.guardian.stdin.close()
+        with suppress(OSError):  # somebody has killed the guardian
+            running.guardian.stdin.close()
         running.guardian.wait()
-    elif running.kernel:
+    if running.kernel and (running.guardian is None or running.guardian.returncode):
         import psutil
 
-        process = psutil.Process(running.kernel)
-        for each in [*process.children(recursive=True), process]:
-            each.kill()
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(running.kernel)
+            for each in [*process.children(recursive=True), process]:
+                each.kill()
+    if running.folder:
+        shutil.rmtree(running.folder, ignore_errors=True)
 
 
 def leave(running: Running) -> None:
@@ -425,20 +492,40 @@ def _lives(process: Any) -> bool:
 # ---------------------------------------------------------------- the run
 
 
-def start_kernel(running: Running) -> AsyncKernelManager:
-    """Start this Python as the kernel, in the current folder.
+def kernel_environment(folder: str) -> dict[str, str]:
+    """The environment of the notebook's kernel. folder: an empty one of its own.
 
-    The user's Jupyter and IPython settings do not reach it.
+    What a user has set up for their own sessions does not reach it: startup files and settings of
+    IPython and Jupyter, of matplotlib, of Python itself. It writes and reads UTF-8 in any locale.
+    What says where things are and what the machine may do stays: PYTHONPATH (after this project),
+    CUDA_VISIBLE_DEVICES, OMP_NUM_THREADS and the like, proxies, BENCHLIB_*, the fonts' cache.
     """
+    kept = {name: value for name, value in os.environ.items() if name not in PERSONAL}
+    path = os.pathsep.join(filter(None, [str(REPOSITORY), kept.get("PYTHONPATH")]))
+    kept |= {
+        "PYTHONPATH": path,
+        "PYTHONUTF8": "1",
+        "IPYTHONDIR": folder,
+        "JUPYTER_CONFIG_DIR": folder,
+        "JUPYTER_RUNTIME_DIR": folder,
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    }
+    found = importlib.util.find_spec("matplotlib")
+    if found is not None and found.origin:
+        kept["MATPLOTLIBRC"] = str(Path(found.origin).parent / "mpl-data" / "matplotlibrc")
+    return kept
+
+
+def start_kernel(running: Running) -> AsyncKernelManager:
+    """Start this Python as the kernel, in the current folder, see ``kernel_environment``."""
     running.starting = True  # from here on the end waits for the guardian, which clears up
     folder = tempfile.mkdtemp(prefix="nbrun-")
+    running.folder = Path(folder)
     manager = _kernel_manager(folder)
-    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
     from jupyter_core.utils import run_sync
 
     run_sync(manager.start_kernel)(
-        extra_arguments=["--HistoryManager.hist_file=:memory:"],
-        env={**os.environ, "PYTHONPATH": path},
+        extra_arguments=["--HistoryManager.hist_file=:memory:"], env=kernel_environment(folder)
     )
     kernel: int = manager.provisioner.pid  # type: ignore[union-attr]  # LocalProvisioner has one
     if os.name != "nt":
@@ -472,6 +559,11 @@ def _kernel_manager(folder: str) -> AsyncKernelManager:
     return manager
 
 
+def _no_template(path: Path) -> str:
+    """A path as papermill takes it: it fills in parameters between braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
 def execute(notebook: Path, values: dict[str, Any], running: Running) -> str:
     """Run the notebook. Returns its error as one line, or "" when all went well."""
     out = running.copy.path
@@ -491,8 +583,8 @@ def execute(notebook: Path, values: dict[str, Any], running: Running) -> str:
     papermill_io.register(str(out), running.copy)
     try:
         papermill.execute_notebook(
-            notebook,
-            out,
+            _no_template(notebook),
+            _no_template(out),
             values,
             language="python",
             kernel_name="python3",
@@ -540,20 +632,30 @@ def main(words: list[str] | None = None) -> int:
     number.
     """
     options = parse_arguments(words)
+    warnings.resetwarnings()  # PYTHONWARNINGS=error would end us at a library's first advice
+    warnings.simplefilter("ignore")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what the terminal's locale cannot write is escaped
+            stream.reconfigure(errors="backslashreplace")
     running = Running(Copy(options.out or _default_copy(options)))
     handle_signals(running)
     watch_ancestors(running)
     try:
         notebook = find_notebook(options.notebook)
+        if running.copy.path.resolve() == notebook.resolve():
+            raise BenchError(f"--out {options.out}: that is the notebook itself; name another file")
         values = read_parameters(notebook, options.parameters, options.params)
     except BenchError as error:
         print(f"nbrun: {error}", file=sys.stderr)
         return 2
     try:
         failure = execute(notebook, values, running)
-    except Exception:
-        if not running.signum:
-            raise
+    except Exception as error:
+        failure = f"{notebook.name}: not run: {type(error).__name__}: "
+        failure += shortened(str(error), LONGEST_ERROR)
+    finally:
+        if running.folder:
+            shutil.rmtree(running.folder, ignore_errors=True)
     if running.signum:
         print(f"nbrun: {stopped_by(running)}", file=sys.stderr)
         return 128 + running.signum

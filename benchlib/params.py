@@ -11,28 +11,34 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
-from benchlib import registry
+from benchlib import names, registry
 from benchlib.contracts import BenchError, nearest
 
 VERSION = 1  # raise it when a default changes
 
-# no dot: DVC parts a parameter's path there
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+Name = Annotated[str, Field(pattern=f"^{names.NAME}$")]
 # of a set in a collection, or of a prior in a bundle: one stage, one folder
-Member = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9][A-Za-z0-9_-]*$")]
-NameOrMember = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9_-]*)?$")
-]
+Member = Annotated[str, Field(pattern=f"^{names.MEMBER}$")]
+NameOrMember = Annotated[str, Field(pattern=f"^{names.NAME}(/{names.NAME})?$")]
+Text = Annotated[str, Field(max_length=300)]  # a cell of a table
 Choice = dict[str, Any]  # {"name": <file of a folder>, ...its Config}
 Swap = Literal["zeroed", "shuffled"]
 M = TypeVar("M", bound=BaseModel)
 
+# Bounds are there so that a slip of the finger is told at once. They lie far beyond any use:
+MOST_ITERATIONS = 10**9  # years of training
+MOST_PIXELS = 2**14  # a side of 16,384: no photograph is larger, no memory holds a batch of them
+MOST_SEED = 2**32 - 1  # what the generators of all libraries take
+MOST = 10**9  # of whole numbers in settings that state no bound of their own
+SMALLEST = 1e-12  # less is zero beside the numbers of a network in float32
+
+Iterations = Annotated[int, Field(ge=1, le=MOST_ITERATIONS)]
+Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
+
 
 class Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Training(Model):
@@ -41,30 +47,37 @@ class Training(Model):
     Source: ``options/train/GoPro`` of both.
     """
 
-    iterations: int = Field(ge=0)
-    batch: int = Field(32, ge=1)
-    crop: int = Field(256, ge=8, description="side of a training crop, pixels of lq")
-    sets: list[str] | None = Field(None, description="to train on; None: all but the validation")
+    iterations: int = Field(ge=0, le=MOST_ITERATIONS)
+    batch: int = Field(32, ge=1, le=2**16)
+    crop: int = Field(
+        256, ge=8, le=MOST_PIXELS, description="side of a training crop, pixels of lq"
+    )
+    sets: list[str] | None = Field(
+        None, min_length=1, description="to train on; None: all but the validation"
+    )
     loss: Literal["psnr", "l1"] = "psnr"
     schedule: Literal["cosine", "halve"] = "cosine"
-    halve_every: int = Field(5000, ge=1, description="iterations; for schedule `halve`")
-    lr: float = Field(1e-3, gt=0, le=1)
+    halve_every: Iterations = Field(5000, description="iterations; for schedule `halve`")
+    lr: float = Field(1e-3, ge=SMALLEST, le=1)
     lr_end: float = Field(1e-7, ge=0, le=1)
-    weight_decay: float = Field(1e-3, ge=0)
+    weight_decay: float = Field(1e-3, ge=0, le=100, description="AdamW takes lr times that off")
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.9, ge=0, lt=1)
-    grad_clip: float | None = Field(0.01, gt=0, description="largest gradient norm")
+    grad_clip: float | None = Field(
+        0.01, ge=SMALLEST, le=1e12, description="largest gradient norm; null: not clipped"
+    )
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    workers: int = Field(0, ge=0, description="processes that load crops")
-    log_every: int = Field(50, ge=1, description="iterations")
-    validate_every: int = Field(1000, ge=1, description="iterations")
+    workers: int = Field(0, ge=0, le=1024, description="processes that load crops")
+    log_every: Iterations = Field(50, description="iterations")
+    validate_every: Iterations = Field(1000, description="iterations")
     watch: str = Field("basicsr-rgb", description="protocol of the validation")
     keep: Literal["last", "best"] = Field("last", description="the last, or the best validation's")
     candidates: list[dict[str, Any]] = Field(
         [],
+        max_length=1000,
         description="changes of this budget, each tried with the first seed; the best one wins",
     )
-    checkpoint_seconds: float = Field(30.0, ge=0)
+    checkpoint_seconds: float = Field(30.0, ge=0, le=1e6)
 
 
 class Evaluation(Model):
@@ -79,9 +92,13 @@ class Evaluation(Model):
         description="restore again, without training, with the prior zeroed or another image's",
     )
     average: bool = Field(False, description="a column over all images of the collection")
-    tile: int | None = Field(None, ge=64, description="pixels; larger images are cut, overlapping")
-    overlap: int = Field(32, ge=0, description="pixels")
-    tlc_crop: int | None = Field(None, ge=8, description="TLC: the training crop's side")
+    tile: int | None = Field(
+        None, ge=64, le=2**20, description="pixels; larger images are cut, overlapping"
+    )
+    overlap: int = Field(32, ge=0, le=2**20, description="pixels")
+    tlc_crop: int | None = Field(
+        None, ge=8, le=MOST_PIXELS, description="TLC: the training crop's side"
+    )
     tlc_sets: list[str] | None = Field(None, description="sets that TLC is used on; None: all")
 
 
@@ -107,22 +124,22 @@ class PriorSides(Model):
 class Run(Model):
     """One row of the comparison."""
 
-    label: str | None = None
+    label: Text | None = Field(None, min_length=1)
     reference: Name | None = Field(
         None, description="the run that differences are taken to; None: the suite's baseline"
     )
-    paper: str = ""
-    table: str = ""
-    row: str = Field("", description="the published row it stands beside")
-    problem: str = Field("deblurring", description="what is restored, in the tables' words")
-    setting: str = ""
+    paper: Text = ""
+    table: Text = ""
+    row: Text = Field("", description="the published row it stands beside")
+    problem: Text = Field("deblurring", description="what is restored, in the tables' words")
+    setting: Text = ""
     backbone: Choice
     method: Choice
     images: Sides
     validation: Name | None = Field(None, description="a set of the training collection held out")
     prior: PriorSides
     init: str = Field(description="what it starts from: `weights/<key>` or `runs/<run>`")
-    seeds: list[int] = Field([0], min_length=1)
+    seeds: list[Seed] = Field([0], min_length=1, max_length=1000)
     training: dict[str, Any] = Field({}, description="what differs from the suite's `training`")
     evaluation: dict[str, Any] = Field({}, description="what differs from the suite's")
 
@@ -147,7 +164,7 @@ class Control(Model):
     is all that masks add.
     """
 
-    label: str
+    label: Text = Field(min_length=1)
     base: Name
     trained: Name | None = None
     zeroed: Name
@@ -159,9 +176,9 @@ class Control(Model):
 class Ablation(Model):
     """Runs that are a table of their own: they change one thing. A run may be a line of several."""
 
-    label: str
-    paper: str = ""
-    table: str = Field("", description="the published table that it stands beside")
+    label: Text = Field(min_length=1)
+    paper: Text = ""
+    table: Text = Field("", description="the published table that it stands beside")
     runs: list[Name] = Field(min_length=1)
 
 
@@ -177,8 +194,8 @@ class Suite(Model):
     suite: Name
     root: str = Field(
         "",
-        pattern=r"^(|.*/)$",
-        description="before paths of the project, from here: empty, or with / at its end",
+        pattern=f"^{names.ROOT}$",
+        description="before paths of the project: the way up to it, with / at its end, or empty",
     )
     mirror: str | None = Field(None, description="tried before the sources; BENCHLIB_MIRROR wins")
     task: str = Field(description="what an item is: a file of `benchlib/tasks`")
@@ -188,7 +205,7 @@ class Suite(Model):
     data: dict[Member, Choice] = Field(description="`<collection>/<set>`")
     weights: dict[Name, Weights]
     priors: dict[NameOrMember, Prior] = Field(description="`<key>`, or of a bundle `<key>/<part>`")
-    runs: dict[Name, Run]
+    runs: dict[Name, Run] = Field(min_length=1)
     controls: dict[Name, Control] = {}
     ablations: dict[Name, Ablation] = {}
 
@@ -224,6 +241,18 @@ class Suite(Model):
     def prior(self, key: str) -> Prior:
         """One entry of ``priors``."""
         return self._pick("priors", self.priors, key)
+
+    def located(self, path: str) -> Path:
+        """A path that ``params.yaml`` says: relative to its folder; ``~`` is the user's home.
+
+        Raises BenchError for a home that is not known.
+        """
+        try:
+            return self.folder / Path(path).expanduser()
+        except RuntimeError:
+            raise BenchError(
+                f"params.yaml: path: got {path!r}; no such user's home; write it out"
+            ) from None
 
     @property
     def collections(self) -> dict[str, dict[str, Choice]]:
@@ -274,17 +303,34 @@ def configure(folder: str, choice: Choice, path: str = "") -> tuple[Any, Any]:
     Raises BenchError for an unknown file, an unknown key, a wrong type or a value out of range.
     """
     name, known = choice.get("name"), registry.names(folder)
+    if "name" not in choice:
+        raise BenchError(f"{path}.name: missing; {nearest('', known)}")
     if not isinstance(name, str) or name not in known:
-        raise BenchError(f"{path}.name: got {name!r}; {nearest(str(name), known)}")
+        raise BenchError(f"{path}.name: got {names.shown(name)}; {nearest(str(name), known)}")
     module = registry.load(folder, name)
     settings = {key: value for key, value in choice.items() if key != "name"}
-    checked = ConfigDict(extra="forbid", strict=True)
+    _check_sizes(settings, path)
+    checked = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
     strict = dataclass(module.Config, config=checked, frozen=True)
+    allowed = list(module.Config.__dataclass_fields__)
     try:
         return module, strict(**settings)
     except ValidationError as error:
-        allowed = list(module.Config.__dataclass_fields__)
         raise BenchError(_one_line(error, path, allowed)) from None
+    except BenchError as error:  # of the Config itself: settings that do not go together
+        raise BenchError(f"{path}: {error}") from None
+
+
+def _check_sizes(value: Any, where: str) -> None:
+    """No whole number is beyond what anything could be built of, at any depth of the settings."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_sizes(item, f"{where}.{key}")
+    elif isinstance(value, list):
+        for place, item in enumerate(value):
+            _check_sizes(item, f"{where}.{place}")
+    elif isinstance(value, int) and abs(value) > MOST:
+        raise BenchError(f"{where}: got {names.shown(value)}; expected at most {MOST}")
 
 
 def load_params(path: str | Path = "params.yaml") -> Suite:
@@ -295,12 +341,9 @@ def load_params(path: str | Path = "params.yaml") -> Suite:
     from benchlib.checks import check_references
 
     path = Path(path)
-    try:
-        raw = YAML(typ="safe").load(path.read_text())
-    except FileNotFoundError:
-        raise BenchError(f"{path}: no such file; give a suite's params.yaml") from None
-    except YAMLError as error:
-        raise BenchError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    raw = names.read_yaml(path)
+    if not isinstance(raw, dict):
+        names.check_names(raw, path)  # says what it is instead
     suite = _validate(Suite, raw, str(path))
     suite = suite.model_copy(update={"folder": path.resolve().parent})
     check_references(suite, path)
@@ -312,6 +355,8 @@ def _validate(model: type[M], raw: Any, where: str) -> M:
         return model.model_validate(raw)
     except ValidationError as error:
         raise BenchError(_one_line(error, where, _fields(model, error))) from None
+    except OverflowError:  # a whole number of hundreds of digits where a float is expected
+        raise BenchError(f"{where}: a number has too many digits; write a smaller one") from None
 
 
 def merged(base: M, changes: dict[str, Any], where: str) -> M:
@@ -341,16 +386,23 @@ def _one_line(error: ValidationError, where: str, allowed: list[str]) -> str:
     key = ".".join([where, *steps])
     if where.endswith((".yaml", ".yml")):
         key = f"{where}: {'.'.join(steps)}"
+    got = names.shown(first["input"])
     if first["type"] in UNKNOWN:
         return f"{key}: unknown key; {nearest(steps[-1], allowed)}"
     if first["type"] in ("missing", "missing_argument"):
         return f"{key}: missing; {first['msg'].lower()}"
     if first["type"] == "string_pattern_mismatch":
-        got = first["input"]
-        if first["loc"][0] == "data":
-            return f"{key}: got {got!r}; data is named <collection>/<set>: letters, digits, - and _"
-        if first["loc"] == ("root",):
-            return f"{key}: got {got!r}; expected nothing, or a folder with / at its end: ../../"
-        return f"{key}: got {got!r}; a name has letters, digits, - and _, no other characters"
+        return f"{key}: got {got}; {_named(first)}"
+    if first["loc"][-1:] == ("[key]",):
+        return f"{key}: got the key {got}; expected text: put it in quotes"
     said = first["msg"][0].lower() + first["msg"][1:]
-    return f"{key}: got {first['input']!r}; {said}"
+    return f"{key}: got {got}; {said}"
+
+
+def _named(first: Any) -> str:
+    """What a name must be, of the first error of a name."""
+    if first["loc"][0] == "data":
+        return f"data is named <collection>/<set>: {names.SAYS} in each"
+    if first["loc"] == ("root",):
+        return names.NAMED[names.ROOT]
+    return names.NAMED[names.NAME]

@@ -21,7 +21,7 @@ def open_suite(params: str, stage: str, key: str = "") -> Suite:
     if suite.mirror:
         mirror = suite.mirror
         if "://" not in mirror:
-            mirror = str(suite.folder / mirror)
+            mirror = str(suite.located(mirror))
         os.environ.setdefault("BENCHLIB_MIRROR", mirror)
     for step in inputs(suite, stage, key):
         _make(suite, *step)

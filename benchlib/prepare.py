@@ -53,7 +53,7 @@ def make_data(suite: Suite, key: str) -> list[dict[str, Any]]:
 
 def _pairs(suite: Suite, name: str, choice: Choice, out: Path, where: str) -> list[dict[str, Any]]:
     if "path" in choice:
-        choice = choice | {"path": str(suite.folder / choice["path"])}
+        choice = choice | {"path": str(suite.located(choice["path"]))}
     degradation, settings = configure("degrade", choice["degrade"], f"{where}.degrade")
     source, config = configure("datasets", source_settings(choice), where)
     make = Maker.from_module(name, degradation, settings, partial(moving_region, suite))

@@ -86,7 +86,7 @@ class Pair:
 
 def write_table(path: Path, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> None:
     """Write dictionaries as CSV, whole or not at all; a key that is no column raises ValueError."""
-    with new_file(path) as temporary, open(temporary, "w", newline="") as file:
+    with new_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -96,21 +96,23 @@ def read_table(path: Path) -> list[dict[str, str]]:
     """Read a CSV as dictionaries of text. Raises BenchError if it is not there."""
     if not path.exists():
         raise BenchError(f"{path}: not there; run the stage that makes it (dvc repro)")
-    with open(path, newline="") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
 def write_json(path: Path, record: Any) -> None:
     """Write JSON with sorted keys, whole or not at all."""
     with new_file(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1, sort_keys=True, default=str) + "\n")
+        temporary.write_text(
+            json.dumps(record, indent=1, sort_keys=True, default=str) + "\n", encoding="utf-8"
+        )
 
 
 def read_json(path: Path) -> Any:
     """Read JSON. Raises BenchError if it is not there."""
     if not path.exists():
         raise BenchError(f"{path}: not there; run the stage that makes it (dvc repro)")
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -168,7 +170,12 @@ def revision(folder: Path) -> str:
 
     def git(*words: str) -> str:
         return subprocess.run(
-            ["git", *words], cwd=folder, capture_output=True, text=True, check=True
+            ["git", *words],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=True,
         ).stdout.strip()
 
     try:
@@ -194,7 +201,7 @@ def hardware(device: str = "cpu") -> str:
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():
-        for line in info.read_text().splitlines():
+        for line in info.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()

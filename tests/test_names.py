@@ -185,6 +185,9 @@ def test_dvc_runs_nothing_and_deletes_nothing(tmp_path):
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     assert dvc(tmp_path, "init", "-q").returncode == 0
     shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    for folder in ("benchlib", "notebooks"):
+        ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "file").touch()
     params = small_params() | {"suite": 'small";touch X;echo "'}

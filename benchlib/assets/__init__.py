@@ -2,7 +2,7 @@
 
 Layer 0. Environment variables: BENCHLIB_CACHE (where fetched files live), BENCHLIB_DATA (where data
 that must be fetched by hand lives), BENCHLIB_MIRROR (a folder or URL prefix laid out as host/path,
-tried first), BENCHLIB_OFFLINE.
+tried first; what is secret in its URL is never printed), BENCHLIB_OFFLINE (1, true, yes or on).
 
 Its modules, each importing only those before it: entry, catalogue, archive, npm and https, cache,
 contents, pinned, download, many, store, sets.

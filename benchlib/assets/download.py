@@ -15,6 +15,7 @@ from benchlib.assets import https, npm
 from benchlib.assets.entry import Entry
 from benchlib.contracts import BenchError
 
+YES, NO = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 Way = tuple[str, Callable[[Path], object]]  # from where, and what writes it to a path
 
 
@@ -73,7 +74,8 @@ def _take(
         if where.startswith("npm:"):
             npm.tarball(where, path.parent.parent).unlink(missing_ok=True)
         raise BenchError(
-            f"{entry.name}: {path.name} from {where}: SHA-256 expected {expected}, got {got[1]}; "
+            f"{entry.name}: {path.name} from {https.public(where)}: SHA-256 expected {expected}, "
+            f"got {got[1]}; "
             "file deleted; retry, or point the mirror (BENCHLIB_MIRROR) at a good copy"
         ) from None
     except OSError as error:
@@ -85,7 +87,7 @@ def _take(
 
 def _ways(entry: Entry, path: Path, root: Path, mirror: str) -> list[Way]:
     """From where the entry can come just now; a source of another kind is no way."""
-    offline = os.environ.get("BENCHLIB_OFFLINE", "0") not in ("", "0")
+    offline = is_offline()
     ways: list[Way] = []
     for source in entry.source:
         if source.startswith("npm:"):
@@ -100,17 +102,33 @@ def _ways(entry: Entry, path: Path, root: Path, mirror: str) -> list[Way]:
     return ways
 
 
+def is_offline() -> bool:
+    """Whether ``BENCHLIB_OFFLINE`` forbids the network. Raises BenchError for a word it is not."""
+    said = os.environ.get("BENCHLIB_OFFLINE", "").strip().lower()
+    if said not in (*YES, *NO):
+        raise BenchError(
+            f"BENCHLIB_OFFLINE: got {said!r}; expected {', '.join(YES)}, or {', '.join(NO[1:])}"
+        )
+    return said in YES
+
+
 def _http_ways(source: str, mirror: str) -> tuple[list[Path], list[str]]:
     """Copies on this machine, and URLs: the mirror's before the original."""
     parts = urlsplit(source)
     host_path = f"{parts.netloc}{parts.path}"
     if "://" in mirror:
-        return [], [f"{mirror.rstrip('/')}/{host_path}", source]
+        return [], [_mirrored(mirror, host_path), source]
     if mirror:
         copy = Path(mirror).expanduser() / unquote(host_path)
         if copy.is_file():
             return [copy], [source]
     return [], [source]
+
+
+def _mirrored(mirror: str, host_path: str) -> str:
+    """The URL of a file in a mirror; a query of the mirror's (a token, say) stays at the end."""
+    prefix, mark, query = mirror.partition("?")
+    return f"{prefix.rstrip('/')}/{host_path}{mark}{query}"
 
 
 def _over_http(url: str, path: Path, name: str, output: Path) -> None:

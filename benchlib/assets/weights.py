@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchlib.contracts import BenchError
+from benchlib.contracts import BenchError, shortened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +38,7 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
     except MemoryError:
         raise
     except Exception as error:  # damage breaks the readers in many ways: IndexError, struct.error
-        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        said = shortened(f"{type(error).__name__}: {error}", 600)
         raise BenchError(
             f"{path}: damaged weights ({said}); delete it and fetch it again"
         ) from None

