@@ -82,7 +82,8 @@ def _check_data(suite: Suite, path: Path) -> None:
             raise BenchError(
                 f"{path}: {where}: tables call a column of their own so; give the set another name"
             )
-        _check_text(f"{where}.path", choice.get("path", "-"), path)
+        if choice.get("path") is not None:
+            _check_text(f"{where}.path", choice["path"], path)
         images = choice.get("images", [])
         if not isinstance(images, list):
             raise BenchError(
@@ -96,7 +97,7 @@ def _check_data(suite: Suite, path: Path) -> None:
 
 
 def _check_text(where: str, value: Any, path: Path) -> None:
-    if value is not None and (not isinstance(value, str) or not value or "\0" in value):
+    if not isinstance(value, str) or not value or "\0" in value:
         raise BenchError(f"{path}: {where}: got {shown(value)}; expected text")
 
 
@@ -365,7 +366,7 @@ def _check_degrade(path: Path, key: str, degrade: Any) -> None:
         raise BenchError(f"{where}: missing; write {{name: none}} for pairs as they are published")
     if not isinstance(degrade, dict):
         name = "none"
-        if isinstance(degrade, str):
+        if degrade in registry.names("degrade"):
             name = degrade
         raise BenchError(f"{where}: got {shown(degrade)}; write {{name: {name}}}")
 

@@ -21,7 +21,8 @@ Name = Annotated[str, Field(pattern=f"^{names.NAME}$")]
 # of a set in a collection, or of a prior in a bundle: one stage, one folder
 Member = Annotated[str, Field(pattern=f"^{names.MEMBER}$")]
 NameOrMember = Annotated[str, Field(pattern=f"^{names.NAME}(/{names.NAME})?$")]
-Text = Annotated[str, Field(max_length=300)]  # a cell of a table
+LINE = r"^\P{C}*$"  # no line break, no other control character
+Text = Annotated[str, Field(max_length=300, pattern=LINE)]  # a cell of a table
 Choice = dict[str, Any]  # {"name": <file of a folder>, ...its Config}
 Swap = Literal["zeroed", "shuffled"]
 M = TypeVar("M", bound=BaseModel)
@@ -401,6 +402,8 @@ def _one_line(error: ValidationError, where: str, allowed: list[str]) -> str:
 
 def _named(first: Any) -> str:
     """What a name must be, of the first error of a name."""
+    if first["ctx"]["pattern"] == LINE:
+        return "expected text in one line"
     if first["loc"][0] == "data":
         return f"data is named <collection>/<set>: {names.SAYS} in each"
     if first["loc"] == ("root",):

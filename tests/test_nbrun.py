@@ -490,3 +490,171 @@ def test_a_parent_that_dies_early_ends_the_launcher_and_what_it_began(tmp_path):
         (tmp_path / "ids").read_text().split() if (tmp_path / "ids").exists() else []
     )  # on a fast machine it did
     assert wait_for(lambda: not any(lives(int(pid)) for pid in began), 15)
+
+
+# ---------------------------------------------------------------- what users' machines hold
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"3",
+        b"{}",
+        b"\xff\xfe{",
+        b'{"cells": null}',
+        b'{"cells": {}}',
+        b'{"cells": "text"}',
+        b'{"cells": ["text", null, 3]}',
+        b'{"cells": [{}]}',
+        b'{"cells": [{"metadata": null, "source": "x = 1"}]}',
+        b'{"cells": [{"metadata": {"tags": null}, "source": "x = 1"}]}',
+        b'{"cells": [{"metadata": {"tags": ["parameters"]}}]}',
+        b'{"cells": [{"metadata": {"tags": ["parameters"]}, "source": {"a": 1}}]}',
+        b"[" * 100_000,
+    ],
+    ids=range(15),
+)
+def test_what_is_no_notebook_is_refused_in_one_line(tmp_path, content):
+    (tmp_path / "a.ipynb").write_bytes(content)
+    with pytest.raises(BenchError, match=r"^a\.ipynb: not a notebook of format 4 \("):
+        nbrun.read_defaults(tmp_path / "a.ipynb")
+
+
+def test_a_parameters_cell_that_breaks_the_reader_is_refused_in_one_line(tmp_path):
+    for line in ("x = " + "(" * 500, "x = 1 +" * 20_000 + " 1", "x = \0"):
+        path = notebook(tmp_path / "a.ipynb", line)
+        with pytest.raises(BenchError) as error:
+            nbrun.read_defaults(path)
+        assert "a.ipynb: the parameters cell" in str(error.value)[:40]
+
+
+def test_an_error_keeps_its_beginning_and_its_end(tmp_path):
+    """The cause often stands last."""
+    error = types.SimpleNamespace(
+        ename="BenchError", evalue=f"start {'x ' * 5000} the cause", exec_count=2
+    )
+    line = nbrun.one_line(error, "a.ipynb", tmp_path / "copy.ipynb")
+    assert line.startswith("start x")
+    assert line.endswith("x the cause")
+    assert len(line) == nbrun.LONGEST_ERROR
+
+
+def test_the_kernel_s_environment_is_not_the_user_s_own(monkeypatch):
+    personal = dict.fromkeys(nbrun.PERSONAL, "x")
+    personal |= {"MPLBACKEND": "Agg", "MATPLOTLIBRC": "/x", "IPYTHONDIR": "/x", "PYTHONUTF8": "0"}
+    kept = {
+        "CUDA_VISIBLE_DEVICES": "1",
+        "OMP_NUM_THREADS": "3",
+        "BENCHLIB_CACHE": "/x",
+        "HTTPS_PROXY": "x",
+        "MPLCONFIGDIR": "/x",
+    }
+    for name, value in (personal | kept | {"PYTHONPATH": "/theirs"}).items():
+        monkeypatch.setenv(name, value)
+    made = nbrun.kernel_environment("/own")
+    assert not set(nbrun.PERSONAL) & set(made)
+    assert {name: made[name] for name in kept} == kept
+    assert made["PYTHONPATH"] == f"{nbrun.REPOSITORY}{os.pathsep}/theirs"
+    assert made["IPYTHONDIR"] == made["JUPYTER_CONFIG_DIR"] == "/own"
+    assert made["PYTHONUTF8"] == "1"
+    assert "inline" in made["MPLBACKEND"]
+    assert Path(made["MATPLOTLIBRC"]).is_file()
+
+
+def test_the_user_s_own_settings_do_not_reach_the_notebook(tmp_path):
+    """Startup files, warnings as errors, a matplotlibrc: pictures appear as ever, nothing stops."""
+    home = tmp_path / "home"
+    startup = home / ".ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "00.py").write_text("mine = 1\n")
+    (startup.parent / "ipython_config.py").write_text("c.InteractiveShellApp.exec_lines=['mine=1']")
+    (home / "start.py").write_text("mine = 1\n")
+    for place in (home / ".config" / "matplotlib", tmp_path):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "matplotlibrc").write_text("lines.linewidth: 77\nbackend: pdf\n")
+    cell = (
+        "import os, warnings\nassert 'mine' not in globals()\nwarnings.warn('a word')\n"
+        "import matplotlib\nassert matplotlib.rcParams['lines.linewidth'] != 77\n"
+        "assert 'inline' in matplotlib.get_backend()\n"
+        f"assert os.getcwd() == {str(tmp_path)!r}\n"
+        "open('ran', 'w').write('ü')\nassert open('ran', 'rb').read() == 'ü'.encode()"
+    )
+    notebook(tmp_path / "a.ipynb", "x = 1", cell)
+    done = launch(
+        tmp_path,
+        "a.ipynb",
+        HOME=str(home),
+        IPYTHONDIR=str(home / ".ipython"),
+        PYTHONSTARTUP=str(home / "start.py"),
+        PYTHONWARNINGS="error",
+        MPLBACKEND="pdf",
+        MATPLOTLIBRC=str(home / ".config" / "matplotlib" / "matplotlibrc"),
+        LC_ALL="C",
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert (tmp_path / "ran").exists()
+
+
+@posix
+@pytest.mark.parametrize("name", ["${x}", "{b}", "{", "a b % # $HOME 'q' \"d\" ü {0} {x!r}"])
+def test_a_folder_s_name_is_no_template(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    path = notebook(folder / "a.ipynb", "x = 1", "open('ran', 'w')")
+    done = launch(folder, path, "x=2", "--out", folder / "copies" / "{y}.ipynb", TMPDIR=str(folder))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (folder / "copies" / "{y}.ipynb").is_file()
+    assert sorted(p.name for p in folder.iterdir()) == ["a.ipynb", "copies", "ran"]
+
+
+def test_the_copy_does_not_replace_the_notebook(tmp_path):
+    path = notebook(tmp_path / "a.ipynb", "x = 1")
+    before = path.read_bytes()
+    done = launch(tmp_path, "a.ipynb", "--out", "./a.ipynb")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "that is the notebook itself" in done.stderr
+    assert path.read_bytes() == before
+
+
+@posix
+def test_a_launcher_whose_guardian_was_killed_leaves_nothing(tmp_path, started):
+    process, pids = started(
+        SLEEPS, [sys.executable, "-m", "benchlib.nbrun", "a.ipynb", "--out", "copy.ipynb"]
+    )
+    words = {pid: psutil.Process(pid).cmdline() for pid in pids}
+    guardian = next(pid for pid in pids if "nbrun-guardian" in words[pid])
+    sockets = Path(words[guardian][-1])
+    os.kill(guardian, signal.SIGKILL)
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=30)
+    assert wait_for(lambda: not any(map(lives, pids)), 15)
+    assert not sockets.exists()
+
+
+@posix
+def test_a_link_to_another_disk_is_refused_before_any_work_under_dvc(tmp_path, monkeypatch):
+    elsewhere = tmp_path / "disk"
+    project = tmp_path / "project"
+    elsewhere.mkdir()
+    project.mkdir()
+    suite = types.SimpleNamespace(
+        folder=project,
+        root="",
+        work=(project / "work" / "a").resolve(),
+        results=(project / "results" / "a").resolve(),
+    )
+    nbrun._check_places(suite, project / "params.yaml")
+    (project / "work").symlink_to(elsewhere)
+    suite.work = (project / "work" / "a").resolve()
+    with pytest.raises(
+        BenchError, match=r"work/ is a link that leads to .*disk/a, outside"
+    ) as error:
+        nbrun._check_places(suite, project / "params.yaml")
+    assert "\n" not in str(error.value)
+    (project / "work").unlink()
+    (project / "inside").mkdir()
+    (project / "work").symlink_to("inside")
+    suite.work = (project / "work" / "a").resolve()
+    nbrun._check_places(suite, project / "params.yaml")

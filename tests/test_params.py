@@ -4,7 +4,9 @@ References between entries are checked on every loading; settings, which import 
 a pipeline's first stage (``checks.check_choices``).
 """
 
-import copy
+import datetime
+import json
+import os
 import re
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from conftest import run, small_params, write_params
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchlib import registry
+from benchlib import names, registry
 from benchlib.checks import budgets, check_choices, entries_given, images_source
 from benchlib.contracts import BenchError
 from benchlib.params import Suite, configure, load_params
@@ -24,12 +26,13 @@ ROOT = Path(__file__).parent.parent
 SUITES = sorted([ROOT / "params.yaml", *(ROOT / "suites").glob("*/params.yaml")])
 MASKS = small_params()["priors"]["sam-train"]
 PHOTO = small_params()["data"]["test/shake-blur"]
+INF, NAN = float("inf"), float("nan")
 VECTOR = {"kind": "vector", "prior": {"name": "sam_embedding"}}
 
 
 def broken(changes: dict) -> dict:
     """The small suite's parameters with dotted paths set; a value of ... removes the key."""
-    params = copy.deepcopy(small_params())
+    params = json.loads(json.dumps(small_params()))  # nothing shared
     for path, value in changes.items():
         *steps, last = path.split(".")
         here = params
@@ -56,7 +59,7 @@ TYPES = [
     ({"training.itertions": 3}, "training.itertions: unknown key", "did you mean iterations?"),
     ({"training.iterations": "many"}, "training.iterations: got 'many'", "integer"),
     ({"training.iterations": -1}, "training.iterations: got -1", "greater than or equal to 0"),
-    ({"training.lr": 0}, "training.lr: got 0", "greater than 0"),
+    ({"training.lr": 0}, "training.lr: got 0", "greater than or equal to 1e-12"),
     ({"task": ...}, "task: missing", "required"),
     ({"metrics": ...}, "metrics: missing", "required"),
     ({"metrics": []}, "metrics: got []", "at least 1 item"),
@@ -160,7 +163,113 @@ REFERENCES = [
         "expected one",
     ),
 ]
+STEPS = {"label": "a", "base": "no-prior", "zeroed": "cat", "prior": "map"}
+# accepted once, and fatal later: after the training, in the tables, or as no number at all
+LATER = [
+    ({"training.crop": 10**9}, "training.crop: got 1000000000", "less than or equal to 16384"),
+    ({"training.iterations": 10**30}, "training.iterations: got 1", "less than or equal"),
+    ({"training.batch": 10**9}, "training.batch: got 1000000000", "less than or equal"),
+    ({"training.weight_decay": INF}, "training.weight_decay: got inf", "finite"),
+    ({"training.lr": NAN}, "training.lr: got nan", "finite"),
+    ({"training.lr": 10**400}, "training", "number"),
+    ({"training.grad_clip": 1e-320}, "training.grad_clip: got 1e-320", "1e-12"),
+    ({"training.checkpoint_seconds": INF}, "checkpoint_seconds: got inf", "finite"),
+    ({"training.sets": []}, "training.sets: got []", "at least 1"),
+    ({"runs.map.training": {"lr": NAN}}, "runs.map.training.lr: got nan", "finite"),
+    (
+        {"runs.map.training": {"candidates": [{"candidates": []}]}},
+        "runs.map.training.candidates.0.candidates",
+        "none of its own",
+    ),
+    ({"runs.map.seeds": [-1]}, "runs.map.seeds.0: got -1", "greater than or equal to 0"),
+    ({"runs.map.seeds": [2**64]}, "runs.map.seeds.0: got 18446744073709551616", "4294967295"),
+    ({"runs.map.label": "a\nb"}, "runs.map.label: got 'a\\nb'", "one line"),
+    ({"runs.map.label": ""}, "runs.map.label: got ''", "at least 1"),
+    ({"runs": {}}, "runs: got {}", "at least 1"),
+    ({"suite": "a" * 300}, "suite: got 'aaa", "64 at most"),
+    ({"root": "/tmp/"}, "root: got '/tmp/'", "the way up to the project"),
+    ({"evaluation.tile": 10**9}, "evaluation.tile: got 1000000000", "less than or equal"),
+    (
+        {"evaluation.protocols": ["basicsr-rgb", "basicsr-rgb"]},
+        "evaluation.protocols: got 'basicsr-rgb' twice",
+        "each once",
+    ),
+    ({"evaluation.swap": ["zeroed", "zeroed"]}, "evaluation.swap: got 'zeroed' twice", "once"),
+    ({"metrics": ["psnr", "psnr"]}, "metrics: got 'psnr' twice", "each once"),
+    ({"data.test/Average": PHOTO}, "data.test/Average", "give the set another name"),
+    ({"data.test/average": PHOTO}, "data.test/average", "give the set another name"),
+    ({"data.test/a": PHOTO | {"part": [1, 0]}}, "data.test/a.part: got [1, 0]", "start < stop"),
+    ({"data.test/a": PHOTO | {"part": [-1, 2]}}, "data.test/a.part: got [-1, 2]", "0 <= start"),
+    ({"data.test/a": PHOTO | {"part": [0, 1.5]}}, "data.test/a.part: got [0, 1.5]", "start"),
+    ({"data.test/a": PHOTO | {"images": "t91"}}, "images: got 't91'", "a list: ['t91']"),
+    ({"data.test/a": PHOTO | {"images": [{}]}}, "data.test/a.images: got {}", "expected text"),
+    ({"data.test/a": PHOTO | {"images": ["x", "x"]}}, "images: got 'x' twice", "each once"),
+    ({"runs.map.reference": "map"}, "runs.map.reference: got itself", "another run"),
+    ({"runs.map.training": {"sets": ["shake-blur"] * 2}}, "sets: got 'shake-blur' twice", ""),
+    (
+        {"data": {"train/held": PHOTO | {"images": ["coffee"]}, "test/shake-blur": PHOTO}},
+        "runs.no-prior.validation: got 'held', the only set of 'train'",
+        "nothing is left to train on",
+    ),
+    (
+        {"controls": {"a": STEPS | {"base": "map"}}},
+        "controls.a.prior: got 'map', which is base too",
+        "from one run to another",
+    ),
+    ({"controls": {"a": STEPS | {"others": ["blurred"] * 2}}}, "controls.a.others", "twice"),
+    ({"ablations": {"a": {"label": "a", "runs": ["map", "map"]}}}, "ablations.a.runs", "twice"),
+]
 CHOICES = [
+    ({"evaluation": {"protocols": ["basicsr-rgb@"]}}, "got 'basicsr-rgb@'", "1 to 99"),
+    ({"evaluation": {"protocols": ["basicsr-rgb@100000"]}}, "'basicsr-rgb@100000'", "1 to 99"),
+    ({"evaluation": {"protocols": ["basicsr-rgb@04"]}}, "got 'basicsr-rgb@04'", "1 to 99"),
+    ({"evaluation": {"protocols": ["basicsr-rgb@²"]}}, "got 'basicsr-rgb@²'", "1 to 99"),
+    ({"evaluation": {"protocols": ["basicsr-rgb@-4"]}}, "got 'basicsr-rgb@-4'", "1 to 99"),
+    ({"training.watch": "basicsr-rgb@100000"}, "got 'basicsr-rgb@100000'", "1 to 99"),
+    ({"runs.map.backbone": {}}, "runs.map.backbone.name: missing", "nafnet"),
+    ({"runs.map.backbone": {"name": ["a"]}}, "runs.map.backbone.name: got ['a']", "nafnet"),
+    (
+        {"runs.map.backbone": {"name": "nafnet", "width": 10**12}},
+        "runs.map.backbone.width: got 1000000000000",
+        "at most 1000000000",
+    ),
+    (
+        {"runs.map.backbone": {"name": "nafnet", "encoder": [1, 1], "decoder": [1]}},
+        "runs.map.backbone: nafnet: 2 encoder levels",
+        "",
+    ),
+    (
+        {"data.test/a": PHOTO | {"degrade": {"name": "shake_blur", "extent": INF}}},
+        "data.test/a.degrade.extent: got inf",
+        "",
+    ),
+    (
+        {"data.test/a": PHOTO | {"degrade": {"name": "shake_blur", "extent": -1.0}}},
+        "data.test/a.degrade.extent: got -1.0",
+        "greater than 0",
+    ),
+    (
+        {"data.test/a": PHOTO | {"degrade": {"name": "bicubic", "scale": 0}}},
+        "data.test/a.degrade.scale: got 0",
+        "2, 3 or 4",
+    ),
+    ({"data.test/a": PHOTO | {"images": []}}, "data.test/a: photographs: give `images`", "path"),
+    (
+        {
+            "priors.slic": {
+                "kind": "masks",
+                "images": "data/test",
+                "prior": {"name": "superpixels", "compactness": INF},
+            }
+        },
+        "priors.slic.prior.compactness: got inf",
+        "finite",
+    ),
+    (
+        {"data.test/mine": {"name": "folder", "path": "absent", "degrade": {"name": "none"}}},
+        "data.test/mine.path: got 'absent': no folder",
+        "relative to the folder of params.yaml",
+    ),
     ({"runs.map.method": {"name": "mpa"}}, "method.name: got 'mpa'", "did you mean map?"),
     ({"runs.map.method.dropuot": 0.5}, "method.dropuot: unknown key", "did you mean dropout?"),
     ({"runs.map.method.dropout": 1.5}, "method.dropout: got 1.5", "less than or equal to 1"),
@@ -248,7 +357,9 @@ def check_line(error: BenchError, where: str, what: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "where", "what"), TYPES + REFERENCES, ids=[w for _, w, _ in TYPES + REFERENCES]
+    ("changes", "where", "what"),
+    TYPES + REFERENCES + LATER,
+    ids=[where for _, where, _ in TYPES + REFERENCES + LATER],
 )
 def test_a_mistake_is_one_line_that_names_it_on_loading(tmp_path, changes, where, what):
     with pytest.raises(BenchError) as error:
@@ -265,6 +376,199 @@ def test_a_wrong_setting_is_one_line_that_names_it_before_the_first_stage(
     with pytest.raises(BenchError) as error:
         check_choices(suite, path)
     check_line(error.value, where, what)
+
+
+# ---------------------------------------------------------------- any value at any place
+
+WRONG = [
+    None,
+    "",
+    "word",
+    "t91",
+    "a\nb",
+    "\0",
+    "é" * 300,
+    0,
+    -1,
+    1.5,
+    1e-320,
+    10**30,
+    10**400,
+    INF,
+    NAN,
+    True,
+    [],
+    ["a"],
+    [1, 0],
+    [None],
+    [{}],
+    {},
+    {"a": 1},
+    {1: 2},
+    {"name": ["y"]},
+    datetime.date(2020, 1, 1),
+    b"x",
+]
+
+
+def everything() -> dict:
+    """The small suite with every optional key set."""
+    params = broken({})
+    params["mirror"] = "mirror"
+    params["training"] |= {
+        "sets": ["shake-blur"],
+        "loss": "l1",
+        "schedule": "halve",
+        "halve_every": 3,
+        "lr": 0.1,
+        "lr_end": 0.0,
+        "weight_decay": 0.0,
+        "beta1": 0.9,
+        "beta2": 0.9,
+        "grad_clip": 1.0,
+        "precision": "fp32",
+        "workers": 0,
+        "validate_every": 2,
+        "watch": "basicsr-rgb",
+        "keep": "last",
+        "candidates": [{"lr": 0.1}],
+    }
+    params["evaluation"] |= {
+        "swap": ["zeroed"],
+        "average": True,
+        "tile": 64,
+        "overlap": 8,
+        "tlc_crop": 8,
+        "tlc_sets": ["shake-blur"],
+    }
+    for entry in params["runs"].values():
+        entry["validation"] = "held"
+    params["runs"]["map"] |= {
+        "label": "MAP",
+        "reference": "no-prior",
+        "paper": "",
+        "table": "",
+        "row": "",
+        "problem": "blur",
+        "setting": "",
+        "seeds": [0],
+        "training": {"lr": 0.1},
+        "evaluation": {"protocols": ["basicsr-rgb"]},
+    }
+    params["data"]["test/shake-blur"] |= {"part": [0, 1], "seed": 1, "tile": 32}
+    params["controls"] = {"c": STEPS | {"trained": None, "segmentation": None, "others": []}}
+    params["ablations"] = {"a": {"label": "a", "paper": "", "table": "", "runs": ["map"]}}
+    return params
+
+
+def places(value: object, above: tuple = ()) -> list[tuple]:
+    """The path of every value within a structure."""
+    inner: list = []
+    if isinstance(value, dict):
+        inner = list(value.items())
+    elif isinstance(value, list):
+        inner = list(enumerate(value))
+    found = []
+    for step, item in inner:
+        found += [(*above, step), *places(item, (*above, step))]
+    return found
+
+
+def with_value(place: tuple, value: object) -> dict:
+    params = everything()
+    here = params
+    for step in place[:-1]:
+        here = here[step]
+    here[place[-1]] = value
+    return params
+
+
+def check_refused_or_right(params: dict, monkeypatch, path: Path, choices: bool) -> None:
+    monkeypatch.setattr(names, "read_yaml", lambda _path: params)
+    try:
+        suite = load_params(path)
+        if choices:
+            check_choices(suite, path)
+    except BenchError as error:
+        line = str(error)
+        assert line.isprintable() and len(line) < 1500, line
+
+
+def test_a_wrong_value_at_any_place_is_a_line_or_right(tmp_path, monkeypatch):
+    path = tmp_path / "params.yaml"
+    check_refused_or_right(everything(), monkeypatch, path, choices=True)
+    for place in places(everything()):
+        for value in WRONG:
+            check_refused_or_right(with_value(place, value), monkeypatch, path, choices=False)
+
+
+@settings(max_examples=100, deadline=None)
+@given(place=st.sampled_from(places(everything())), value=st.sampled_from(WRONG))
+def test_a_wrong_setting_at_any_place_is_a_line_or_right(tmp_path_factory, place, value):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        path = Path("params.yaml")
+        check_refused_or_right(with_value(place, value), monkeypatch, path, choices=True)
+
+
+def test_what_is_loaded_has_names_that_dvc_may_write_into_a_command(tmp_path, monkeypatch):
+    """``names`` and the models ask for the same: what the one lets through the other does."""
+    loaded_once = 0
+    for place in places(everything()):
+        for value in ("word", "a b", "a;b", "-a", "../a", "data/train", "weights/random", "a" * 65):
+            params = with_value(place, value)
+            monkeypatch.setattr(names, "read_yaml", lambda _path, params=params: params)
+            try:
+                load_params(tmp_path / "params.yaml")
+            except BenchError:
+                continue
+            if "name" in place:
+                continue  # of a file: check_choices says whether it is there
+            names.check_names(params, tmp_path / "params.yaml")
+            loaded_once += 1
+    assert loaded_once > 10
+
+
+def test_a_home_is_expanded_and_other_paths_begin_at_the_parameters(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home" / "mine").mkdir(parents=True)
+    mine = {"name": "folder", "path": "~/mine", "degrade": {"name": "none"}}
+    suite = loaded(tmp_path, broken({"data.test/mine": mine}))
+    assert suite.located("~/mine") == tmp_path / "home" / "mine"
+    assert suite.located("mine") == tmp_path / "mine"
+    assert suite.located("/mine") == Path("/mine")
+    with pytest.raises(BenchError, match=r"path: got '~nobody-here/x'; no such user's home"):
+        suite.located("~nobody-here/x")
+
+
+def test_a_folder_that_an_experiment_elsewhere_cannot_see_says_so(tmp_path):
+    folder = tmp_path / ".dvc" / "tmp" / "exps" / "temp1"
+    folder.mkdir(parents=True)
+    mine = {"name": "folder", "path": "../my-images", "degrade": {"name": "none"}}
+    with pytest.raises(BenchError, match=r"`dvc exp run --temp`.*write the whole path"):
+        loaded(folder, broken({"data.test/mine": mine}))
+
+
+def test_images_that_were_fetched_need_their_folder_no_more(tmp_path):
+    mine = {"name": "folder", "path": "../gone", "degrade": {"name": "none"}}
+    manifest = tmp_path / "work" / "small" / "data" / "test" / "mine" / "manifest.csv"
+    manifest.parent.mkdir(parents=True)
+    manifest.touch()
+    assert loaded(tmp_path, broken({"data.test/mine": mine})).suite == "small"
+
+
+def test_a_label_is_read_as_utf_8_in_any_locale(tmp_path):
+    params = broken({"runs.map.label": "für Müller"})
+    (tmp_path / "params.yaml").write_text(json.dumps(params, ensure_ascii=False), encoding="utf-8")
+    code = "from benchlib.params import load_params; print(ascii(load_params().run('map').label))"
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8=0", "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == ascii("für Müller")
 
 
 def test_loading_writes_nothing(tmp_path):
