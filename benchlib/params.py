@@ -29,6 +29,7 @@ NameOrMember = Annotated[
 Choice = dict[str, Any]  # {"name": <file of a folder>, ...its Config}
 Swap = Literal["zeroed", "shuffled"]
 M = TypeVar("M", bound=BaseModel)
+THREADS = "of torch on the CPU; None: as many as it chooses. Another number moves the last digits"
 
 
 class Model(BaseModel):
@@ -56,6 +57,7 @@ class Training(Model):
     grad_clip: float | None = Field(0.01, gt=0, description="largest gradient norm")
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     workers: int = Field(0, ge=0, description="processes that load crops")
+    threads: int | None = Field(None, ge=1, le=1024, description=THREADS)
     log_every: int = Field(50, ge=1, description="iterations")
     validate_every: int = Field(1000, ge=1, description="iterations")
     watch: str = Field("basicsr-rgb", description="protocol of the validation")
@@ -79,6 +81,7 @@ class Evaluation(Model):
         description="restore again, without training, with the prior zeroed or another image's",
     )
     average: bool = Field(False, description="a column over all images of the collection")
+    threads: int | None = Field(None, ge=1, le=1024, description=THREADS)
     tile: int | None = Field(None, ge=64, description="pixels; larger images are cut, overlapping")
     overlap: int = Field(32, ge=0, description="pixels")
     tlc_crop: int | None = Field(None, ge=8, description="TLC: the training crop's side")

@@ -6,11 +6,11 @@ reach is the best validation PSNR of the worst of them, so every one of them get
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from benchlib.records import read_json
+from benchlib.records import read_json, read_losses
 
 if TYPE_CHECKING:
     from benchlib.params import Suite
@@ -49,13 +49,13 @@ def _curve(suite: Suite, key: str) -> pd.DataFrame | None:
     path = suite.results / "loss" / f"{key}.csv"
     if suite.run(key).validation is None or not path.exists():
         return None
-    rows = pd.read_csv(path)
+    rows = read_losses(path)
     rows = rows[rows["validation_psnr"].notna()]
     return rows if len(rows) else None
 
 
 def _lines(suite: Suite, group: str, key: str, curve: pd.DataFrame, target: float) -> list[dict]:
-    record = read_json(suite.results / "records" / f"{key}.json")
+    record = _record(suite, key)
     lines = []
     for seed, rows in curve.groupby("seed"):
         best = rows.loc[rows["validation_psnr"].idxmax()]
@@ -66,6 +66,12 @@ def _lines(suite: Suite, group: str, key: str, curve: pd.DataFrame, target: floa
         facts = (group, key, record["label"], seed, *when, record["trained_parameters"])
         lines.append(dict(zip(COLUMNS, facts, strict=True)))
     return lines
+
+
+def _record(suite: Suite, key: str) -> dict[str, Any]:
+    """A run's record, with what a line needs. Raises BenchError if it is not there or lacks it."""
+    path = suite.results / "records" / f"{key}.json"
+    return read_json(path, ["label", "training", "seed_seconds", "trained_parameters", "hardware"])
 
 
 def table_text(lines: pd.DataFrame) -> pd.DataFrame:
@@ -90,7 +96,7 @@ def table_text(lines: pd.DataFrame) -> pd.DataFrame:
 
 def note(suite: Suite, group: str, lines: pd.DataFrame) -> str:
     """What stands over a group's table."""
-    record = read_json(suite.results / "records" / f"{lines['run'].iloc[0]}.json")
+    record = _record(suite, lines["run"].iloc[0])
     start = group.split(",")[0]
     return (
         f"Until one validation PSNR ({record['training'].get('watch', 'basicsr-rgb')}) is reached, from {start}; "
