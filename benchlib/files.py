@@ -61,7 +61,7 @@ def refusal(error: BaseException, path: str | Path) -> str | None:
         if number in REFUSED:
             return f"{place}: {REFUSED[number]}"
         if number in IN_THE_WAY and Path(place) in (Path(path), *Path(path).parents):
-            return f"{place}: {IN_THE_WAY[number]}"
+            return f"{_standing(place)}: {IN_THE_WAY[number]}"
         seen = seen.__cause__ or seen.__context__
     said = str(error)
     if any(words in said for words in HALF_WRITTEN):
@@ -86,6 +86,14 @@ def _place(error: BaseException, path: str | Path) -> str:
         if isinstance(named, str | bytes | os.PathLike):
             return os.fsdecode(named)
     return str(path)
+
+
+def _standing(place: str) -> Path:
+    """What is there of a path: itself, or the nearest above it."""
+    for path in (Path(place), *Path(place).parents):
+        if path.exists():
+            return path
+    return Path(place)
 
 
 @contextmanager

@@ -182,12 +182,15 @@ def _text(path: Path) -> str:
         raise BenchError(f"{path}: not there; run the stage that makes it (dvc repro)")
     try:
         with open(path, encoding="utf-8", newline="") as file:
-            return file.read()
+            text = file.read()
     except UnicodeDecodeError:
         raise BenchError(f"{path}: is damaged (no UTF-8 text); {_again(path)}") from None
     except OSError as error:
         said = refusal(error, path) or f"{path}: cannot be read ({error.strerror})"
         raise BenchError(said) from None
+    if "\0" in text:
+        raise BenchError(f"{path}: is damaged (zero bytes); {_again(path)}")
+    return text
 
 
 # the folder of an artefact -> the stage that makes it
