@@ -99,9 +99,12 @@ def as_text(value: Any) -> Any:
     >>> as_text("=1+1"), as_text("-0.5"), as_text("MAP")
     ("'=1+1", '-0.5', 'MAP')
     """
-    if isinstance(value, str) and FORMULA.match(value) and not NO_FORMULA.fullmatch(value):
-        return "'" + value
-    return value
+    if not isinstance(value, str):
+        return value
+    shown = value.replace("\r", " ") if "\r" in value else value  # it would end the line
+    if FORMULA.match(value) and not NO_FORMULA.fullmatch(value):
+        return "'" + shown
+    return shown
 
 
 def read_exported(path: Path, words: Iterable[str]) -> pd.DataFrame:

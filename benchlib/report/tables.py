@@ -338,8 +338,8 @@ def _cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     table.insert(1, "label", [run_label(suite, run) for run in table["run"]])
     table.insert(2, "collection", [suite.run(run).images.test for run in table["run"]])
     table["reference"] = [reference(suite, run) for run in table["run"]]
-    whole = {"scenes": "Int64", "apart": "Int64"}
-    table = table.merge(_chances(suite, rows), on=GROUP, how="left").astype(whole)
+    table = table.merge(_chances(suite, rows), on=GROUP, how="left").astype({"scenes": "Int64"})
+    table["apart"] = table["apart"].fillna(0).astype(int)
     table = table.merge(_counts(suite, rows), on=GROUP, how="left")
     for name, one in known.items():
         if one.factor != 1:

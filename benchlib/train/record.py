@@ -237,7 +237,7 @@ def _digest(plan: RunPlan) -> str:
         torch.__version__,
     ]
     for module in (plan.method, plan.backbone):
-        state.append(Path(str(module.__file__)).read_text())
+        state.append(Path(str(module.__file__)).read_text(encoding="utf-8"))
     for file in plan.starts.values():
         if file:
             state.append(sha256(file))
