@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from benchlib import registry
-from benchlib.files import new_folder, progress
+from benchlib.files import check_writable, new_folder, progress
 from benchlib.metrics import protocol
 from benchlib.plan import RunPlan
 from benchlib.priors._read import PriorSet
@@ -48,6 +48,7 @@ def evaluate(plan: RunPlan) -> list[Row]:
     """
     started = time.perf_counter()
     training = read_json(plan.places.run / "record.json", ["versions"])
+    check_writable(plan.places.rows.parent, plan.places.record.parent)
     with new_folder(plan.places.restored) as out, threads(plan.how.threads) as used:
         rows = _rows(plan, out)
         write_rows(plan.places.rows, rows)

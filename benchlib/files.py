@@ -46,6 +46,8 @@ IN_THE_WAY = {
 }
 # how libraries without an error number of Python's own (safetensors) say theirs
 NUMBER = re.compile(r"os error (\d+)|\bcode: (\d+)")
+# what libraries without a number (PyTorch's loading processes) say in the system's words
+IN_WORDS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EFBIG)
 # PyTorch's writer says no more than this of a disk that refused it
 HALF_WRITTEN = ("PytorchStreamWriter failed", "inline_container.cc", "file write failed")
 
@@ -73,10 +75,14 @@ def _number(error: BaseException) -> int | None:
     """The system's error number that an exception holds, or tells in words."""
     if isinstance(error, OSError):
         return error.errno
-    found = NUMBER.search(str(error))
-    if not found:
-        return None
-    return int(found.group(1) or found.group(2))
+    said = str(error)
+    found = NUMBER.search(said)
+    if found:
+        return int(found.group(1) or found.group(2))
+    for number in IN_WORDS:
+        if os.strerror(number) in said:
+            return number
+    return None
 
 
 def _place(error: BaseException, path: str | Path) -> str:
@@ -159,6 +165,16 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         finally:
             for left in path.parent.glob(f".new-{path.name}-{os.getpid()}-*"):
                 shutil.rmtree(left, ignore_errors=True)
+
+
+def check_writable(*folders: Path) -> None:
+    """Make the folders and raise BenchError if one cannot be written: asked before long work."""
+    for folder in folders:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=".new-", dir=folder)
+            os.close(handle)
+            os.unlink(name)
 
 
 def sha256(path: str | Path) -> str:

@@ -13,6 +13,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -53,6 +54,7 @@ ROW = (
 )
 LOG = ("seed", "iteration", "loss", "lr", "validation_psnr")  # of a loss file
 PAIR = ("image", "lq", "hq", "asset", "source")  # what is read of a manifest
+RUN = "run"  # the file of a training's folder that says which run it is of
 WHOLE = ("seed", "iteration")  # columns of whole numbers
 
 
@@ -267,6 +269,21 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
 }
 
 
+NUMBER = (int, float)
+# what lies in them; ``*``: each of theirs
+INSIDE: dict[str, type | tuple[type, ...]] = {
+    "choice.*": dict,
+    "images.*": dict,
+    "kept.*": dict,
+    "seed_seconds.*": NUMBER,
+    "training.batch": int,
+    "training.crop": int,
+    "training.iterations": int,
+    "training.loss": str,
+    "training.lr": NUMBER,
+}
+
+
 def read_json(path: Path, needed: Iterable[str] = ()) -> Any:
     """Read a JSON object of ours.
 
@@ -287,7 +304,23 @@ def read_json(path: Path, needed: Iterable[str] = ()) -> Any:
         if name in record and not isinstance(record[name], kinds):
             got = type(record[name]).__name__
             raise BenchError(f"{path}: '{name}' is of another type ({got}); {_again(path)}")
+    for name, kinds in INSIDE.items():
+        for entry, value in _entries(record, name):
+            if not isinstance(value, kinds):
+                got = type(value).__name__
+                raise BenchError(f"{path}: '{entry}' is of another type ({got}); {_again(path)}")
     return record
+
+
+def _entries(record: dict[str, Any], name: str) -> list[tuple[str, Any]]:
+    """What lies under a name of INSIDE, with its own name: of ``*`` all there is."""
+    outer, _, inner = name.partition(".")
+    held = record.get(outer, {})
+    if isinstance(held, list):
+        held = dict(enumerate(held))
+    if inner == "*":
+        return [(f"{outer}.{key}", value) for key, value in held.items()]
+    return [(name, held[inner])] if inner in held else []
 
 
 def read_record(suite: Suite, run: str, needed: Iterable[str] = ()) -> dict[str, Any]:
@@ -354,6 +387,15 @@ def parse_rows(text: str, where: str, again: str, columns: Iterable[str] = ROW) 
     return _frame(table, columns, ["value"], where, again)
 
 
+def begun(resume: Path) -> dict[Path, str]:
+    """The folders of trainings that are begun or finished, and the runs that they are of."""
+    found = {}
+    for note in sorted(resume.glob(f"*/{RUN}")):
+        with suppress(OSError):
+            found[note.parent] = note.read_text(encoding="utf-8", errors="replace")
+    return found
+
+
 def left_over(suite: Suite) -> list[Path]:
     """Files and folders of runs, sets and priors that the parameters no longer name.
 
@@ -375,6 +417,9 @@ def left_over(suite: Suite) -> list[Path]:
         for path in sorted(folder.glob("[!.]*")):
             if path.name not in names:
                 found.append(path)
+    for path, run in begun(suite.work / ".resume").items():
+        if run not in suite.runs:
+            found.append(path)
     return found
 
 

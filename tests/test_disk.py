@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchlib.contracts import BenchError
-from benchlib.files import REFUSED, new_file, new_folder, refusal, writing
+from benchlib.files import REFUSED, check_writable, new_file, new_folder, refusal, writing
 
 ROOT = Path(__file__).parent.parent
 
@@ -31,9 +31,10 @@ def test_what_the_system_refuses_is_one_line_that_names_the_place(tmp_path, numb
     [
         "Error while serializing: I/O error: No space left on device (os error 28)",
         'Error while serializing: IoError(Os { code: 28, kind: StorageFull, message: "..." })',
+        "unable to write to file </torch_1_2>: No space left on device (28)",
     ],
 )
-def test_what_safetensors_says_of_a_full_disk_is_understood(tmp_path, words):
+def test_what_safetensors_and_torch_say_of_a_full_disk_is_understood(tmp_path, words):
     with pytest.raises(BenchError, match=r"a\.bin: the disk is full"), writing(tmp_path / "a.bin"):
         raise RuntimeError(words)
 
@@ -76,6 +77,14 @@ def test_a_folder_in_a_file_s_place_is_named(tmp_path):
     with wanted, new_file(tmp_path / "rows.csv") as path:
         path.write_text("new")
     assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(tmp_path):
+    (tmp_path / "results").write_text("")
+    with pytest.raises(BenchError, match="results: a file stands where a folder is expected"):
+        check_writable(tmp_path / "work", tmp_path / "results" / "loss")
+    check_writable(tmp_path / "work" / "runs")
+    assert list((tmp_path / "work" / "runs").iterdir()) == []
 
 
 def child(code: str, *words: str) -> subprocess.CompletedProcess:

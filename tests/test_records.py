@@ -195,6 +195,10 @@ def test_the_command_that_makes_a_file_again(tmp_path, place, command):
         ("{}", "has no 'training'"),
         ('{"training": [1]}', "'training' is of another type (list)"),
         ('{"training": {}, "seed_seconds": 3}', "'seed_seconds' is of another type (int)"),
+        ('{"training": {"lr": "0.1"}}', "'training.lr' is of another type (str)"),
+        ('{"training": {}, "seed_seconds": {"seed0": "3"}}', "'seed_seconds.seed0' is of another"),
+        ('{"training": {}, "choice": [{}, 3]}', "'choice.1' is of another type (int)"),
+        ('{"training": {}, "kept": {"seed0": 3}}', "'kept.seed0' is of another type (int)"),
     ],
 )
 def test_a_damaged_record_is_one_line(tmp_path, text, said):
@@ -233,6 +237,11 @@ def test_what_is_left_over_is_named_and_read_nowhere(tmp_path):
     (one.results / "records").mkdir()
     left.add(one.results / "records" / "old.json")
     (one.results / "records" / "old.json").write_text("damaged")
+    for run, folders in (("b", kept), ("old", left)):
+        folder = one.work / ".resume" / run
+        folder.mkdir()
+        (folder / "run").write_text(run)
+        folders.add(folder)
     assert set(records.left_over(one)) == left
     assert set(records.read_rows(one)["run"]) == {"001", "b"}
 

@@ -202,7 +202,7 @@ def test_a_value_that_is_no_number_is_left_out_and_a_missing_one_is_refused():
     ours = rows([[float("nan"), 1.0], [2.0, 2.5]])
     found = compare(ours, rows([[1.0, 1.0], [1.0, 1.0]]))
     assert (found.images, found.apart, found.mean) == (1, 1, 1.25)
-    with pytest.raises(BenchError, match="a/i0 lacks a value of some seed"):
+    with pytest.raises(BenchError, match="set/i0 lacks a value of some seed"):
         compare(ours.iloc[1:], rows([[1.0, 1.0], [1.0, 1.0]]))
 
 

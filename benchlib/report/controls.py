@@ -80,8 +80,8 @@ def split(suite: Suite, rows: pd.DataFrame, control: str) -> pd.DataFrame:
             pair = {key: part[part["run"] == key] for key in (names.zeroed, run)}
             pair, apart = _finite(pair)
             if len(pair[run]):
-                step = _step("other", tables.run_label(suite, run), names.zeroed, run, pair)
-                lines.append(place | step | {"apart": apart})
+                beside = _step("other", tables.run_label(suite, run), names.zeroed, run, pair)
+                lines.append(place | beside | {"apart": apart})
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
@@ -145,7 +145,8 @@ def steps_text(suite: Suite, lines: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
     )
     lines = lines.assign(name=names, metric="PSNR")
     lines["shown"] = [tables.interval_text(suite, line) for line in lines.itertuples()]
-    most = lines.groupby("dataset")[["images", "scenes", "apart"]].max()
+    chained = lines[lines["kind"] != "other"]
+    most = chained.groupby("dataset")[["images", "scenes", "apart"]].max()
     said = {name: tables.images_text(most.images[name], most.scenes[name]) for name in most.index}
     for name in most.index[most["apart"] > 0]:
         said[name] += f", {most.apart[name]} exact left out"

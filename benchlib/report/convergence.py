@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from benchlib.contracts import BenchError
 from benchlib.records import read_json, read_losses
 
 if TYPE_CHECKING:
@@ -56,12 +57,18 @@ def _curve(suite: Suite, key: str) -> pd.DataFrame | None:
 
 def _lines(suite: Suite, group: str, key: str, curve: pd.DataFrame, target: float) -> list[dict]:
     record = _record(suite, key)
+    iterations, seconds_of = record["training"].get("iterations"), record["seed_seconds"]
     lines = []
     for seed, rows in curve.groupby("seed"):
+        if not iterations or f"seed{seed}" not in seconds_of:
+            raise BenchError(
+                f"{suite.results}/records/{key}.json: has no seconds of seed {seed}, which the loss file has; run "
+                f"dvc repro -f train@{key}"
+            )
         best = rows.loc[rows["validation_psnr"].idxmax()]
         reached = int(rows.loc[rows["validation_psnr"] >= target, "iteration"].min())
-        share = reached / record["training"]["iterations"]
-        seconds = round(share * record["seed_seconds"][f"seed{seed}"], 1)
+        share = reached / iterations
+        seconds = round(share * seconds_of[f"seed{seed}"], 1)
         when = (target, reached, seconds, best["validation_psnr"], int(best["iteration"]))
         facts = (group, key, record["label"], seed, *when, record["trained_parameters"])
         lines.append(dict(zip(COLUMNS, facts, strict=True)))

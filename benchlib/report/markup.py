@@ -12,8 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchlib.contracts import BenchError
-from benchlib.records import read_table
+from benchlib.records import read_frame, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,19 +112,11 @@ def read_exported(path: Path, words: Iterable[str]) -> pd.DataFrame:
 
     Raises BenchError if the file is not there or damaged, or for a cell that is no number.
     """
-    import pandas as pd
-
-    words = list(words)
-    table = pd.DataFrame(read_table(path), dtype=object)
-    for name in table:
-        if name in words:
-            table[name] = [cell[1:] if as_text(cell[1:]) == cell else cell for cell in table[name]]
-            continue
-        try:
-            table[name] = pd.to_numeric(table[name].replace("", "nan"))
-        except ValueError as error:
-            raise BenchError(f"{path}: column {name}: {error}; run dvc repro -f tables") from None
+    words, lines = list(words), read_table(path)
+    names = list(lines[0]) if lines else []
+    table = read_frame(path, [name for name in names if name not in words])
     for name in words:
         if name not in table:
             table[name] = ""
+        table[name] = [cell[1:] if as_text(cell[1:]) == cell else cell for cell in table[name]]
     return table

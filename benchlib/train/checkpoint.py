@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,9 +25,9 @@ import torch
 from torch import nn
 
 from benchlib.files import new_file, writing
-from benchlib.records import LOG
+from benchlib.records import LOG, RUN, begun
 
-RUN, DELIVERED = "run", "delivered"
+DELIVERED = "delivered"
 
 
 @dataclass
@@ -72,16 +73,20 @@ def begin(folder: Path, run: str, outputs: Path) -> None:
     goes. DVC removes them before it runs a stage, so there it is taken over. Raises BenchError if
     the disk refuses.
     """
-    if (folder / DELIVERED).exists() and outputs.exists():
-        shutil.rmtree(folder)
     with writing(folder):
+        if (folder / DELIVERED).exists() and outputs.exists():
+            shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RUN).write_text(run, encoding="utf-8")
 
 
 def deliver(folder: Path, run: str) -> None:
-    """Note that the run's outputs lie in their place; what was begun of it otherwise goes."""
-    (folder / DELIVERED).touch()
+    """Note that the run's outputs lie in their place; what was begun of it otherwise goes.
+
+    Raises BenchError if the disk refuses.
+    """
+    with writing(folder):
+        (folder / DELIVERED).touch()
     for other in _folders(folder.parent, run):
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)
@@ -101,9 +106,9 @@ def forget(resume: Path, run: str) -> None:
 
 
 def _folders(resume: Path, run: str) -> Iterator[Path]:
-    for note in sorted(resume.glob(f"*/{RUN}")):
-        if note.read_text(encoding="utf-8", errors="replace") == run:
-            yield note.parent
+    for folder, key in begun(resume).items():
+        if key == run:
+            yield folder
 
 
 # --- a seed that is trained -----------------------------------------------------------------------
@@ -286,6 +291,7 @@ def _save(state: Any, path: Path) -> None:
 def _read(path: Path) -> tuple[Any, str]:
     """What a file of torch's holds, and why it cannot be read ("": it could); never code."""
     try:
-        return torch.load(path, weights_only=True, map_location="cpu"), ""
+        with warnings.catch_warnings(action="ignore"):  # advice to who wrote the file
+            return torch.load(path, weights_only=True, map_location="cpu"), ""
     except Exception as error:  # a damaged file makes torch raise almost anything
         return None, f"it cannot be read ({type(error).__name__})"

@@ -14,7 +14,7 @@ from torch import nn
 
 from benchlib import registry
 from benchlib.contracts import load_weights_into
-from benchlib.files import new_folder, sha256
+from benchlib.files import check_writable, new_folder, sha256
 from benchlib.metrics import protocol
 from benchlib.params import Training
 from benchlib.plan import RunPlan
@@ -45,6 +45,7 @@ def train(plan: RunPlan) -> dict[str, Any]:
     that failed after its training does not train again. Raises BenchError for a loss that is not
     finite, and for what the disk refuses.
     """
+    check_writable(plan.places.run.parent, plan.places.loss.parent)
     begun = plan.places.resume / _digest(plan)
     begin(begun, plan.key, plan.places.run)
     first, *others = plan.entry.seeds
