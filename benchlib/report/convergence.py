@@ -6,6 +6,7 @@ reach is the best validation PSNR of the worst of them, so every one of them get
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -85,10 +86,10 @@ def table_text(lines: pd.DataFrame) -> pd.DataFrame:
     """One group as a table of text, a row a run and seed."""
     shown = pd.DataFrame(
         {
-            ("validation", "target, dB"): lines["target"].map("{:.3f}".format),
+            ("validation", "target, dB"): lines["target"].map(_db),
             ("to the target", "iterations"): lines["iterations"].map("{:,}".format),
             ("to the target", "seconds"): lines["seconds"].map("{:.0f}".format),
-            ("validation", "best, dB"): lines["best"].map("{:.3f}".format),
+            ("validation", "best, dB"): lines["best"].map(_db),
             ("validation", "at iteration"): lines["best_iteration"].map("{:,}".format),
             ("run", "trained parameters"): lines["trained_parameters"].map("{:,}".format),
         }
@@ -99,6 +100,10 @@ def table_text(lines: pd.DataFrame) -> pd.DataFrame:
         for label, seed in zip(lines["label"], lines["seed"], strict=True)
     ]
     return shown.set_axis(names).rename_axis("method")
+
+
+def _db(psnr: float) -> str:
+    return "exact" if math.isinf(psnr) else f"{psnr:.3f}"
 
 
 def note(suite: Suite, group: str, lines: pd.DataFrame) -> str:

@@ -759,8 +759,15 @@ def _validated(one: dict[str, Any]) -> str:
     """ " (validation 27.169 dB, at the start 27.162)", as far as a record says so."""
     if one.get("validation") in ("", None):
         return ""
-    start = f", at the start {one['start']:.3f}" if one.get("start") not in ("", None) else ""
-    return f" (validation {one['validation']:.3f} dB{start})"
+    start = ""
+    if one.get("start") not in ("", None):
+        start = f", at the start {_psnr(one['start']).removesuffix(' dB')}"
+    return f" (validation {_psnr(one['validation'])}{start})"
+
+
+def _psnr(recorded: float | str) -> str:
+    """A PSNR of a record, where an infinite one is text."""
+    return pictures.psnr_text(float(recorded))
 
 
 # ---------------------------------------------------------------- pictures
