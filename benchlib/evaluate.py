@@ -18,12 +18,20 @@ import torch
 from torch import nn
 
 from benchlib import registry
-from benchlib.files import new_folder, progress
+from benchlib.files import check_writable, new_folder, progress
 from benchlib.metrics import protocol
 from benchlib.plan import RunPlan
 from benchlib.priors._read import PriorSet
 from benchlib.records import Pair, hardware, read_json, revision, write_json, write_rows
-from benchlib.restore import device_at_hand, inference_mode, load_model, models_by_set, restore
+from benchlib.restore import (
+    device_at_hand,
+    inference_mode,
+    load_model,
+    models_by_set,
+    restore,
+    threads,
+)
+from benchlib.train.checkpoint import forget
 
 VERSION = 1
 Row = dict[str, Any]
@@ -36,31 +44,41 @@ def evaluate(plan: RunPlan) -> list[Row]:
     The restored images kept are those of the first seed. Rows: each metric of the suite under each
     protocol that knows it; what the prior's kind says of an image; and, for each ``swap``, the
     metrics of the first seed restored so, with ``reach`` and ``reach-most``. Raises BenchError for
-    a missing input.
+    a missing input, and for what the disk refuses.
     """
-    device, started = device_at_hand(), time.perf_counter()
-    pairs, common = plan.test_pairs(), _common(plan, device)
-    rows: list[Row] = []
-    with new_folder(plan.places.restored) as out:
-        for seed in plan.entry.seeds:
-            model_of = _models(plan, seed, device)
-            first = seed == plan.entry.seeds[0]
-            for pair in progress(pairs, f"{plan.key}, seed {seed}"):
-                item = plan.task.read(pair)
-                place = common | _place(plan, pair, item) | {"seed": seed}
-                model = model_of(pair.dataset)
-                again = partial(restore, plan, model, pair, item, device=device, tiles=plan.tiles)
-                restored = again(prior=plan.test_prior)
-                rows += measure(plan, item, restored, place)
-                if first:
-                    plan.task.save(out / pair.dataset / pair.image, restored)
-                    rows += _prior_rows(plan, pair, item, common)
-                    rows += _swapped(plan, item, restored, place, again)
+    started = time.perf_counter()
+    training = read_json(plan.places.run / "record.json", ["versions"])
+    check_writable(plan.places.rows.parent, plan.places.record.parent)
+    with new_folder(plan.places.restored) as out, threads(plan.how.threads) as used:
+        rows = _rows(plan, out)
         write_rows(plan.places.rows, rows)
-    training = read_json(plan.places.run / "record.json")
     seconds = round(time.perf_counter() - started, 1)
     versions = training["versions"] | _versions(plan)
-    write_json(plan.places.record, training | {"evaluate_seconds": seconds, "versions": versions})
+    own = {"evaluate_seconds": seconds, "evaluate_threads": used, "versions": versions}
+    write_json(plan.places.record, training | own)
+    forget(plan.places.resume, plan.key)
+    return rows
+
+
+def _rows(plan: RunPlan, out: Path) -> list[Row]:
+    """Restore and measure; the images of the first seed go to the folder ``out``."""
+    device = device_at_hand()
+    pairs, common = plan.test_pairs(), _common(plan, device)
+    rows: list[Row] = []
+    for seed in plan.entry.seeds:
+        model_of = _models(plan, seed, device)
+        first = seed == plan.entry.seeds[0]
+        for pair in progress(pairs, f"{plan.key}, seed {seed}"):
+            item = plan.task.read(pair)
+            place = common | _place(plan, pair, item) | {"seed": seed}
+            model = model_of(pair.dataset)
+            again = partial(restore, plan, model, pair, item, device=device, tiles=plan.tiles)
+            restored = again(prior=plan.test_prior)
+            rows += measure(plan, item, restored, place)
+            if first:
+                plan.task.save(out / pair.dataset / pair.image, restored)
+                rows += _prior_rows(plan, pair, item, common)
+                rows += _swapped(plan, item, restored, place, again)
     return rows
 
 

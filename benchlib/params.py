@@ -26,6 +26,7 @@ Text = Annotated[str, Field(max_length=300, pattern=LINE)]  # a cell of a table
 Choice = dict[str, Any]  # {"name": <file of a folder>, ...its Config}
 Swap = Literal["zeroed", "shuffled"]
 M = TypeVar("M", bound=BaseModel)
+THREADS = "of torch on the CPU; None: as many as it chooses. Another number moves the last digits"
 
 # Bounds are there so that a slip of the finger is told at once. They lie far beyond any use:
 MOST_ITERATIONS = 10**9  # years of training
@@ -69,6 +70,7 @@ class Training(Model):
     )
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     workers: int = Field(0, ge=0, le=1024, description="processes that load crops")
+    threads: int | None = Field(None, ge=1, le=1024, description=THREADS)
     log_every: Iterations = Field(50, description="iterations")
     validate_every: Iterations = Field(1000, description="iterations")
     watch: str = Field("basicsr-rgb", description="protocol of the validation")
@@ -93,6 +95,7 @@ class Evaluation(Model):
         description="restore again, without training, with the prior zeroed or another image's",
     )
     average: bool = Field(False, description="a column over all images of the collection")
+    threads: int | None = Field(None, ge=1, le=1024, description=THREADS)
     tile: int | None = Field(
         None, ge=64, le=2**20, description="pixels; larger images are cut, overlapping"
     )

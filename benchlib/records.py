@@ -6,17 +6,22 @@ Layer 1. A row is one number of one image; everything in a table or a plot is co
 from __future__ import annotations
 
 import csv
+import io
 import json
+import math
+import os
 import platform
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchlib import assets
 from benchlib.contracts import BenchError, nearest
-from benchlib.files import new_file
+from benchlib.files import new_file, refusal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,8 +52,10 @@ ROW = (
     "revision",
     "hardware",
 )
-# columns that may look like numbers
-TEXT = dict.fromkeys(("image", "scene", "setting", "table", "seed", "swap", "version"), str)
+LOG = ("seed", "iteration", "loss", "lr", "validation_psnr")  # of a loss file
+PAIR = ("image", "lq", "hq", "asset", "source")  # what is read of a manifest
+RUN = "run"  # the file of a training's folder that says which run it is of
+WHOLE = ("seed", "iteration")  # columns of whole numbers
 
 
 @dataclass(frozen=True)
@@ -85,34 +92,251 @@ class Pair:
 
 
 def write_table(path: Path, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> None:
-    """Write dictionaries as CSV, whole or not at all; a key that is no column raises ValueError."""
+    """Write dictionaries as CSV, whole or not at all; a key that is no column raises ValueError.
+
+    Raises BenchError if the disk refuses.
+    """
     with new_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
 
-def read_table(path: Path) -> list[dict[str, str]]:
-    """Read a CSV as dictionaries of text. Raises BenchError if it is not there."""
+def read_table(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
+    """Read a CSV as dictionaries of text, whatever its cells look like.
+
+    columns: those that must be there; others may be. Raises BenchError, naming the file and what
+    makes it, if it is not there, lacks a column or is damaged.
+    """
+    return parse_table(_text(path), str(path), _again(path), columns)
+
+
+def parse_table(
+    text: str, where: str, again: str, columns: Iterable[str] = ()
+) -> list[dict[str, str]]:
+    """The same of a CSV's text. where, again: how its errors begin and end."""
+    rows = []
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        names = list(reader.fieldnames or [])
+        missing = [name for name in columns if name not in names]
+        if not names:
+            raise BenchError(f"{where}: is empty; {again}")
+        if missing:
+            raise BenchError(f"{where}: has no column {', '.join(missing)}; {again}")
+        for row in reader:
+            if None in row or None in row.values():
+                raise BenchError(
+                    f"{where}: line {reader.line_num} has not the {len(names)} cells of its "
+                    f"columns; {again}"
+                )
+            rows.append(row)
+    except csv.Error as error:
+        raise BenchError(f"{where}: is damaged ({error}); {again}") from None
+    return rows
+
+
+def read_frame(path: Path, numbers: Iterable[str] = (), columns: Iterable[str] = ()) -> Any:
+    """Read a CSV as a data frame: text, but for the columns ``numbers``.
+
+    Those must be there: whole numbers where all are, else floats; an empty cell is NaN. columns:
+    others that must be there. Raises BenchError as ``read_table``, and for a cell that is no
+    number.
+    """
+    wanted = [*numbers, *columns]
+    table = parse_table(_text(path), str(path), _again(path), wanted)
+    return _frame(table, wanted, numbers, str(path), _again(path))
+
+
+def _frame(
+    table: list[dict[str, str]],
+    columns: Iterable[str],
+    numbers: Iterable[str],
+    where: str,
+    again: str,
+) -> pd.DataFrame:
+    import pandas as pd
+
+    frame = pd.DataFrame(table, columns=list(table[0]) if table else list(columns), dtype=str)
+    for name in numbers:
+        frame[name] = [
+            _number(cell, f"{where}: line {line}, column {name}", again)
+            for line, cell in enumerate(frame[name], start=2)
+        ]
+        frame[name] = frame[name].astype(float)
+        if len(frame) and (frame[name] % 1 == 0).all() and name in WHOLE:
+            frame[name] = frame[name].astype(int)
+    return frame
+
+
+def _number(cell: str, where: str, again: str) -> float:
+    if not cell:
+        return math.nan
+    try:
+        return float(cell)
+    except ValueError:
+        raise BenchError(f"{where}: {cell!r} is no number; {again}") from None
+
+
+def _text(path: Path) -> str:
+    """A text file of ours. Raises BenchError if it is not there or cannot be read as such."""
     if not path.exists():
         raise BenchError(f"{path}: not there; run the stage that makes it (dvc repro)")
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            text = file.read()
+    except UnicodeDecodeError:
+        raise BenchError(f"{path}: is damaged (no UTF-8 text); {_again(path)}") from None
+    except OSError as error:
+        said = refusal(error, path) or f"{path}: cannot be read ({error.strerror})"
+        raise BenchError(said) from None
+    if "\0" in text:
+        raise BenchError(f"{path}: is damaged (zero bytes); {_again(path)}")
+    return text
+
+
+# the folder of an artefact -> the stage that makes it
+STAGES = {
+    "data": "fetch",
+    "weights": "weights",
+    "metrics": "metrics",
+    "priors": "priors",
+    "runs": "train",
+    "loss": "train",
+    "rows": "evaluate",
+    "records": "evaluate",
+    "tables": "tables",
+}
+PLACES = ("work", "results")
+
+
+def _again(path: Path) -> str:
+    """What to do about a damaged file of ours: the command that makes it again.
+
+    ``work/<suite>/<folder>/<key>/<file>`` or ``results/<suite>/<folder>/<key>.csv``.
+    """
+    parts = path.with_suffix("").parts
+    for i in range(len(parts) - 3, -1, -1):
+        stage = STAGES.get(parts[i + 2])
+        if parts[i] not in PLACES or stage is None:
+            continue
+        key = "/".join(parts[i + 3 :])
+        if parts[i] == "work":
+            key = "/".join(parts[i + 3 : -1])
+        if stage == "tables":
+            return "make it again: dvc repro -f tables"
+        return f"make it again: dvc repro -f {stage}@{key}"
+    return "make it again (dvc repro -f)"
 
 
 def write_json(path: Path, record: Any) -> None:
-    """Write JSON with sorted keys, whole or not at all."""
+    """Write JSON with sorted keys, whole or not at all.
+
+    JSON has no numbers that are not finite: those become "inf", "-inf" and "nan". Raises
+    BenchError if the disk refuses.
+    """
+    words = json.dumps(in_json(record), indent=1, sort_keys=True, default=str, allow_nan=False)
     with new_file(path) as temporary:
-        temporary.write_text(
-            json.dumps(record, indent=1, sort_keys=True, default=str) + "\n", encoding="utf-8"
-        )
+        temporary.write_text(words + "\n", encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON. Raises BenchError if it is not there."""
+def in_json(value: Any) -> Any:
+    """A value whose numbers JSON has: those that are not finite are text."""
+    if isinstance(value, dict):
+        return {key: in_json(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [in_json(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(float(value))
+    return value
+
+
+# what entries of our JSON files are, where they are there
+FIELDS: dict[str, type | tuple[type, ...]] = {
+    "choice": list,
+    "hardware": str,
+    "images": list,
+    "kept": dict,
+    "label": str,
+    "parameters": int,
+    "seed_seconds": dict,
+    "seeds": list,
+    "train_seconds": (int, float),
+    "trained_parameters": int,
+    "training": dict,
+    "versions": dict,
+    "weights": dict,
+}
+
+
+NUMBER = (int, float)
+# what lies in them; ``*``: each of theirs
+INSIDE: dict[str, type | tuple[type, ...]] = {
+    "choice.*": dict,
+    "images.*": dict,
+    "kept.*": dict,
+    "seed_seconds.*": NUMBER,
+    "training.batch": int,
+    "training.crop": int,
+    "training.iterations": int,
+    "training.loss": str,
+    "training.lr": NUMBER,
+}
+
+
+def read_json(path: Path, needed: Iterable[str] = ()) -> Any:
+    """Read a JSON object of ours.
+
+    needed: entries that must be there. Raises BenchError, naming the file and what makes it, if it
+    is not there or damaged, lacks one, or an entry (FIELDS) is of another type.
+    """
+    try:
+        record = json.loads(_text(path))
+    except ValueError as error:
+        raise BenchError(f"{path}: is no whole JSON ({error}); {_again(path)}") from None
+    if not isinstance(record, dict):
+        kind = type(record).__name__
+        raise BenchError(f"{path}: holds a {kind}, not an object; {_again(path)}")
+    for name in needed:
+        if name not in record:
+            raise BenchError(f"{path}: has no '{name}'; {_again(path)}")
+    for name, kinds in FIELDS.items():
+        if name in record and not isinstance(record[name], kinds):
+            got = type(record[name]).__name__
+            raise BenchError(f"{path}: '{name}' is of another type ({got}); {_again(path)}")
+    for name, kinds in INSIDE.items():
+        for entry, value in _entries(record, name):
+            if not isinstance(value, kinds):
+                got = type(value).__name__
+                raise BenchError(f"{path}: '{entry}' is of another type ({got}); {_again(path)}")
+    return record
+
+
+def _entries(record: dict[str, Any], name: str) -> list[tuple[str, Any]]:
+    """What lies under a name of INSIDE, with its own name: of ``*`` all there is."""
+    outer, _, inner = name.partition(".")
+    held = record.get(outer, {})
+    if isinstance(held, list):
+        held = dict(enumerate(held))
+    if inner == "*":
+        return [(f"{outer}.{key}", value) for key, value in held.items()]
+    return [(name, held[inner])] if inner in held else []
+
+
+def read_record(suite: Suite, run: str, needed: Iterable[str] = ()) -> dict[str, Any]:
+    """A run's record as its evaluation left it; empty where the run was not evaluated.
+
+    Raises BenchError as ``read_json``.
+    """
+    path = suite.results / "records" / f"{run}.json"
     if not path.exists():
-        raise BenchError(f"{path}: not there; run the stage that makes it (dvc repro)")
-    return json.loads(path.read_text(encoding="utf-8"))
+        return {}
+    return read_json(path, needed)
+
+
+def read_losses(path: Path) -> pd.DataFrame:
+    """A run's loss file, columns LOG; empty for a run with nothing to train."""
+    return read_frame(path, numbers=LOG)
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -124,7 +348,8 @@ def read_rows(suite: Suite, runs: Iterable[str] | None = None, swap: str = "") -
     """All rows of a suite, or of the runs named, in params' order.
 
     Columns as ROW, ``value`` float, the rest text. swap: rows restored with that control in the
-    prior's place at test time; "": those of the prior itself.
+    prior's place at test time; "": those of the prior itself. Raises BenchError for an unknown run,
+    and for a file that is not there, is empty or damaged or holds another run's rows.
     """
     import pandas as pd
 
@@ -132,12 +357,70 @@ def read_rows(suite: Suite, runs: Iterable[str] | None = None, swap: str = "") -
     for run in suite.runs if runs is None else runs:
         if run not in suite.runs:
             raise BenchError(f"{suite.suite}: no run '{run}'; {nearest(run, suite.runs)}")
-        path = suite.results / "rows" / f"{run}.csv"
-        if not path.exists():
-            raise BenchError(f"{path}: no rows of run '{run}'; run its evaluate stage (dvc repro)")
-        frames.append(pd.read_csv(path, keep_default_na=False, dtype=TEXT))
+        frames.append(rows_of_run(suite.results / "rows" / f"{run}.csv", run))
     rows = pd.concat(frames, ignore_index=True)
     return rows[rows["swap"] == swap].reset_index(drop=True)
+
+
+def rows_of_run(path: Path, run: str) -> pd.DataFrame:
+    """One run's rows, those of ``evaluation.swap`` among them. Raises as ``read_rows``."""
+    if not path.exists():
+        raise BenchError(f"{path}: no rows of run '{run}'; run its evaluate stage (dvc repro)")
+    again = _again(path)
+    rows = parse_rows(_text(path), str(path), again)
+    if rows.empty:
+        raise BenchError(f"{path}: holds no rows; {again}")
+    others = set(rows["run"]) - {run}
+    if others:
+        raise BenchError(f"{path}: holds rows of run '{min(others)}', not of '{run}'; {again}")
+    return rows
+
+
+def parse_rows(text: str, where: str, again: str, columns: Iterable[str] = ROW) -> pd.DataFrame:
+    """Rows from a CSV's text: ``value`` float, the rest text. where, again: of its errors."""
+    if not text.endswith("\n"):
+        raise BenchError(f"{where}: is cut off, its last line has no end; {again}")
+    table = parse_table(text, where, again, columns)
+    for line, row in enumerate(table, start=2):
+        if not row["value"]:
+            raise BenchError(f"{where}: line {line} has no value; {again}")
+    return _frame(table, columns, ["value"], where, again)
+
+
+def begun(resume: Path) -> dict[Path, str]:
+    """The folders of trainings that are begun or finished, and the runs that they are of."""
+    found = {}
+    for note in sorted(resume.glob(f"*/{RUN}")):
+        with suppress(OSError):
+            found[note.parent] = note.read_text(encoding="utf-8", errors="replace")
+    return found
+
+
+def left_over(suite: Suite) -> list[Path]:
+    """Files and folders of runs, sets and priors that the parameters no longer name.
+
+    Nothing reads them.
+    """
+    named = {
+        suite.results / "rows": {f"{run}.csv" for run in suite.runs},
+        suite.results / "loss": {f"{run}.csv" for run in suite.runs},
+        suite.results / "records": {f"{run}.json" for run in suite.runs},
+        suite.work / "runs": set(suite.runs),
+        suite.work / "restored": set(suite.runs),
+        suite.work / "priors": set(suite.bundles),
+        suite.work / "data": set(suite.collections),
+    }
+    for collection, sets in suite.collections.items():
+        named[suite.work / "data" / collection] = set(sets)
+    found = []
+    for folder, names in named.items():
+        for path in sorted(folder.glob("[!.]*")):
+            if path.name not in names:
+                found.append(path)
+    for path, run in begun(suite.work / ".resume").items():
+        if run not in suite.runs:
+            found.append(path)
+    return found
 
 
 def image_sets(suite: Suite, collection: str) -> ImageSets:
@@ -154,7 +437,7 @@ def read_pairs(images: ImageSets) -> list[Pair]:
     pairs = []
     for name in images.sets:
         folder = images.folder / name
-        for row in read_table(folder / "manifest.csv"):
+        for row in read_table(folder / "manifest.csv", PAIR):
             root = folder
             if row["asset"]:
                 root = assets.folder(row["asset"])
@@ -164,27 +447,60 @@ def read_pairs(images: ImageSets) -> list[Pair]:
 
 
 def revision(folder: Path) -> str:
-    """Short git revision of the checkout, with ``+`` if tracked files of benchlib or notebooks
-    differ from it.
+    """Short git revision of the checkout that tracks a folder, with ``+`` if tracked files of
+    benchlib or notebooks differ from it; "no-git" where there is none, and a line that says why.
     """
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", *words],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            check=True,
-        ).stdout.strip()
-
     try:
-        changed = git(
-            "status", "--porcelain", "--untracked-files=no", "--", ":/benchlib", ":/notebooks"
-        )
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
+        if not _git(folder, "ls-files", "--", "."):
+            raise BenchError("no repository tracks it")
+        commit = _git(folder, "rev-parse", "--verify", "--short=12", "HEAD")
+        words = ("status", "--porcelain", "--untracked-files=no", "--", ":/benchlib", ":/notebooks")
+        changed = _git(folder, *words)
+    except BenchError as error:
+        _say_once(f"{folder}: rows and records say no-git instead of a revision: {error}")
         return "no-git"
+    return commit + ("+" if changed else "")
+
+
+# A checkout that belongs to another user (a container's volume) is asked all the same: the question
+# changes nothing, no hook of its settings runs, and its code is what runs here anyway.
+ASK = (
+    "git",
+    "--no-optional-locks",
+    "-c",
+    "safe.directory=*",
+    "-c",
+    "core.fsmonitor=false",
+)
+
+
+def _git(folder: Path, *words: str) -> str:
+    """What git answers. Raises BenchError in git's words, in the first line that says what."""
+    kept = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+    try:
+        done = subprocess.run(
+            [*ASK, *words],
+            cwd=folder,
+            env=kept | {"LC_ALL": "C"},
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except OSError as error:
+        raise BenchError(f"git cannot be run ({error.strerror}); install it") from None
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["no answer"]
+        raise BenchError(f"git {words[0]}: {said[0]}")
+    return done.stdout.strip()
+
+
+# what a hook or a script sets: of another repository than the one that the folder lies in
+ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
+
+
+@cache
+def _say_once(line: str) -> None:
+    print(line, flush=True)
 
 
 def hardware(device: str = "cpu") -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -22,6 +23,21 @@ VERSION = 1
 def device_at_hand() -> torch.device:
     """The accelerator if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def threads(number: int | None) -> Iterator[int]:
+    """Let torch compute with so many threads in the block; yields their number.
+
+    None: as many as torch chooses on this machine. Another number adds in another order, which
+    moves the last digits.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield number or before
+    finally:
+        torch.set_num_threads(before)
 
 
 def build_model(plan: RunPlan) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +19,8 @@ from report_suite import (
 
 from benchlib.papers import published
 from benchlib.params import Suite
-from benchlib.report import answer, controls, page, pictures, tables
+from benchlib.records import read_rows, write_rows
+from benchlib.report import answer, controls, export, page, pictures, tables
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -228,6 +230,28 @@ def test_a_collection_of_one_run_is_folded_away(large, report):
 
 
 # ---------------------------------------------------------------- the file
+
+
+def test_exact_images_are_words_in_the_page_and_its_json_is_json(tmp_path):
+    """One image is exact in the run that answers, all of a set are in another run."""
+    suite = write_pictured(tmp_path)
+    for run in ("cat", "map-dropout"):
+        path = suite.results / "rows" / f"{run}.csv"
+        rows = read_rows(suite, [run])
+        exact = rows["metric"].eq("PSNR") & rows["image"].eq("chelsea")
+        if run == "cat":
+            exact = rows["metric"].eq("PSNR") & rows["dataset"].eq("local-blur")
+        rows.loc[exact, "value"] = float("inf")
+        write_rows(path, rows.to_dict("records"))
+    export.make(suite)
+    words = page.make(suite).read_text()
+    start = words.index('id="scenes">') + len('id="scenes">')
+    json.loads(words[start : words.index("</script>", start)], parse_constant=pytest.fail)
+    shown = re.sub(
+        r"data:image/[^\"']+|<style>.*?</style>|<script>.*?</script>", "", words, flags=re.S
+    )
+    assert not re.search(r"(?i)[>\s(+−-](inf|nan)[<\s)]", shown)
+    assert "(+1 exact)" in shown and "3 exact" in shown
 
 
 def test_the_page_is_one_small_file_without_addresses(report, large, pictured):

@@ -1,5 +1,6 @@
 """Statistics against SciPy, hand-computed cases, and simulated experiments whose effect is known."""
 
+import dataclasses
 import time
 
 import numpy as np
@@ -182,13 +183,27 @@ def test_images_of_one_name_in_two_sets_are_two_images():
     assert differences(ours, theirs).to_dict()["0"] == {("a", "i0"): -1.0, ("b", "i0"): 3.0}
 
 
-def test_equal_infinite_values_differ_by_nothing_and_one_infinite_leaves_no_interval():
+def test_equal_infinite_values_differ_by_nothing_and_one_infinite_is_left_out():
     inf = float("inf")
     assert compare(rows([[inf], [2.0], [3.0]]), rows([[inf], [1.0], [2.0]])).mean == pytest.approx(
         2 / 3
     )
-    found = compare(rows([[inf], [2.0]]), rows([[1.0], [1.0]]))
-    assert found.mean == inf and np.isnan(found.low) and not found.significant
+    found = compare(rows([[inf], [2.0], [2.5], [3.0]]), rows([[1.0], [1.0], [1.0], [1.0]]))
+    same = compare(rows([[2.0], [2.5], [3.0]]), rows([[1.0], [1.0], [1.0]]))
+    assert found.apart == 1 and same.apart == 0
+    assert dataclasses.replace(found, apart=0) == same, "as if the image were not there"
+    nothing = compare(rows([[inf], [-inf]]), rows([[1.0], [1.0]]))
+    assert (nothing.images, nothing.scenes, nothing.apart) == (0, 0, 2)
+    assert np.isnan([nothing.mean, nothing.low, nothing.high, nothing.p]).all()
+    assert not nothing.significant
+
+
+def test_a_value_that_is_no_number_is_left_out_and_a_missing_one_is_refused():
+    ours = rows([[float("nan"), 1.0], [2.0, 2.5]])
+    found = compare(ours, rows([[1.0, 1.0], [1.0, 1.0]]))
+    assert (found.images, found.apart, found.mean) == (1, 1, 1.25)
+    with pytest.raises(BenchError, match="set/i0 lacks a value of some seed"):
+        compare(ours.iloc[1:], rows([[1.0, 1.0], [1.0, 1.0]]))
 
 
 def test_significant_is_an_interval_without_zero():

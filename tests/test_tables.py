@@ -330,24 +330,131 @@ def test_lpips_is_better_where_it_is_lower(tmp_path):
     assert cells.index[cells["best"]].tolist() == ["cat"]
 
 
-def test_an_infinite_psnr_stands_in_tables_without_an_interval(tmp_path):
-    """Image i0 is equal to its reference in both runs, i1 in CAT alone."""
-    suite = make_suite(tmp_path)
-    inf = float("inf")
-    values = {"no-prior": [inf, 30.0], "cat": [inf, inf], "map-dropout": [40.0, 31.0]}
-    rows = rows_of_metric(suite, "PSNR", values)
-    for run, part in rows.groupby("run"):
+def exact_rows(suite: Suite, values: dict[str, list[float]]) -> pd.DataFrame:
+    """Rows of PSNR, written and read again."""
+    for run, part in rows_of_metric(suite, "PSNR", values).groupby("run"):
         records.write_rows(suite.results / "rows" / f"{run}.csv", part.to_dict("records"))
-    cells = tables.cells(suite, tables.measured(suite)).set_index("run")
-    assert cells.loc["cat", ["value", "difference"]].tolist() == [inf, inf]
-    assert cells.loc["cat", ["better", "worse", "paired"]].tolist() == [1, 0, 2]
-    assert cells.loc["map-dropout", "difference"] == -inf
-    assert cells[["low", "high"]].isna().all().all()
-    assert cells.index[cells["best"]].tolist() == ["no-prior", "cat"], "as displayed"
-    shown = tables.comparison(suite, tables.measured(suite))
-    assert shown.loc["CAT", ("shake-blur", "PSNR basicsr-rgb")] == "inf"
-    text = export.make(suite)["differences.md"].read_text()
-    assert "+inf (1/2 better)" in text and "-inf (1/2 better)" in text
+    return tables.measured(suite)
+
+
+INF, NAN = float("inf"), float("nan")
+
+
+def test_exact_images_are_counted_beside_a_finite_mean(tmp_path):
+    """Image i0 is equal to its reference in two runs, i1 in CAT alone."""
+    suite = make_suite(tmp_path)
+    values = {"no-prior": [INF, 30.0, 32.0], "cat": [INF] * 3, "map-dropout": [40.0, 31.0, 34.0]}
+    rows = exact_rows(suite, values)
+    cells = tables.cells(suite, rows).set_index("run")
+    assert cells["exact"].to_dict() == {"no-prior": 1, "cat": 3, "map-dropout": 0}
+    assert cells.loc["no-prior", "value"] == 31.0 and np.isnan(cells.loc["cat", "value"])
+    assert cells.loc["cat", ["better", "worse", "paired"]].tolist() == [2, 0, 3]
+    assert cells.loc["cat", ["difference", "apart"]].tolist() == [0.0, 2], "both exact: no change"
+    assert cells.loc["map-dropout", ["difference", "apart", "worse"]].tolist() == [1.5, 1, 1]
+    assert np.isfinite(cells.loc["map-dropout", ["low", "high"]].astype(float)).all()
+    assert cells.index[cells["best"]].tolist() == ["cat"], "nothing is better than all exact"
+    column = ("shake-blur", "PSNR basicsr-rgb")
+    shown = tables.comparison(suite, rows)
+    assert shown[column].to_dict() == {
+        "Blurred input": "-", "No prior": "31.000 (+1 exact)", "CAT": "3 exact",
+        "MAP + mask dropout": "35.000",
+    }  # fmt: skip
+    change = tables.differences(suite, rows)[column]
+    assert change["CAT"] == "+0.000 (2/3 better; 2 left out)"
+    assert change["MAP + mask dropout"].endswith("(2/3 better; 1 left out)")
+    assert "inf" not in change["MAP + mask dropout"]
+    assert tables.LEFT_OUT_NOTE in tables.counts_note(suite, rows)
+
+
+def test_no_mean_is_the_best_where_means_leave_out_different_images(tmp_path):
+    rows = exact_rows(make_suite(tmp_path), {"no-prior": [INF, 30.0], "cat": [60.0, 29.0]})
+    assert not tables.cells(make_suite(tmp_path), rows)["best"].any()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[INF, 30.0], [INF, INF], [-INF, 30.0], [NAN, 30.0], [NAN, NAN], [-INF, INF]],
+    ids=str,
+)
+def test_files_for_others_hold_no_number_that_is_none(tmp_path, values):
+    suite = make_suite(tmp_path)
+    exact_rows(suite, {"no-prior": [30.0, 31.0], "cat": values, "map-dropout": values})
+    paths = export.make(suite)
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    numbers = json.loads(paths["metrics.json"].read_text(), parse_constant=refuse)
+    cat = numbers["cat"]["shake-blur"]
+    finite = [value for value in values if np.isfinite(value)]
+    assert cat["PSNR"] == (30.0 if finite else None)
+    assert cat.get("PSNR exact", 0) == values.count(INF)
+    assert cat.get("PSNR undefined", 0) == 2 - len(finite) - values.count(INF)
+    for name in ("comparison", "differences"):
+        for kind in ("csv", "md", "tex"):
+            words = paths[f"{name}.{kind}"].read_text().replace("infinite", "")
+            assert not re.search(r"\b(inf|nan)\b", words, re.IGNORECASE), f"{name}.{kind}"
+
+
+def test_steps_add_up_without_the_images_that_a_run_restores_exactly(tmp_path):
+    suite = sr_suite(tmp_path, sets=("Set5",), average=False)
+    base = {run: 30.0 + i for i, run in enumerate(controls_runs(suite))}
+    values = {run: {"Set5": [psnr, psnr + 1, psnr]} for run, psnr in base.items()}
+    values["spt"]["Set5"][0] = INF
+    write_psnr(suite, values)
+    steps = controls.split(suite, tables.everything(suite), "spt")
+    assert set(steps["apart"]) == {1, 0} and np.isfinite(steps["difference"]).all()
+    own = steps[steps["kind"] == "step"]["difference"].sum()
+    assert own == pytest.approx(steps.loc[steps["kind"] == "total", "difference"].item())
+    shown, _ = controls.steps_text(suite, steps)
+    assert "Set5 (2 images, 1 exact left out)" in shown.columns
+
+
+def controls_runs(suite: Suite) -> list[str]:
+    """The runs that a control names, from its base to those beside."""
+    one = suite.controls["spt"]
+    return [one.base, one.trained, one.zeroed, one.segmentation, one.prior, *one.others]
+
+
+FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "＝1+1", "'=1"]
+
+
+@pytest.mark.parametrize("text", [*FORMULAS, "-0.5", "+3", "-", "-inf", "MAP", "'quoted'", ""])
+def test_no_text_of_an_exported_table_is_a_formula_and_it_comes_back(tmp_path, text):
+    frame = pd.DataFrame({"label": [text, "b"], "value": [-0.5, float("nan")]})
+    path = tmp_path / "a.csv"
+    path.write_bytes(markup.csv(frame).encode())
+    with open(path, encoding="utf-8", newline="") as file:
+        cell = next(iter(csv.DictReader(file)))["label"]
+    assert cell == ("'" + text if text in FORMULAS else text)
+    read = markup.read_exported(path, ["label"])
+    assert read["label"].tolist() == [text, "b"]
+    assert read["value"][0] == -0.5 and np.isnan(read["value"][1])
+
+
+def test_a_carriage_return_neither_begins_a_formula_nor_breaks_a_line(tmp_path):
+    assert markup.csv(pd.DataFrame({"a": ["\r=1", "b\rc"]})) == "a\n' =1\nb c\n"
+
+
+def test_labels_that_are_formulas_are_text_in_every_table(tmp_path):
+    suite = make_suite(tmp_path, ours="=HYPERLINK(1)", sets=("shake-blur",))
+    exact_rows(suite, {"no-prior": [30.0, 31.0], "cat": [30.5, 31.0], "map-dropout": [30.0, 32.0]})
+    for name, path in export.make(suite).items():
+        if name.endswith(".csv"):
+            with open(path, encoding="utf-8", newline="") as file:
+                cells = [cell for line in csv.reader(file) for cell in line]
+            assert not [cell for cell in cells if cell.startswith(("=", "@", "\t"))], name
+    assert "'=HYPERLINK(1)" in (suite.results / "tables" / "comparison.csv").read_text()
+
+
+def test_runs_whose_names_are_numbers_keep_them(tmp_path):
+    """A CSV typed by its content makes 1 of "001", and then finds no such run."""
+    suite = make_suite(tmp_path)
+    runs = {"001": suite.runs["no-prior"], "1e5": suite.runs["cat"]}
+    suite = suite.model_copy(update={"runs": runs})
+    rows = exact_rows(suite, {"001": [30.0, 31.0], "1e5": [30.5, 31.0]})
+    assert tables.cells(suite, rows)["run"].tolist() == ["001", "1e5"]
+    assert export.make(suite)["comparison.csv"].exists()
 
 
 def test_percent_that_is_no_count_has_no_counts(tmp_path, made_up):

@@ -10,6 +10,8 @@ To add yours, copy the nearest file and name it in ``params.yaml``. A file has
 ``record(config, device)``  what it was made by: settings, the weights' SHA-256, versions of
 packages.
              With the image's pixels it is what a finished prior is found by;
+``SHOWN``    optional: what a sentence of the report calls what it gives, many things ("SAM's
+             masks"); the first paragraph of the file's docstring says there what it is;
 ``size(config)``  for a ``vector`` alone: its length.
 
 The loop over images, the cache, progress, time and memory are ``_loop.py``; a run's side of it,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 VERSION = 1
 USES = {"priors/_sam.py": 1, "priors/_amg.py": 1}
 KIND = "masks"
+SHOWN = "SAM's masks"
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 

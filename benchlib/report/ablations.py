@@ -16,7 +16,7 @@ VERSION = 1
 COLUMNS = (
     "ablation", "run", "label", "is_reference", "collection", "dataset", "metric", "protocol",
     "value", "reference", "difference", "low", "high", "gain", "loss", "best", "images", "scenes",
-    "seeds", "paired", "numerator", "denominator",
+    "exact", "undefined", "seeds", "paired", "apart", "numerator", "denominator",
 )  # fmt: skip
 
 
@@ -74,17 +74,9 @@ def _references(suite: Suite, runs: list[str]) -> list[str]:
 
 def _best(suite: Suite, lines: pd.DataFrame) -> pd.Series:
     """The best line of each data set, as displayed."""
-    known = tables.measures(suite)
     best = pd.Series(False, lines.index)
-    for (metric, _), column in lines.groupby(["metric", "dataset"])["value"]:
-        one = known[metric]
-        shown = pd.Series([round(value, one.digits) for value in column], column.index)
-        if shown.nunique() < 2:
-            continue
-        first = shown.max()
-        if one.lower:
-            first = shown.min()
-        best[shown.index] = shown == first
+    for _, column in lines.groupby(["metric", "dataset"]):
+        best[column.index] = tables.best_of(suite, column)
     return best
 
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from benchlib import registry
 from benchlib.papers import published
-from benchlib.records import read_json
+from benchlib.records import read_record
 from benchlib.report import pictures, statistics, tables
 from benchlib.report.tables import AVERAGE
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from benchlib.params import Suite
 
 VERSION = 1
-PRIORS = {"sam": "SAM's masks"}  # a prior's name in plain words
 FEW = 6  # scenes below which no rank test can reach p < 0.05
 CHANCE = {
     "better": "better, more than chance",
@@ -118,8 +118,13 @@ def question(suite: Suite, runs: list[str]) -> str:
     problem = problems.pop() if len(problems) == 1 else "restoration"
     if len(priors) > 1:
         return f"Do the priors help {problem}?"
-    words = PRIORS.get(priors.pop()) if priors else None
+    words = _shown_as(priors.pop()) if priors else None
     return f"Do {words} help {problem}?" if words else f"Does the prior help {problem}?"
+
+
+def _shown_as(prior: str) -> str | None:
+    """What a prior's file calls it in a sentence, many things ("SAM's masks"); None where it says nothing."""
+    return getattr(registry.load("priors", prior), "SHOWN", None)
 
 
 def _lead(evidence: list[str], alone: bool) -> str:
@@ -143,6 +148,8 @@ def _said(suite: Suite, run: str, whole: pd.DataFrame, own: pd.DataFrame) -> str
 
 
 def _brief(suite: Suite, whole: pd.DataFrame) -> str:
+    if whole.empty:
+        return "nothing to weigh, one of the two restores every image exactly"
     if AVERAGE not in set(whole["dataset"]) and len(whole) > 1:
         return _places(suite, whole)
     first = next(_summary(whole).itertuples())
@@ -179,7 +186,7 @@ def _places(suite: Suite, whole: pd.DataFrame) -> str:
 def prior_words(suite: Suite, run: str) -> str:
     """What a run reads, in plain words: "SAM's masks"."""
     names = tables.prior_names(suite, run)
-    return " and ".join(PRIORS.get(name, f"the prior {name}") for name in names)
+    return " and ".join(_shown_as(name) or f"the prior {name}" for name in names)
 
 
 def _shown(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> pd.DataFrame:
@@ -495,5 +502,4 @@ def cards(suite: Suite, rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def record(suite: Suite, run: str) -> dict[str, Any]:
-    path = suite.results / "records" / f"{run}.json"
-    return read_json(path) if path.exists() else {}
+    return read_record(suite, run)

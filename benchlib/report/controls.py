@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from benchlib.contracts import BenchError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 VERSION = 1
 COLUMNS = (
     "control", "collection", "dataset", "metric", "protocol", "kind", "step", "reference", "run", "difference", "low",
-    "high", "p", "gain", "loss", "images", "scenes", "seeds", "value",
+    "high", "p", "gain", "loss", "images", "apart", "scenes", "seeds", "value",
 )  # fmt: skip
 TOTAL = "total"
 BOTH = "further training and extra parameters"
@@ -48,6 +49,7 @@ def split(suite: Suite, rows: pd.DataFrame, control: str) -> pd.DataFrame:
     kind "step": from ``reference`` to ``run``, in order; "total": from the base to the prior, over the same images and
     seeds, so that the steps add up to it; "other": a run shown beside, against the zeroed one. difference with low and
     high, its paired 95 % interval, p (not corrected); gain, loss: the interval excludes zero. value: mean of ``run``.
+    apart: images left out of all steps, since one of the runs restores them exactly (an infinite PSNR).
     Raises BenchError if a run of the chain has no rows, or one of them no seed in common with the others.
     """
     names = suite.controls[control]
@@ -67,18 +69,19 @@ def split(suite: Suite, rows: pd.DataFrame, control: str) -> pd.DataFrame:
     for dataset in sets:
         part = own[own["dataset"] == dataset]
         shared = _shared(control, {run: part[part["run"] == run] for run in runs})
+        shared, apart = _finite(shared)
         if shared[runs[0]].empty:  # no image that all have
             continue
-        place = about | {"dataset": dataset}
+        place = about | {"dataset": dataset, "apart": apart}
         for (_, before), (step, run) in pairwise(steps):
             lines.append(place | _step("step", step, before, run, shared))
         lines.append(place | _step("total", TOTAL, runs[0], runs[-1], shared))
         for run in names.others:
             pair = {key: part[part["run"] == key] for key in (names.zeroed, run)}
+            pair, apart = _finite(pair)
             if len(pair[run]):
-                lines.append(
-                    place | _step("other", tables.run_label(suite, run), names.zeroed, run, pair)
-                )
+                beside = _step("other", tables.run_label(suite, run), names.zeroed, run, pair)
+                lines.append(place | beside | {"apart": apart})
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
@@ -97,6 +100,14 @@ def _shared(control: str, runs: dict[str, pd.DataFrame]) -> dict[str, pd.DataFra
         ]
         for run, part in runs.items()
     }
+
+
+def _finite(runs: dict[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame], int]:
+    """The rows of the images whose values are finite in all runs, and how many images are not."""
+    odd: set[str] = set()
+    for part in runs.values():
+        odd |= set(part.loc[~np.isfinite(part["value"]), "image"])
+    return {run: part[~part["image"].isin(odd)] for run, part in runs.items()}, len(odd)
 
 
 def _step(
@@ -134,8 +145,11 @@ def steps_text(suite: Suite, lines: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
     )
     lines = lines.assign(name=names, metric="PSNR")
     lines["shown"] = [tables.interval_text(suite, line) for line in lines.itertuples()]
-    most = lines.groupby("dataset")[["images", "scenes"]].max()
+    chained = lines[lines["kind"] != "other"]
+    most = chained.groupby("dataset")[["images", "scenes", "apart"]].max()
     said = {name: tables.images_text(most.images[name], most.scenes[name]) for name in most.index}
+    for name in most.index[most["apart"] > 0]:
+        said[name] += f", {most.apart[name]} exact left out"
     order = {name: f"{name} ({said[name]})" for name in lines["dataset"].drop_duplicates()}
     wide = {}
     for value in ("shown", "gain"):

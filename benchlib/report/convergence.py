@@ -6,11 +6,13 @@ reach is the best validation PSNR of the worst of them, so every one of them get
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from benchlib.records import read_json
+from benchlib.contracts import BenchError
+from benchlib.records import read_json, read_losses
 
 if TYPE_CHECKING:
     from benchlib.params import Suite
@@ -49,33 +51,45 @@ def _curve(suite: Suite, key: str) -> pd.DataFrame | None:
     path = suite.results / "loss" / f"{key}.csv"
     if suite.run(key).validation is None or not path.exists():
         return None
-    rows = pd.read_csv(path)
+    rows = read_losses(path)
     rows = rows[rows["validation_psnr"].notna()]
     return rows if len(rows) else None
 
 
 def _lines(suite: Suite, group: str, key: str, curve: pd.DataFrame, target: float) -> list[dict]:
-    record = read_json(suite.results / "records" / f"{key}.json")
+    record = _record(suite, key)
+    iterations, seconds_of = record["training"].get("iterations"), record["seed_seconds"]
     lines = []
     for seed, rows in curve.groupby("seed"):
+        if not iterations or f"seed{seed}" not in seconds_of:
+            raise BenchError(
+                f"{suite.results}/records/{key}.json: has no seconds of seed {seed}, which the loss file has; run "
+                f"dvc repro -f train@{key}"
+            )
         best = rows.loc[rows["validation_psnr"].idxmax()]
         reached = int(rows.loc[rows["validation_psnr"] >= target, "iteration"].min())
-        share = reached / record["training"]["iterations"]
-        seconds = round(share * record["seed_seconds"][f"seed{seed}"], 1)
+        share = reached / iterations
+        seconds = round(share * seconds_of[f"seed{seed}"], 1)
         when = (target, reached, seconds, best["validation_psnr"], int(best["iteration"]))
         facts = (group, key, record["label"], seed, *when, record["trained_parameters"])
         lines.append(dict(zip(COLUMNS, facts, strict=True)))
     return lines
 
 
+def _record(suite: Suite, key: str) -> dict[str, Any]:
+    """A run's record, with what a line needs. Raises BenchError if it is not there or lacks it."""
+    path = suite.results / "records" / f"{key}.json"
+    return read_json(path, ["label", "training", "seed_seconds", "trained_parameters", "hardware"])
+
+
 def table_text(lines: pd.DataFrame) -> pd.DataFrame:
     """One group as a table of text, a row a run and seed."""
     shown = pd.DataFrame(
         {
-            ("validation", "target, dB"): lines["target"].map("{:.3f}".format),
+            ("validation", "target, dB"): lines["target"].map(_db),
             ("to the target", "iterations"): lines["iterations"].map("{:,}".format),
             ("to the target", "seconds"): lines["seconds"].map("{:.0f}".format),
-            ("validation", "best, dB"): lines["best"].map("{:.3f}".format),
+            ("validation", "best, dB"): lines["best"].map(_db),
             ("validation", "at iteration"): lines["best_iteration"].map("{:,}".format),
             ("run", "trained parameters"): lines["trained_parameters"].map("{:,}".format),
         }
@@ -88,9 +102,13 @@ def table_text(lines: pd.DataFrame) -> pd.DataFrame:
     return shown.set_axis(names).rename_axis("method")
 
 
+def _db(psnr: float) -> str:
+    return "exact" if math.isinf(psnr) else f"{psnr:.3f}"
+
+
 def note(suite: Suite, group: str, lines: pd.DataFrame) -> str:
     """What stands over a group's table."""
-    record = read_json(suite.results / "records" / f"{lines['run'].iloc[0]}.json")
+    record = _record(suite, lines["run"].iloc[0])
     start = group.split(",")[0]
     return (
         f"Until one validation PSNR ({record['training'].get('watch', 'basicsr-rgb')}) is reached, from {start}; "

@@ -25,7 +25,7 @@ from benchlib.plan import RunPlan, open_run
 from benchlib.prepare import prior_images
 from benchlib.priors._read import Part
 from benchlib.records import Pair, hardware, read_json
-from benchlib.report.markup import latex, markdown
+from benchlib.report.markup import csv, latex, markdown
 from benchlib.report.tables import compared, run_label
 from benchlib.restore import (
     build_model,
@@ -64,8 +64,8 @@ def cost(suite: Suite, key: str) -> dict[str, Any]:
     prior, prior_images: the prior read at test time, and the images it is computed from. prior_seconds_per_image,
     prior_seconds_per_megapixel, prior_peak_mib (of any image, over the loaded model), prior_peak_mib_per_megapixel,
     prior_memory_by, prior_device: as recorded when it was computed (of a bundle's parts the sums, and the largest
-    memory); 0 without a prior. SAM resizes every image to 1024 pixels: its seconds and memory hardly grow with the
-    image.
+    memory); 0 without a prior. Where a model resizes every image to one size, its seconds and memory hardly grow with
+    the image.
     train_seconds: of one seed (mean); train_total_seconds: of all, candidates included; train_hardware.
 
     Raises BenchError for a missing input (test images, the prior).
@@ -123,7 +123,7 @@ def make(suite: Suite) -> dict[str, Path]:
     shown = table_text(frame)
     none = pd.DataFrame(False, shown.index, shown.columns)
     texts = {
-        "cost.csv": frame.to_csv(index=False, lineterminator="\n"),
+        "cost.csv": csv(frame),
         "cost.md": markdown(shown, none, note(frame)),
         "cost.tex": latex(shown, none, note(frame)),
     }
@@ -133,6 +133,10 @@ def make(suite: Suite) -> dict[str, Path]:
     return {name: suite.results / "tables" / name for name in texts}
 
 
+WORDS = (  # columns of ``table`` that are no numbers
+    "run", "label", "hardware", "device", "dataset", "image", "memory_by", "prior", "prior_images",
+    "prior_memory_by", "prior_device", "train_hardware", "note",
+)  # fmt: skip
 SHOWN = {  # column of ``table`` -> (header, its unit's size, digits)
     "parameters": ("parameters (M)", 1e6, 3),
     "trained_parameters": ("trained (M)", 1e6, 3),
@@ -155,7 +159,7 @@ def table_text(frame: pd.DataFrame) -> pd.DataFrame:
         for name, (header, size, digits) in SHOWN.items():
             value = line.get(name, math.nan)
             shown[header] = "-" if pd.isna(value) else f"{value / size:,.{digits}f}"
-        lines.append(shown | {"prior": str(line.get("prior", "-")), "note": str(line["note"])})
+        lines.append(shown | {"prior": str(line.get("prior") or "-"), "note": str(line["note"])})
     result = pd.DataFrame(lines, dtype=object).fillna("-")
     return result if (result["note"] != "").any() else result.drop(columns="note")
 
@@ -178,8 +182,8 @@ def note(frame: pd.DataFrame) -> str:
     return (
         f"Cost per megapixel (MP) of the network's input, measured on {where or 'nothing'} ({size or 'no image'}). "
         f"Prior and training as recorded when they were made{f' (training: {trained})' if trained else ''}. "
-        "SAM resizes every image to 1024 pixels: the smaller the image, the more a megapixel of it costs; its memory "
-        "is that of an image."
+        "A large model may resize every image to a size of its own: the smaller the image, the more a megapixel of it "
+        "then costs; its memory is that of an image."
     )
 
 
@@ -306,7 +310,7 @@ def _images_of(suite: Suite, name: str) -> str:
 
 def _part_cost(suite: Suite, name: str, part: Part) -> dict[str, Any]:
     """One prior's cost, as recorded when it was computed; NaN where it was not."""
-    record = read_json(part.folder / "prior.json")
+    record = read_json(part.folder / "prior.json", ["images"])
     images = _sized(record["images"], suite, name)
     seconds, timed = _taken(images, "seconds")
     peaks, metered = _taken(images, "peak_mib")

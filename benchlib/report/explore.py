@@ -11,7 +11,7 @@ import subprocess
 import time
 from dataclasses import replace
 from html import escape
-from io import BytesIO, StringIO
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from benchlib.contracts import BenchError
 from benchlib.files import new_folder, progress
 from benchlib.imageio import SUFFIXES, image_files, read_image, write_png
 from benchlib.params import configure
-from benchlib.records import TEXT, Pair, image_sets, read_pairs
+from benchlib.records import Pair, image_sets, parse_rows, read_pairs
 from benchlib.report import pictures, tables
 from benchlib.report.pictures import INPUT, SHARP, Scene
 
@@ -125,7 +125,7 @@ def _crop_row(suite: Suite, line: Any, side: int) -> list[tuple[str, np.ndarray]
         row.append((_prior_title(line), prior))
     if line.reference in layers:
         row.append((tables.run_label(suite, line.reference), before[cut]))
-    gain = f"{tables.run_label(suite, line.run)}: {line.difference:+.3f} dB"
+    gain = f"{tables.run_label(suite, line.run)}: {pictures.gain_text(line.difference, 3)}"
     return [*row, (gain, after[cut]), (SHARP[1:], layers[SHARP][cut])]
 
 
@@ -153,6 +153,7 @@ def _framed(image: np.ndarray, cut: tuple[slice, slice]) -> np.ndarray:
 def scatter(suite: Suite, run: str | None = None) -> Figure | None:
     """Gain against mask count and against coverage, a dot an image; None for a run whose rows hold no masks."""
     table = gains(suite, run)
+    table = table[np.isfinite(table["difference"])]  # an exact image has no place on the axis
     shown = {
         name: word
         for name, word in {
@@ -204,6 +205,7 @@ def changes(suite: Suite, old: str, new: str | None = None) -> pd.DataFrame:
         values = tables.per_image(tables.scored(suite, rows))[[*keys, "value"]]
         sides.append(values.rename(columns={"value": name}))
     both = sides[0].merge(sides[1], on=keys)
+    both = both[np.isfinite(both[["old", "new"]]).all(axis=1)]  # a mean of exact images is none
     table = both.groupby(tables.GROUP, sort=False).agg(
         old=("old", "mean"), new=("new", "mean"), images=("old", "size")
     )
@@ -259,7 +261,10 @@ def _rows_at(suite: Suite, revision: str) -> pd.DataFrame:
             f"{revision}: no rows of suite '{suite.suite}' in that revision ({folder} is not in it)"
         )
     texts = [_git(top, "show", f"{commit}:{name}") for name in files]
-    frames = [pd.read_csv(StringIO(text), keep_default_na=False, dtype=TEXT) for text in texts]
+    frames = []
+    for name, text in zip(files, texts, strict=True):
+        where = f"{name} of revision {revision}"
+        frames.append(parse_rows(text, where, "name another revision", [*tables.GROUP, "value"]))
     rows = pd.concat(frames).rename(columns={"task": "problem"})
     for column in ("swap", "version"):
         if column not in rows:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from benchlib import papers
 from benchlib.files import new_file
-from benchlib.records import write_json
+from benchlib.records import left_over, write_json
 from benchlib.report import (
     ablations,
     controls,
@@ -20,7 +20,7 @@ from benchlib.report import (
     reach,
     tables,
 )
-from benchlib.report.markup import latex, markdown
+from benchlib.report.markup import csv, latex, markdown
 
 if TYPE_CHECKING:
     from benchlib.params import Suite
@@ -68,7 +68,7 @@ AGAINST = (
 
 CHANGES = [
     "label", "collection", "reference", "difference", "low", "high", "p", "p_holm", "gain", "loss",
-    "better", "worse", "paired", "scenes", "seeds",
+    "better", "worse", "paired", "apart", "scenes", "seeds",
 ]  # fmt: skip
 
 
@@ -92,6 +92,7 @@ def make(suite: Suite) -> dict[str, Path]:
     paths by name ("comparison.csv", ..., "metrics.json"). Raises BenchError if no run has rows.
     """
     rows = tables.everything(suite)
+    _say_left_over(suite)
     frames, parts = _measured(suite, rows)
     for frame, part, name in (
         (*_published(suite), "published"),
@@ -107,6 +108,16 @@ def make(suite: Suite) -> dict[str, Path]:
     paths["metrics.json"] = suite.results / "metrics.json"
     write_json(paths["metrics.json"], tables.metrics(suite, rows))
     return paths
+
+
+def _say_left_over(suite: Suite) -> None:
+    """One line that names what lies there of runs, sets and priors that are no longer named."""
+    names = [str(path) for path in left_over(suite)]
+    if names:
+        print(
+            "left over of runs, sets or priors that params.yaml no longer names, and read nowhere; "
+            f"delete what is not wanted: {', '.join(names)}"
+        )
 
 
 def _measured(
@@ -181,7 +192,7 @@ def _write(
 ) -> dict[str, Path]:
     texts = {}
     for name, frame in frames.items():
-        texts[f"{name}.csv"] = frame.to_csv(index=False, lineterminator="\n")
+        texts[f"{name}.csv"] = csv(frame)
     for name, group in parts.items():
         texts[f"{name}.md"] = "\n".join(markdown(*part) for part in group)
     for name, group in parts.items():

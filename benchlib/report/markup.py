@@ -1,12 +1,25 @@
-"""A table of text as Markdown and as LaTeX, escaped. Layer 4."""
+"""A table of text as Markdown and as LaTeX, and a tidy one as CSV, escaped. Layer 4.
+
+A spreadsheet runs a cell that begins like a formula. In the CSV files that people open, such text
+has an apostrophe before it, which spreadsheets take for "this is text"; ``read_exported`` takes it
+off. Rows and manifests, which programs read, hold names letter for letter.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchlib.records import read_frame, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# the last four are the full-width signs
+FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+NO_FORMULA = re.compile(r"[+-]?(\d+\.?\d*(e[+-]?\d+)?|inf|-)?", re.IGNORECASE)  # "-", "-0.5"
 
 _MARKDOWN = str.maketrans(
     {c: "\\" + c for c in "\\`*_[]|~"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\n": " "}
@@ -63,3 +76,47 @@ def latex(table: pd.DataFrame, bold: pd.DataFrame, note: str) -> str:
         environment="table*",
         caption=_tex(note),
     )
+
+
+def csv(table: pd.DataFrame) -> str:
+    """A tidy table as CSV at full precision, without its index.
+
+    No text of it is a spreadsheet's formula.
+    """
+    shown = table.copy()
+    for name in shown.select_dtypes(exclude=["number", "bool"]):
+        cells = [as_text(cell) for cell in shown[name]]
+        if any(new is not old for new, old in zip(cells, shown[name], strict=True)):
+            shown[name] = cells
+    shown = shown.rename(columns=as_text)
+    return shown.to_csv(index=False, lineterminator="\n")
+
+
+def as_text(value: Any) -> Any:
+    """A cell that a spreadsheet takes for text: with an apostrophe if it begins like a formula.
+
+    >>> as_text("=1+1"), as_text("-0.5"), as_text("MAP")
+    ("'=1+1", '-0.5', 'MAP')
+    """
+    if not isinstance(value, str):
+        return value
+    shown = value.replace("\r", " ") if "\r" in value else value  # it would end the line
+    if FORMULA.match(value) and not NO_FORMULA.fullmatch(value):
+        return "'" + shown
+    return shown
+
+
+def read_exported(path: Path, words: Iterable[str]) -> pd.DataFrame:
+    """What ``csv`` wrote: the columns ``words`` are text (empty where the file has none), all others
+    numbers.
+
+    Raises BenchError if the file is not there or damaged, or for a cell that is no number.
+    """
+    words, lines = list(words), read_table(path)
+    names = list(lines[0]) if lines else []
+    table = read_frame(path, [name for name in names if name not in words])
+    for name in words:
+        if name not in table:
+            table[name] = ""
+        table[name] = [cell[1:] if as_text(cell[1:]) == cell else cell for cell in table[name]]
+    return table

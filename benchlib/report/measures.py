@@ -69,7 +69,6 @@ def _by_name(files: tuple[str, ...]) -> dict[str, Measure]:
 
 
 def _measure(module: ModuleType) -> Measure:
-    meaning, _, _ = cleandoc(module.__doc__ or "").partition("\n\n")
     return Measure(
         name=module.NAME,
         shown=module.SHOWN,
@@ -78,5 +77,11 @@ def _measure(module: ModuleType) -> Measure:
         lower=module.LOWER_IS_BETTER,
         digits=module.DIGITS,
         judges_input="degraded" in module.READS,
-        meaning=" ".join(meaning.split()),
+        meaning=first_paragraph(module),
     )
+
+
+def first_paragraph(module: ModuleType) -> str:
+    """The first paragraph of a file's docstring as one line: what the report says of it."""
+    words, _, _ = cleandoc(module.__doc__ or "").partition("\n\n")
+    return " ".join(words.split())

@@ -19,11 +19,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from benchlib import registry
 from benchlib.files import new_file
 from benchlib.metrics import protocol
 from benchlib.papers import bibtex
 from benchlib.papers.audit import INCONSISTENT, ROUNDING, audit_findings
 from benchlib.priors.kinds.masks import mask_colours
+from benchlib.records import read_losses
 from benchlib.report import (
     ablations,
     answer,
@@ -35,6 +37,8 @@ from benchlib.report import (
     reach,
     tables,
 )
+from benchlib.report.markup import read_exported
+from benchlib.report.measures import first_paragraph
 from benchlib.report.pictures import INPUT, PRIOR, SHARP
 from benchlib.report.tables import AVERAGE, Column
 
@@ -93,6 +97,7 @@ def render(suite: Suite, rows: pd.DataFrame) -> str:
         measured=[_collection(suite, rows, name) for name in tables.measured_collections(suite, rows)],
         measures=_meanings(suite, rows),
         protocols=_protocols(suite, rows),
+        prior_meanings=_prior_meanings(suite, rows),
         reproduced=_reproduced(suite, beside),
         published=[_published(suite, rows, *at) for at in published.tables_named(suite)],
         focus=answer.run_label(suite, focus),
@@ -120,8 +125,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {
-        "sort_keys": False
-    }  # layers stay in order: input, methods, sharp
+        "sort_keys": False,  # layers stay in order: input, methods, sharp
+        "allow_nan": False,
+    }
     return environment
 
 
@@ -245,7 +251,9 @@ def _id(text: str) -> str:
 def _figure(suite: Suite, cell: Any, images: pd.Series) -> Cell:
     """A measured figure over its difference to the run's reference with its interval."""
     rate = tables.measures(suite)[cell.metric].is_percent
-    value, _, count = tables.value_text(suite, cell).partition(" ")
+    value, count = tables.value_text(suite, cell), ""
+    if not pd.isna(cell.value):
+        value, _, count = value.partition(" ")
     change = not pd.isna(cell.difference) and not tables.is_input(suite, cell.run)
     change = change and not (
         rate and cell.difference == 0
@@ -524,6 +532,17 @@ def _meanings(suite: Suite, rows: pd.DataFrame) -> list[dict[str, str]]:
     return shown
 
 
+def _prior_meanings(suite: Suite, rows: pd.DataFrame) -> list[str]:
+    """What each prior of the answering runs is, a sentence from its own file each."""
+    names: list[str] = []
+    for run in answer.answering(suite, rows):
+        names += tables.prior_names(suite, run)
+    found = []
+    for name in dict.fromkeys(names):
+        found.append(first_paragraph(registry.load("priors", name)))
+    return found
+
+
 def _protocols(suite: Suite, rows: pd.DataFrame) -> list[dict[str, str]]:
     """What each protocol means, from its definition."""
     names = dict.fromkeys(name for _, name in tables.columns(suite, rows))
@@ -535,9 +554,9 @@ def _cost(suite: Suite) -> dict[str, Any] | None:
     path = suite.results / "tables" / "cost.csv"
     if not path.exists():
         return None
-    frame, words = pd.read_csv(path), ["run", "label", "hardware", "note"]
-    frame = frame.reindex(columns=list(dict.fromkeys([*frame.columns, *words])))
-    frame[words] = frame[words].astype(object).where(frame[words].notna(), "")
+    from benchlib.report.cost import WORDS
+
+    frame = read_exported(path, WORDS)
     columns = {  # header: (column, divided by)
         "Parameters, thousands": ("parameters", 1e3),
         "Trained, thousands": ("trained_parameters", 1e3),
@@ -740,8 +759,15 @@ def _validated(one: dict[str, Any]) -> str:
     """ " (validation 27.169 dB, at the start 27.162)", as far as a record says so."""
     if one.get("validation") in ("", None):
         return ""
-    start = f", at the start {one['start']:.3f}" if one.get("start") not in ("", None) else ""
-    return f" (validation {one['validation']:.3f} dB{start})"
+    start = ""
+    if one.get("start") not in ("", None):
+        start = f", at the start {_psnr(one['start']).removesuffix(' dB')}"
+    return f" (validation {_psnr(one['validation'])}{start})"
+
+
+def _psnr(recorded: float | str) -> str:
+    """A PSNR of a record, where an infinite one is text."""
+    return pictures.psnr_text(float(recorded))
 
 
 # ---------------------------------------------------------------- pictures
@@ -760,15 +786,18 @@ def _viewer(
         height, width = scene.layers[SHARP].shape[:2]
         score = {name: _score(suite, scores, scene, name) for name in layers}
         labels = scene.labels
+        gain = answer.minus(pictures.gain_text(scene.gain))
         shown.append(
             {
                 "id": number,
                 "set": scene.pair.dataset,
-                "name": f"{scene.why}: {scene.pair.image} ({answer.minus(f'{scene.gain:+.2f}')} dB)",
+                "name": f"{scene.why}: {scene.pair.image} ({gain})",
                 "size": [width, height],
                 "layers": layers,
                 "psnr": {
-                    name: f"{value:.3f} dB" for name, value in score.items() if value is not None
+                    name: pictures.psnr_text(value)
+                    for name, value in score.items()
+                    if value is not None
                 },
                 "masks": None if labels is None else _overlay(labels, side),
                 "count": None if labels is None else int(np.count_nonzero(np.unique(labels))),
@@ -881,14 +910,14 @@ def _crops(suite: Suite, rows: pd.DataFrame) -> list[dict[str, Any]]:
             score = _score(suite, scores, scene, name)
             error = None if name in (PRIOR, SHARP) else _heat(pictures.error_map(image, cut[SHARP]))
             label = pictures.layer_label(suite, name)
-            psnr = "" if score is None else f"{score:.3f} dB"
+            psnr = "" if score is None else pictures.psnr_text(score)
             tiles.append({"label": label, "image": _png(image), "error": error, "psnr": psnr})
         where = f"{scene.pair.dataset} / {scene.pair.image}"
         shown.append(
             {
                 "why": scene.why,
                 "where": where,
-                "gain": answer.minus(f"{scene.gain:+.2f}"),
+                "gain": answer.minus(pictures.gain_text(scene.gain)),
                 "tiles": tiles,
             }
         )
@@ -971,7 +1000,7 @@ def _words(suite: Suite, rows: pd.DataFrame, name: str) -> str:
     said = []
     for run in tables.compared(suite):
         path = suite.results / "loss" / f"{run}.csv"
-        loss = pd.read_csv(path)["loss"] if path.exists() else pd.Series(dtype=float)
+        loss = read_losses(path)["loss"] if path.exists() else pd.Series(dtype=float)
         unit = (
             " dB"
             if answer.record(suite, run).get("training", {}).get("loss", "psnr") == "psnr"

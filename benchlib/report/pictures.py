@@ -228,7 +228,8 @@ def gains(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
 def choose(suite: Suite, rows: pd.DataFrame, by_set: bool) -> list[Scene]:
     """Images by rule: those with the median, best and worst gain of the focus run, of each test set or of all.
 
-    The median is the lower one of an even number; an image chosen twice appears once. Ties go by name.
+    The median is the lower one of an even number; an image chosen twice appears once. Ties go by name. An image
+    without a finite gain (exact, an infinite PSNR) is chosen only where there are no others.
     """
     rows = tables.rows_of(suite, rows)
     run = focus(suite, rows)
@@ -236,6 +237,9 @@ def choose(suite: Suite, rows: pd.DataFrame, by_set: bool) -> list[Scene]:
     own = changes[changes["run"] == run].sort_values(["difference", "dataset", "image"])
     if run is None or own.empty:
         return []
+    finite = own[np.isfinite(own["difference"])]
+    if len(finite):
+        own = finite
     known = read_pairs(image_sets(suite, suite.run(run).images.test))
     pairs = {(pair.dataset, pair.image): pair for pair in known}
     groups = (
@@ -254,6 +258,20 @@ def choose(suite: Suite, rows: pd.DataFrame, by_set: bool) -> list[Scene]:
             why = ", ".join(kind for kind in KINDS if places[kind] == place)
             scenes.append(Scene(suite, pairs[where], why, float(chosen["difference"]), run, runs))
     return scenes
+
+
+def gain_text(gain: float, digits: int = 2) -> str:
+    """A gain as shown: "+0.04 dB"; in words where one of the two images is exact (an infinite PSNR)."""
+    if np.isposinf(gain):
+        return "exact, its reference is not"
+    if np.isneginf(gain):
+        return "its reference is exact"
+    return f"{gain:+.{digits}f} dB"
+
+
+def psnr_text(psnr: float) -> str:
+    """A PSNR as shown: "27.314 dB", "exact" where it is infinite."""
+    return "exact" if np.isposinf(psnr) else f"{psnr:.3f} dB"
 
 
 def crop_window(first: np.ndarray, second: np.ndarray, side: int) -> tuple[slice, slice]:

@@ -25,7 +25,7 @@ from matplotlib.ticker import MaxNLocator
 
 from benchlib.contracts import BenchError
 from benchlib.files import new_file
-from benchlib.records import read_json
+from benchlib.records import read_losses, read_record
 from benchlib.report import controls, pictures, tables
 from benchlib.report.pictures import INPUT, PRIOR, SHARP
 
@@ -91,7 +91,7 @@ def loss_curves(suite: Suite) -> Figure:
     (dB). Raises BenchError if no compared run has a loss file.
     """
     paths = {run: suite.results / "loss" / f"{run}.csv" for run in tables.compared(suite)}
-    curves = {run: pd.read_csv(path) for run, path in paths.items() if path.exists()}
+    curves = {run: read_losses(path) for run, path in paths.items() if path.exists()}
     curves = {
         run: table for run, table in curves.items() if len(table)
     }  # a run with nothing to train has no lines
@@ -139,15 +139,14 @@ def loss_curves(suite: Suite) -> Figure:
 
 def _loss(suite: Suite, run: str) -> str:
     """What the run was trained with, by its record."""
-    path = suite.results / "records" / f"{run}.json"
-    return (read_json(path) if path.exists() else {}).get("training", {}).get("loss", "psnr")
+    return read_record(suite, run).get("training", {}).get("loss", "psnr")
 
 
 def gain_against_masks(suite: Suite, rows: pd.DataFrame | None = None) -> Figure:
     """PSNR change against each run's reference, one dot an image, over the number of masks the run read of it.
 
-    One panel a run with a prior that stands in no control's place; colour and marker say the test set. Raises
-    BenchError if no run has mask counts.
+    One panel a run with a prior that stands in no control's place; colour and marker say the test set. A change that is
+    not finite (an exact image) has no dot, and is counted in the title. Raises BenchError if no run has mask counts.
     """
     rows = tables.rows_of(suite, tables.measured(suite) if rows is None else rows)
     masks = tables.per_image(rows[rows["metric"] == "masks"])[["run", "dataset", "image", "value"]]
@@ -173,9 +172,12 @@ def gain_against_masks(suite: Suite, rows: pd.DataFrame | None = None) -> Figure
         axes.axhline(0, color=mpl.rcParams["text.color"], linewidth=1)
         for i, name in enumerate(sets):
             dots = points[(points["run"] == run) & (points["dataset"] == name)]
+            dots = dots[np.isfinite(dots["difference"])]
             axes.scatter(dots["value"], dots["difference"], marker=MARKERS[i % len(MARKERS)], label=name, s=30,
                          color=_colour(i), edgecolor=mpl.rcParams["figure.facecolor"], linewidth=0.5)  # fmt: skip
-        axes.set_title(fill(tables.run_label(suite, run), 24))
+        odd = (~np.isfinite(points.loc[points["run"] == run, "difference"])).sum()
+        more = f" (+{odd} exact)" if odd else ""
+        axes.set_title(fill(tables.run_label(suite, run) + more, 24))
         axes.set_xlabel("masks in the image")
         axes.tick_params(labelbottom=True)
     to = {tables.reference(suite, run) for run in runs}
@@ -284,7 +286,7 @@ def qualitative(suite: Suite, rows: pd.DataFrame | None = None) -> Figure:
                 error = pictures.error_map(cut[name], cut[SHARP])
                 grid[2 * i + 1, j].imshow(error, cmap="magma", vmin=0, vmax=255)
         grid[2 * i + 1, -1].text(
-            0.5, 0.5, f"{scene.why}\n{scene.gain:+.2f} dB\n{scene.pair.dataset}\nerrors, left:\n"
+            0.5, 0.5, f"{scene.why}\n{fill(pictures.gain_text(scene.gain), 16)}\n{scene.pair.dataset}\nerrors, left:\n"
             f"x{pictures.ERROR_SCALE:g}, clipped", ha="center", va="center", fontsize=7.5,
             transform=grid[2 * i + 1, -1].transAxes,
         )  # fmt: skip

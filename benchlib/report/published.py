@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from benchlib import papers
-from benchlib.records import read_json
+from benchlib.records import read_record
 from benchlib.report import tables
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def tables_named(suite: Suite) -> list[tuple[str, str]]:
 
 BESIDE = (
     "run", "label", "paper", "table", "row", "collection", "dataset", "setting", "metric", "protocol", "published",
-    "ours", "difference", "reference", "published_gain", "gain", "low", "high", "images", "seeds", "iterations", "kept",
+    "ours", "difference", "reference", "published_gain", "gain", "low", "high", "images", "exact", "seeds", "iterations", "kept",
     "note",
 )  # fmt: skip
 
@@ -182,7 +182,8 @@ def _beside(
                 "low": cell.low,
                 "high": cell.high,
             }
-            lines.append(line | ours | change | {"images": cell.images, "seeds": cell.seeds})
+            counts = {"images": cell.images, "exact": cell.exact, "seeds": cell.seeds}
+            lines.append(line | ours | change | counts)
         if found.empty:
             lines.append(line | {"note": "not measured"})
     return lines
@@ -190,8 +191,7 @@ def _beside(
 
 def _budget(suite: Suite, key: str) -> dict[str, Any]:
     """Iterations of a run's training and those whose weights were kept, a seed each; nothing without a record."""
-    path = suite.results / "records" / f"{key}.json"
-    record = read_json(path) if path.exists() else {}
+    record = read_record(suite, key)
     iterations = record.get("training", {}).get("iterations")
     if record and not record.get("trained_parameters", record.get("parameters")):
         iterations = 0  # the budget of a run with nothing to train is not spent
@@ -214,6 +214,9 @@ def reproduction_text(suite: Suite, frame: pd.DataFrame) -> pd.DataFrame:
         gain = signed(line.gain) + (
             "" if pd.isna(line.low) else f" [{signed(line.low)}, {signed(line.high)}]"
         )
+        images = "-" if line.note else f"{line.images:.0f}"
+        if not line.note and line.exact:
+            images += f" ({line.exact:.0f} exact left out)"
         kept = f" (kept: {line.kept})" if line.kept and line.kept != str(line.iterations) else ""
         lines.append(
             {
@@ -222,11 +225,11 @@ def reproduction_text(suite: Suite, frame: pd.DataFrame) -> pd.DataFrame:
                 "data set": line.dataset,
                 "measure": f"{line.metric} {'' if line.note else line.protocol}".strip(),
                 "published": line.published,
-                "ours": line.note or f"{line.ours:.{digits}f}",
+                "ours": line.note or ("-" if pd.isna(line.ours) else f"{line.ours:.{digits}f}"),
                 "difference": signed(line.difference),
                 "published gain": signed(line.published_gain),
                 "our gain": gain,
-                "images": "-" if line.note else f"{line.images:.0f}",
+                "images": images,
                 "seeds": "-" if line.note else f"{line.seeds:.0f}",
                 "iterations": "-" if pd.isna(line.iterations) else f"{line.iterations:.0f}{kept}",
             }

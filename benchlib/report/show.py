@@ -12,12 +12,21 @@ import pandas as pd
 
 from benchlib import registry
 from benchlib.imageio import quantise, read_image
-from benchlib.records import TEXT, image_sets, read_json, read_pairs, read_table
+from benchlib.records import (
+    PAIR,
+    image_sets,
+    read_json,
+    read_losses,
+    read_pairs,
+    read_table,
+    rows_of_run,
+)
 from benchlib.report import ablations as _ablations
 from benchlib.report import controls, pictures, tables
 from benchlib.report import plots as _plots
 from benchlib.report import published as printed
 from benchlib.report import reach as _reach
+from benchlib.report.markup import read_exported
 from benchlib.report.measures import measures_of
 
 if TYPE_CHECKING:
@@ -63,7 +72,7 @@ def _few(sources: pd.Series) -> str:
 
 def manifest(suite: Suite, key: str) -> pd.DataFrame:
     """Pairs of one set, ``<collection>/<set>``, and the photographs or sequences they were made from."""
-    table = pd.DataFrame(read_table(suite.work / "data" / key / "manifest.csv"))
+    table = pd.DataFrame(read_table(suite.work / "data" / key / "manifest.csv", PAIR))
     return table.groupby("dataset", sort=False).agg(
         pairs=("image", "size"), scenes=("source", _few)
     )
@@ -108,7 +117,7 @@ def prior_record(suite: Suite, key: str) -> pd.DataFrame:
     Of the facts that stand in rows (how many masks, say) the least and the most too. Empty where
     there is no prior.
     """
-    record = read_json(suite.work / "priors" / key / "prior.json")
+    record = read_json(suite.work / "priors" / key / "prior.json", ["images"])
     table = pd.DataFrame(record["images"])
     if table.empty:
         return table
@@ -229,7 +238,7 @@ def loss(run: RunPlan) -> Figure | None:
 
     A PSNR loss (minus dB) shares the validation's axis; a loss of another unit has an axis of its own above.
     """
-    table = pd.read_csv(run.places.loss)
+    table = read_losses(run.places.loss)
     if table.empty:
         return None
     record = read_json(run.places.run / "record.json")
@@ -275,7 +284,7 @@ def scores(run: RunPlan) -> pd.DataFrame:
 
 def _own_rows(run: RunPlan) -> pd.DataFrame:
     """The run's rows of the prior itself, without those of ``evaluation.swap``."""
-    rows = pd.read_csv(run.places.rows, keep_default_na=False, dtype=TEXT)
+    rows = rows_of_run(run.places.rows, run.key)
     return rows[rows["swap"] == ""]
 
 
@@ -285,7 +294,7 @@ def swaps(run: RunPlan) -> pd.DataFrame:
     A line a test set and control, first seed. Empty where ``evaluation.swap`` names no control, or
     the run has no prior that one could stand in for.
     """
-    rows = pd.read_csv(run.places.rows, keep_default_na=False, dtype=TEXT)
+    rows = rows_of_run(run.places.rows, run.key)
     rows = rows[rows["swap"] != ""]
     return rows.pivot_table(
         index=["dataset", "swap"], columns=["protocol", "metric"], values="value", sort=False
@@ -450,9 +459,7 @@ def costs(suite: Suite) -> pd.DataFrame:
     """The cost table that ``cost.make`` wrote, its main columns."""
     from benchlib.report import cost
 
-    frame = pd.read_csv(suite.results / "tables" / "cost.csv", keep_default_na=True).fillna(
-        {"note": ""}
-    )
+    frame = read_exported(suite.results / "tables" / "cost.csv", cost.WORDS)
     print(cost.note(frame))
     return cost.table_text(frame)
 

@@ -32,6 +32,8 @@ class Paired:
     images, scenes, seeds: how many stand behind it. mean: over images of the mean over seeds.
     low, high: 95 % interval (see ``interval``), NaN for one scene. significant: the interval excludes zero.
     p: Wilcoxon signed-rank over the scenes' means, two-sided, not corrected.
+    apart: images left out of all that, since their difference is not a finite number: restored exactly by one of the
+    two (an infinite PSNR), or without a value (NaN).
     """
 
     images: int
@@ -42,20 +44,25 @@ class Paired:
     high: float
     significant: bool
     p: float
+    apart: int = 0
 
 
 def compare(run: pd.DataFrame, reference: pd.DataFrame) -> Paired:
     """Statistics of a run against its reference; rows (``records.ROW``) of one metric and protocol each.
 
-    Pairs as ``differences`` says, and raises what it raises. No image in common: 0 images and NaN.
+    Pairs as ``differences`` says, and raises what it raises. No image in common, or none whose difference is a finite
+    number: 0 images and NaN.
     """
-    frame = differences(run, reference)
+    every = differences(run, reference)
+    frame = every[np.isfinite(every).all(axis=1)]
     values, scene = frame.to_numpy(), scenes(run).reindex(frame.index)
     low, high = interval(values, scene.to_numpy())
     mean = float(values.mean()) if values.size else float("nan")
     p = wilcoxon(frame.mean(axis=1).groupby(scene, sort=False).mean().to_numpy())
     images, seeds = values.shape
-    return Paired(images, scene.nunique(), seeds, mean, low, high, bool(low > 0 or high < 0), p)
+    significant = bool(low > 0 or high < 0)
+    apart = len(every) - images
+    return Paired(images, scene.nunique(), seeds, mean, low, high, significant, p, apart)
 
 
 def scenes(rows: pd.DataFrame) -> pd.Series:
@@ -96,8 +103,8 @@ def differences(run: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     """Run minus reference: a line an image (index dataset, image) that both have, a column a pair of seeds.
 
     Seeds are paired by number where both have several, and those only one of them has are left out; a side with a
-    single seed (an untuned network) is paired with every seed of the other. Equal values differ by 0, infinite too.
-    Raises BenchError for two values of one image and seed (rows of one metric and protocol are expected), for an image
+    single seed (an untuned network) is paired with every seed of the other. Equal values differ by 0, infinite too;
+    a value that is NaN in the rows gives NaN. Raises BenchError for two values of one image and seed (rows of one metric and protocol are expected), for an image
     that lacks a seed, or where several seeds a side have none in common.
     """
     import pandas as pd
@@ -115,14 +122,23 @@ def differences(run: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     ours, theirs = ours.loc[images], theirs.loc[images]
     a, b = np.broadcast_arrays(ours.to_numpy(), theirs.to_numpy())
     if np.isnan(a).any() or np.isnan(b).any():
-        place = images[np.argmax((np.isnan(a) | np.isnan(b)).any(1))]
-        raise BenchError(
-            f"statistics: {'/'.join(place)} lacks a value of some seed; rerun the run's evaluate stage"
-        )
+        for rows, side in ((run, ours), (reference, theirs)):
+            _check_complete(rows, side)
     wide = ours if ours.shape[1] >= theirs.shape[1] else theirs
     return pd.DataFrame(
         np.subtract(a, b, where=a != b, out=np.zeros(a.shape)), images, wide.columns
     )
+
+
+def _check_complete(rows: pd.DataFrame, table: pd.DataFrame) -> None:
+    """Raise BenchError if an image lacks a seed of the table; a value that is NaN is there."""
+    there = set(rows[[*PLACE, "seed"]].astype(str).itertuples(index=False, name=None))
+    for place in table.index:
+        for seed in table:
+            if (*place, seed) not in there:
+                raise BenchError(
+                    f"statistics: {'/'.join(place)} lacks a value of some seed; rerun the run's evaluate stage"
+                )
 
 
 def _by_seed(rows: pd.DataFrame) -> pd.DataFrame:

@@ -8,18 +8,20 @@ the page only lay those figures out. Runs are compared within a test collection;
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from benchlib import registry
 from benchlib.contracts import BenchError
 from benchlib.records import read_rows
 from benchlib.report import statistics
-from benchlib.report.measures import Measure, measures_of
+from benchlib.report.measures import PERCENT, Measure, measures_of
 
 if TYPE_CHECKING:
     from benchlib.params import Suite
@@ -28,6 +30,7 @@ VERSION = 1
 Column = tuple[str, str]  # metric as in the rows, protocol
 NO_PRIOR = "none"
 GROUP = ["run", "dataset", "metric", "protocol"]
+LEFT_OUT = ("exact", "undefined")  # columns of ``cells``: images that its means leave out
 AVERAGE = "Average"  # the data set that is all images of a test collection; papers print it under that name
 
 
@@ -252,7 +255,8 @@ def per_image(rows: pd.DataFrame) -> pd.DataFrame:
 def paired(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     """``per_image`` with each run's ``reference`` (None for a baseline) and the ``difference`` to it on the same image.
 
-    Seeds are paired as ``statistics.differences`` says; the mean over them is NaN where the reference lacks the image.
+    Seeds are paired as ``statistics.differences`` says; the mean over them is NaN where the reference lacks the image,
+    infinite where one of the two restores it exactly.
     """
     values = per_image(rows)
     references = {run: reference(suite, run) for run in values["run"].unique()}
@@ -272,14 +276,17 @@ def paired(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
 def cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     """Every figure of the tables, one row a (run, dataset, metric, protocol), the Average's among them.
 
-    value: mean over images of the mean over seeds (dB, SSIM, or MCR in percent). images, seeds: how many; scenes: of
-    the images that the difference is taken over.
+    value: mean over images of the mean over seeds (dB, SSIM, or MCR in percent), of those whose value is a finite
+    number; NaN without one. images, seeds: how many; exact: of these images those restored without error (an infinite
+    PSNR), undefined: those whose value is no number, both left out of the mean. scenes: of the images that the
+    difference is taken over; apart: those left out of it and its interval, where it is not finite.
     numerator, denominator: of MCR, counted over images and seeds. reference: the run that the difference is taken to;
     difference: mean over the images shared with it, run minus reference (MCR: percentage points), with low and high,
     the ends of its 95 % interval, p (Wilcoxon) and p_holm, corrected over all differences of one (collection, metric,
     protocol); see ``statistics``. gain, loss: the interval excludes zero and the run is better, or worse. better,
-    worse, paired: on how many of the shared images the run is better or worse. best: the best of its column, as
-    displayed; none where all are the same; the degraded input takes no part in MCR, which it defines.
+    worse, paired: on how many of the shared images the run is better or worse, exact ones among them. best: the best
+    of its column, as displayed; none where all are the same, or where means leave out different numbers of images; the
+    degraded input takes no part in MCR, which it defines.
     """
     tests = rows["run"].map(lambda run: suite.run(run).images.test)
     parts = [_kept_cells(suite, part) for _, part in rows.groupby(tests, sort=False)]
@@ -308,13 +315,19 @@ def _cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     known = measures(suite)
     sign = values["metric"].map({name: -1 if one.lower else 1 for name, one in known.items()})
     values = values.assign(
-        better=sign * values["difference"] > 0, worse=sign * values["difference"] < 0
+        better=sign * values["difference"] > 0,
+        worse=sign * values["difference"] < 0,
+        finite=values["value"].where(np.isfinite(values["value"])),
+        exact=sign * values["value"] == np.inf,
     )
+    values = values.assign(undefined=values["finite"].isna() & ~values["exact"])
     table = (
         values.groupby(GROUP, sort=False)
         .agg(
-            value=("value", "mean"),
+            value=("finite", "mean"),
             images=("image", "size"),
+            exact=("exact", "sum"),
+            undefined=("undefined", "sum"),
             seeds=("seeds", "max"),
             better=("better", "sum"),
             worse=("worse", "sum"),
@@ -326,6 +339,7 @@ def _cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     table.insert(2, "collection", [suite.run(run).images.test for run in table["run"]])
     table["reference"] = [reference(suite, run) for run in table["run"]]
     table = table.merge(_chances(suite, rows), on=GROUP, how="left").astype({"scenes": "Int64"})
+    table["apart"] = table["apart"].fillna(0).astype(int)
     table = table.merge(_counts(suite, rows), on=GROUP, how="left")
     for name, one in known.items():
         if one.factor != 1:
@@ -347,41 +361,65 @@ def _counts(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _chances(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
-    """GROUP, difference, low, high, p and p_holm of the runs whose reference has rows too."""
+    """GROUP, difference with what ``statistics.Paired`` says of it, of the runs whose reference has rows too."""
     references = {run: other for run in rows["run"].unique() if (other := reference(suite, run))}
     table = statistics.compare_all(
         rows, references
     )  # one collection: a family is a measure under a protocol
     return table.rename(columns={"mean": "difference"})[
-        [*GROUP, "scenes", "difference", "low", "high", "p", "p_holm"]
+        [*GROUP, "scenes", "apart", "difference", "low", "high", "p", "p_holm"]
     ]
 
 
 def _best(suite: Suite, table: pd.DataFrame) -> pd.Series:
     known = measures(suite)
-    shown = pd.Series(
-        [round(v, known[m].digits) for v, m in zip(table["value"], table["metric"], strict=True)],
-        table.index,
-    )
     against = [name for name, one in known.items() if one.judges_input]
     inputs = table["run"].map(lambda run: is_input(suite, run))
-    takes_part = ~(table["metric"].isin(against) & inputs)
+    takes_part = table[~(table["metric"].isin(against) & inputs)]
     best = pd.Series(False, table.index)
     keys = ["collection", "metric", "dataset", "protocol"]
-    for (_, metric, *_), column in shown[takes_part].groupby([table[name] for name in keys]):
-        if column.nunique() > 1:
-            best[column.index] = column == (column.min() if known[metric].lower else column.max())
+    for _, column in takes_part.groupby(keys):
+        best[column.index] = best_of(suite, column)
     return best
 
 
-def value_text(suite: Suite, cell: Any) -> str:
-    """A figure as shown: "27.314", "0.8412", "6.25% (1/16)"."""
+def best_of(suite: Suite, column: pd.DataFrame) -> pd.Series:
+    """Which cells of one measure and data set are the best, as displayed; none where all are the same.
+
+    None either where means leave out different numbers of images, but a run that restores all images exactly.
+    """
+    none = pd.Series(False, column.index)
+    shown = pd.Series([_rank(suite, cell) for cell in column.itertuples()], column.index)
+    if shown.nunique() < 2:
+        return none
+    first = shown.max()
+    if measures(suite)[column["metric"].iloc[0]].lower:
+        first = shown.min()
+    alike = len(column[[*LEFT_OUT]].drop_duplicates()) == 1
+    return shown == first if alike or np.isinf(first) else none
+
+
+def _rank(suite: Suite, cell: Any) -> float:
+    """What a cell is ranked by: its value as displayed; where all images are exact, no value is better."""
     one = measures(suite)[cell.metric]
+    if cell.exact == cell.images:
+        return -math.inf if one.lower else math.inf
+    return round(cell.value, one.digits)
+
+
+def value_text(suite: Suite, cell: Any) -> str:
+    """A figure as shown: "27.314", "0.8412", "6.25% (1/16)"; "27.314 (+1 exact)" with an exact image beside the mean."""
+    one = measures(suite)[cell.metric]
+    left_out = [f"{getattr(cell, word)} {word}" for word in LEFT_OUT if getattr(cell, word)]
+    beside = ", ".join(left_out)
+    if beside and pd.isna(cell.value):
+        return beside
     text = f"{cell.value:.{one.digits}f}"
-    if not one.is_percent:
-        return text
-    counts = "" if pd.isna(cell.numerator) else f" ({cell.numerator}/{cell.denominator})"
-    return f"{text}%{counts}"
+    if one.is_percent:
+        text += PERCENT
+        if not pd.isna(cell.numerator):
+            text += f" ({cell.numerator}/{cell.denominator})"
+    return f"{text} (+{beside})" if beside else text
 
 
 def difference_text(suite: Suite, cell: Any) -> str:
@@ -444,9 +482,10 @@ def differences(
     """
 
     def show(cell: Any) -> str:
-        if not cell.paired:
+        if not cell.paired and not cell.apart:
             return "-"
-        return f"{interval_text(suite, cell)} ({cell.better}/{cell.paired} better)"
+        left_out = f"; {cell.apart} left out" if cell.apart else ""
+        return f"{interval_text(suite, cell)} ({cell.better}/{cell.paired} better{left_out})"
 
     table = _lay_out(
         suite, rows, cells(suite, rows_of(suite, rows, collection)), which, show, collection
@@ -521,6 +560,8 @@ def counts_note(suite: Suite, rows: pd.DataFrame, collection: str | None = None)
         for name in datasets(suite, scores, collection)
     )
     note = f"On {counts}. {seeds_text(rows)}. Mean over images of the mean over seeds."
+    if _leaves_out(scores):
+        note += f" {LEFT_OUT_NOTE}"
     covered = next(
         (sets for run in compared(suite, collection) if (sets := averaged(suite, rows, run))), []
     )
@@ -529,6 +570,17 @@ def counts_note(suite: Suite, rows: pd.DataFrame, collection: str | None = None)
         if covered
         else ""
     )
+
+
+LEFT_OUT_NOTE = (
+    "Exact: restored without error, an infinite PSNR; undefined: a value that is no number. Such images are counted "
+    "beside, and left out of means, differences and intervals."
+)
+
+
+def _leaves_out(rows: pd.DataFrame) -> bool:
+    """Whether a value of the rows is not a finite number."""
+    return not np.isfinite(rows["value"]).all()
 
 
 def images_text(images: int, scenes: int) -> str:
@@ -561,16 +613,23 @@ def seeds_text(rows: pd.DataFrame) -> str:
     return f"{low} to {high} seeds a run"
 
 
-def metrics(suite: Suite, rows: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
-    """The headline numbers for ``dvc metrics``: {run: {data set: {PSNR, SSIM, MCR}}}; MCR in percent."""
+def metrics(suite: Suite, rows: pd.DataFrame) -> dict[str, dict[str, dict[str, float | None]]]:
+    """The headline numbers for ``dvc metrics``: {run: {data set: {PSNR, SSIM, MCR}}}; MCR in percent.
+
+    Where images are left out of a mean "PSNR exact" and "PSNR undefined" say how many; a mean of none is None.
+    """
     main = {
         name: main_columns(suite, rows_of(suite, rows, name))
         for name in measured_collections(suite, rows)
     }
     known = measures(suite)
-    numbers: dict[str, dict[str, dict[str, float]]] = {}
+    numbers: dict[str, dict[str, dict[str, float | None]]] = {}
     for cell in cells(suite, rows).itertuples():
         if (cell.metric, cell.protocol) in main.get(cell.collection, []):
             of_set = numbers.setdefault(cell.run, {}).setdefault(cell.dataset, {})
-            of_set[known[cell.metric].shown] = round(cell.value, 6)
+            name = known[cell.metric].shown
+            of_set[name] = None if pd.isna(cell.value) else round(cell.value, 6)
+            for word in LEFT_OUT:
+                if getattr(cell, word):
+                    of_set[f"{name} {word}"] = int(getattr(cell, word))
     return numbers

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,15 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from benchlib.contracts import BenchError, check_image
-from benchlib.files import new_file
 from benchlib.params import Training
+from benchlib.records import LOG
 from benchlib.restore import device_at_hand
 from benchlib.seeding import name_seed
+from benchlib.train.checkpoint import Progress, resume, save_checkpoint
 from benchlib.train.data import Crops
 from benchlib.train.losses import LOSSES
 
 VERSION = 1
-LOG = ("seed", "iteration", "loss", "lr", "validation_psnr")
 Batch = dict[str, torch.Tensor]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Objective = Callable[[nn.Module, Batch, Loss], tuple[torch.Tensor, torch.Tensor]]
@@ -50,21 +50,6 @@ class Job:
     checkpoint: Path
     validate: Validate
     objective: Objective
-
-
-@dataclass
-class Progress:
-    """How far a job is: what a checkpoint holds beside weights and optimiser.
-
-    done: iterations. log: one line each ``log_every``. seconds: before the last resume. best: the
-    best validation of the training: iteration, psnr, model (its state dict); the start takes no
-    part in it.
-    """
-
-    done: int = 0
-    log: list[dict[str, Any]] = field(default_factory=list)
-    seconds: float = 0.0
-    best: dict[str, Any] | None = None
 
 
 def plain_objective(
@@ -93,7 +78,11 @@ def fit(job: Job) -> Progress:
     optimiser = torch.optim.AdamW(
         weights, lr=budget.lr, betas=betas, weight_decay=budget.weight_decay
     )
-    progress = _resume(job, optimiser, accelerator.device)
+    device = accelerator.device
+    progress = resume(job.checkpoint, job.model, optimiser, budget.iterations, device)
+    if progress.done:
+        where = f"iteration {progress.done}/{budget.iterations}"
+        print(f"resumed seed {job.seed} at {where}", flush=True)
     loader = _loader(job, progress.done)
     # channels last: a quarter faster
     network = job.model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -121,7 +110,7 @@ def fit(job: Job) -> Progress:
         if clock.is_time_to_log():
             _log(job, progress, clock, value, rate, accelerator)
         if clock.is_time_to_save():
-            _save(job, progress, clock.seconds(), optimiser)
+            save_checkpoint(job.checkpoint, job.model, optimiser, progress, clock.seconds())
     job.model.cpu().eval()
     accelerator.free_memory()
     progress.seconds = clock.seconds()
@@ -234,28 +223,3 @@ def _accelerator(precision: str) -> Accelerator:
             "give each GPU runs of its own (CUDA_VISIBLE_DEVICES=0 dvc repro train@<run>)"
         )
     return accelerator
-
-
-def _save(job: Job, progress: Progress, seconds: float, optimiser: Any) -> None:
-    state = {
-        "model": job.model.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "done": progress.done,
-        "log": progress.log,
-        "seconds": seconds,
-        "best": progress.best,
-    }
-    with new_file(job.checkpoint) as temporary:
-        torch.save(state, temporary)
-
-
-def _resume(job: Job, optimiser: torch.optim.Optimizer, device: torch.device) -> Progress:
-    if not job.checkpoint.exists():
-        return Progress()
-    state = torch.load(job.checkpoint, weights_only=True, map_location="cpu")
-    job.model.load_state_dict(state["model"])
-    job.model.to(device)
-    optimiser.load_state_dict(state["optimiser"])
-    done = state["done"]
-    print(f"resumed seed {job.seed} at iteration {done}/{job.budget.iterations}", flush=True)
-    return Progress(done, state["log"], state["seconds"], state["best"])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,33 +14,26 @@ from torch import nn
 
 from benchlib import registry
 from benchlib.contracts import load_weights_into
-from benchlib.files import new_folder, sha256
+from benchlib.files import check_writable, new_folder, sha256
 from benchlib.metrics import protocol
 from benchlib.params import Training
 from benchlib.plan import RunPlan
 from benchlib.records import Pair, hardware, read_json, revision, write_json, write_table
-from benchlib.restore import build_model, device_at_hand, restore
+from benchlib.restore import build_model, device_at_hand, restore, threads
 from benchlib.seeding import name_seed
+from benchlib.train.checkpoint import (
+    LOG,
+    Progress,
+    Trained,
+    begin,
+    deliver,
+    read_trained,
+    save_trained,
+)
 from benchlib.train.data import crops_of
-from benchlib.train.loop import LOG, Job, Progress, fit, plain_objective
+from benchlib.train.loop import Job, fit, plain_objective
 
 VERSION = 1
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One seed of one budget, trained.
-
-    iteration: the one whose weights are kept; validation: its PSNR, dB; start: that of the weights
-    that training began with. Each None where there was no validation.
-    """
-
-    weights: dict[str, torch.Tensor]
-    log: list[dict[str, Any]]
-    seconds: float
-    iteration: int
-    validation: float | None
-    start: float | None
 
 
 def train(plan: RunPlan) -> dict[str, Any]:
@@ -50,19 +41,23 @@ def train(plan: RunPlan) -> dict[str, Any]:
 
     Several budgets are each trained with the first seed; the one of the best validation is the
     run's, and the record's ``choice`` lists all. Resumes from the last checkpoint of the same
-    parameters, versions, data and torch. Raises BenchError for a loss that is not finite.
+    parameters, versions, data and torch, and takes over what is finished (``checkpoint``): a stage
+    that failed after its training does not train again. Raises BenchError for a loss that is not
+    finite, and for what the disk refuses.
     """
-    resume = plan.places.resume / _digest(plan)
+    check_writable(plan.places.run.parent, plan.places.loss.parent)
+    begun = plan.places.resume / _digest(plan)
+    begin(begun, plan.key, plan.places.run)
     first, *others = plan.entry.seeds
     with new_folder(plan.places.run) as out:
         tried = []
         for i, budget in enumerate(plan.budgets):
-            tried.append(_train_seed(plan, budget, first, resume / f"candidate{i}-seed{first}.pt"))
+            tried.append(_train_seed(plan, budget, first, begun / f"candidate{i}-seed{first}.pt"))
         best = _best(tried)
         budget = plan.budgets[best]
         seeds = {first: tried[best]}
         for seed in others:
-            seeds[seed] = _train_seed(plan, budget, seed, resume / f"candidate0-seed{seed}.pt")
+            seeds[seed] = _train_seed(plan, budget, seed, begun / f"candidate0-seed{seed}.pt")
         for seed, trained in seeds.items():
             save_file(trained.weights, out / f"seed{seed}.safetensors")
         record = _record(plan, budget, seeds) | {"choice": _choice(plan, tried, best)}
@@ -75,7 +70,7 @@ def train(plan: RunPlan) -> dict[str, Any]:
         write_json(out / "record.json", record)
         log = [line for trained in seeds.values() for line in trained.log]
         write_table(plan.places.loss, LOG, log)
-    shutil.rmtree(resume, ignore_errors=True)
+    deliver(begun, plan.key)
     return record
 
 
@@ -106,17 +101,36 @@ def start_model(plan: RunPlan, seed: int) -> nn.Module:
 
 def _train_seed(plan: RunPlan, budget: Training, seed: int, checkpoint: Path) -> Trained:
     model = start_model(plan, seed)
-    progress, before = Progress(), None
-    if plan.trains and budget.iterations:
-        validate = partial(validation_psnr, plan=plan, budget=budget, pairs=plan.held_out_pairs())
-        if len(plan.budgets) > 1:
-            print(f"{plan.key}, seed {seed}: {_changes(plan, budget)}", flush=True)
-        if budget.keep == "best":
-            device = device_at_hand()
-            before = validate(model.to(device), device)
-        objective = getattr(plan.method, "objective", plain_objective)
-        crops = crops_of(plan, budget, seed)
-        progress = fit(Job(model, crops, budget, seed, checkpoint, validate, objective))
+    if not plan.trains or not budget.iterations:
+        with threads(budget.threads):
+            return _trained(plan, budget, model, Progress(), None)
+    finished = read_trained(checkpoint, model)
+    if finished:
+        return finished
+    with threads(budget.threads):
+        trained = _fit(plan, budget, seed, model, checkpoint)
+    save_trained(checkpoint, trained)
+    return trained
+
+
+def _fit(plan: RunPlan, budget: Training, seed: int, model: nn.Module, checkpoint: Path) -> Trained:
+    validate = partial(validation_psnr, plan=plan, budget=budget, pairs=plan.held_out_pairs())
+    if len(plan.budgets) > 1:
+        print(f"{plan.key}, seed {seed}: {_changes(plan, budget)}", flush=True)
+    before = None
+    if budget.keep == "best":
+        device = device_at_hand()
+        before = validate(model.to(device), device)
+    objective = getattr(plan.method, "objective", plain_objective)
+    crops = crops_of(plan, budget, seed)
+    progress = fit(Job(model, crops, budget, seed, checkpoint, validate, objective))
+    return _trained(plan, budget, model, progress, before)
+
+
+def _trained(
+    plan: RunPlan, budget: Training, model: nn.Module, progress: Progress, before: float | None
+) -> Trained:
+    """What is kept of a training: the last weights, or the best validation's."""
     kept, iteration, psnr = model.state_dict(), budget.iterations, None
     if progress.log:
         psnr = progress.log[-1]["validation_psnr"]
@@ -124,7 +138,19 @@ def _train_seed(plan: RunPlan, budget: Training, seed: int, checkpoint: Path) ->
         best = progress.best
         kept, iteration, psnr = best["model"], best["iteration"], best["psnr"]
     weights = {name: value.contiguous().cpu() for name, value in kept.items()}
-    return Trained(weights, progress.log, progress.seconds, iteration, psnr, before)
+    return Trained(weights, progress.log, progress.seconds, iteration, psnr, before, _made())
+
+
+def _made() -> dict[str, Any]:
+    """By what a training is made, for its record."""
+    device = str(device_at_hand())
+    return {
+        "device": device,
+        "hardware": hardware(device),
+        "torch": str(torch.__version__),
+        "threads": torch.get_num_threads(),
+        "revision": revision(Path(__file__).parent),
+    }
 
 
 def validation_psnr(
@@ -165,8 +191,8 @@ def _choice(plan: RunPlan, tried: list[Trained], best: int) -> list[dict[str, An
 
 
 def _record(plan: RunPlan, budget: Training, seeds: dict[int, Trained]) -> dict[str, Any]:
-    device = str(device_at_hand())
     total, trained = _count(plan)
+    made = next(iter(seeds.values())).made
     return {
         "run": plan.key,
         "label": plan.label,
@@ -186,13 +212,8 @@ def _record(plan: RunPlan, budget: Training, seeds: dict[int, Trained]) -> dict[
         "seed_seconds": {f"seed{seed}": round(one.seconds, 1) for seed, one in seeds.items()},
         "parameters": total,
         "trained_parameters": trained if budget.iterations else 0,
-        "device": device,
-        "hardware": hardware(device),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "revision": revision(Path(__file__).parent),
         "versions": plan.versions(),
-    }
+    } | made
 
 
 def _count(plan: RunPlan) -> tuple[int, int]:
@@ -209,6 +230,7 @@ def _digest(plan: RunPlan) -> str:
     """What a checkpoint depends on: parameters, versions, the method's code, data, prior, torch."""
     names = {"backbone", "method", "validation", "init", "seeds", "images", "prior"}
     state = [
+        plan.key,
         plan.entry.model_dump_json(include=names),
         plan.budget.model_dump_json(),
         str(plan.versions()),
