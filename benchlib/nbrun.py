@@ -204,11 +204,14 @@ def _read_word(path: Path, word: str, defaults: dict[str, Any]) -> tuple[str, An
 def _checked_params(path: Path, params: str) -> Path:
     """The params file's absolute path, once it has been read and checked without an error."""
     from benchlib.params import load_params
+    from benchlib.plugins import link
 
     file = Path(params).resolve()
     if not file.is_file():
         raise BenchError(f"{path.name}: no params file {file}; name it with --params")
-    _check_once(load_params(file), file)
+    suite = load_params(file)
+    link(suite)
+    _check_once(suite, file)
     return file
 
 
@@ -218,12 +221,11 @@ def _check_once(suite: Suite, file: Path) -> None:
     That imports torch, which is slow to load. A mark of the check lies in the suite's work folder.
     """
     from benchlib.checks import check_choices
-    from benchlib.registry import FOLDERS, PACKAGE
+    from benchlib.registry import files
 
     digest = hashlib.sha256(file.read_bytes())
-    for folder in FOLDERS:
-        for code in sorted((PACKAGE / folder).glob("*.py")):
-            digest.update(code.read_bytes())
+    for code in files():
+        digest.update(code.read_bytes())
     passed = suite.work / ".checked" / digest.hexdigest()[:16]
     if passed.exists():
         return

@@ -180,6 +180,9 @@ class Suite(Model):
         pattern=r"^(|.*/)$",
         description="before paths of the project, from here: empty, or with / at its end",
     )
+    plugins: list[str] = Field(
+        [], description="folders and files outside the checkout that are used like its own"
+    )
     mirror: str | None = Field(None, description="tried before the sources; BENCHLIB_MIRROR wins")
     task: str = Field(description="what an item is: a file of `benchlib/tasks`")
     metrics: list[str] = Field(min_length=1, description="files of `benchlib/metrics`, in order")
@@ -293,6 +296,7 @@ def load_params(path: str | Path = "params.yaml") -> Suite:
     Raises BenchError: the key's path, what it got, what it may be, the nearest name.
     """
     from benchlib.checks import check_references
+    from benchlib.plugins import activate
 
     path = Path(path)
     try:
@@ -303,6 +307,7 @@ def load_params(path: str | Path = "params.yaml") -> Suite:
         raise BenchError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     suite = _validate(Suite, raw, str(path))
     suite = suite.model_copy(update={"folder": path.resolve().parent})
+    activate(suite.plugins, suite.folder, f"{path}: plugins")
     check_references(suite, path)
     return suite
 

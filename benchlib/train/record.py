@@ -192,7 +192,7 @@ def _record(plan: RunPlan, budget: Training, seeds: dict[int, Trained]) -> dict[
         "threads": torch.get_num_threads(),
         "revision": revision(Path(__file__).parent),
         "versions": plan.versions(),
-    }
+    } | plan.record_of_plugins()
 
 
 def _count(plan: RunPlan) -> tuple[int, int]:
