@@ -112,7 +112,7 @@ def add(folder: str, name: str, path: Path) -> None:
     listed = {key: str(place) for key, place in known.items()} | {file: os.path.abspath(path)}
     os.environ[INHERITED] = json.dumps(listed)
     version.cache_clear()
-    _constants.cache_clear()
+    constants.cache_clear()
 
 
 def outside() -> dict[str, Path]:
@@ -212,7 +212,7 @@ def shown(file: str) -> str:
     return str(outside().get(file, f"benchlib/{file}"))
 
 
-def _path(file: str) -> Path:
+def path_of(file: str) -> Path:
     return outside().get(file, PACKAGE / file)
 
 
@@ -247,18 +247,18 @@ def _imported(file: str) -> ModuleType:
     except BenchError:
         raise
     except (Exception, SystemExit) as error:
-        raise BenchError(_why(file, error)) from error
+        raise BenchError(why(file, error)) from error
 
 
-def _why(file: str, error: BaseException) -> str:
+def why(file: str, error: BaseException) -> str:
     """An exception at import in one line, with the file and the line where it arose."""
     where, line = shown(file), 0
     if isinstance(error, SyntaxError) and error.filename:
-        if os.path.realpath(error.filename) != os.path.realpath(_path(file)):
+        if os.path.realpath(error.filename) != os.path.realpath(path_of(file)):
             where = error.filename
         line = error.lineno or 0
     for frame in traceback.extract_tb(error.__traceback__):
-        if os.path.realpath(frame.filename) == os.path.realpath(_path(file)):
+        if os.path.realpath(frame.filename) == os.path.realpath(path_of(file)):
             line = frame.lineno or 0
     if line:
         where = f"{where}, line {line}"
@@ -278,7 +278,7 @@ def version(file: str) -> int:
 
     Raises BenchError for a file that is not there or states none.
     """
-    stated = _constants(file).get("VERSION")
+    stated = constants(file).get("VERSION")
     if not isinstance(stated, int):
         raise BenchError(f"{shown(file)}: no VERSION; write `VERSION = 1` after its docstring")
     return stated
@@ -291,7 +291,7 @@ def uses(file: str) -> dict[str, int]:
     its ``USES``, so that a version that rises there cannot be forgotten here.
     Raises BenchError for another form than ``{"methods/_blocks.py": 1}``.
     """
-    stated = _constants(file).get("USES", {})
+    stated = constants(file).get("USES", {})
     if not isinstance(stated, dict):
         raise BenchError(
             f"{shown(file)}: USES: got {stated!r}; expected versions by file: "
@@ -313,10 +313,10 @@ def check_uses(file: str) -> None:
 
 
 @cache
-def _constants(file: str) -> dict[str, object]:
+def constants(file: str) -> dict[str, object]:
     """Literals that a file assigns at its top level."""
     found = {}
-    for node in parsed(_path(file), shown(file)).body:
+    for node in parsed(path_of(file), shown(file)).body:
         if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
             continue
         target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
