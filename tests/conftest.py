@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +14,7 @@ import torch
 from ruamel.yaml import YAML
 
 from benchlib import registry
+from benchlib.conformance import Unavailable
 from benchlib.imageio import read_image
 from benchlib.params import Suite, load_params
 from benchlib.prepare import make_data, make_priors, make_weights, prior_images
@@ -134,3 +136,16 @@ def add_file(monkeypatch, folder: str, path: Path) -> ModuleType:
     registry.add(folder, path.stem, path)
     sys.modules.pop(f"benchlib.{folder.replace('/', '.')}.{path.stem}", None)  # another test's
     return registry.load(folder, path.stem)
+
+
+def name_of(check: Callable[..., None]) -> str:
+    """A check of ``benchlib.conformance`` in a test's name."""
+    return check.__name__
+
+
+def expect_contract(check: Callable[..., None], *subject: object) -> None:
+    """One check of one file; skipped where its weights are not at hand."""
+    try:
+        check(*subject)
+    except Unavailable as error:
+        pytest.skip(str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 
 import torch
 
@@ -45,6 +46,7 @@ def takes_further_channels(subject: Subject) -> None:
 def under_methods(check: Callable[[Pair], None]) -> Callable[[Subject], None]:
     """A check of a pair as one of the backbone: under each of ``METHODS``."""
 
+    @wraps(check)
     def tried(subject: Subject) -> None:
         for method in METHODS:
             try:
@@ -52,14 +54,13 @@ def under_methods(check: Callable[[Pair], None]) -> Callable[[Subject], None]:
             except Unmet as error:
                 raise Unmet(f"under method {method}: {error}") from None
 
-    tried.__doc__ = check.__doc__
     return tried
 
 
-CHECKS = (
+ALONE = (
     states_its_version_and_what_it_uses,
     settings_are_frozen_and_typed,
     shows_its_blocks_in_order,
     takes_further_channels,
-    *map(under_methods, methods.ON_A_NETWORK),
 )
+CHECKS = (*ALONE, *map(under_methods, methods.ON_A_NETWORK))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextlib import suppress
+from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -240,22 +241,28 @@ ON_A_NETWORK: tuple[Callable[[Pair], None], ...] = (
 
 
 def on_networks(check: Callable[[Pair], None]) -> Callable[[Subject], None]:
-    """A check of a pair as one of the method: on each of ``BACKBONES``."""
+    """A check of a pair as one of the method: on each of its networks."""
 
+    @wraps(check)
     def tried(subject: Subject) -> None:
-        for backbone in BACKBONES:
+        for backbone in networks(subject):
             try:
                 check(Pair(subject, backbone))
             except Unmet as error:
                 raise Unmet(f"on {backbone}: {error}") from None
 
-    tried.__doc__ = check.__doc__
     return tried
 
 
-CHECKS = (
+def networks(subject: Subject) -> tuple[str, ...]:
+    """The backbones that a method is tried on; one that brings its own has none beside it."""
+    own = getattr(subject.module.INFO, "own", "")
+    return {"": BACKBONES, "network": ("none",)}.get(own, ())
+
+
+ALONE = (
     states_its_version_and_what_it_uses,
     settings_are_frozen_and_typed,
     says_what_it_is,
-    *map(on_networks, ON_A_NETWORK),
 )
+CHECKS = (*ALONE, *map(on_networks, ON_A_NETWORK))
