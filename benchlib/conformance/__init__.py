@@ -37,7 +37,7 @@ def checks(folder: str) -> tuple[Check, ...]:
     """What every file of a folder is put to: functions of one :class:`Subject`.
 
     Each raises :class:`Unmet` with what it expected and found, or :class:`Unavailable` where it
-    cannot be tried here. Its docstring's first line says what it checks.
+    cannot be tried here. Its docstring's first paragraph says what it checks.
     """
     return importlib.import_module(f"benchlib.conformance.{MODULES[folder]}").CHECKS
 
@@ -89,7 +89,8 @@ def _results(subject: Subject) -> Iterator[Result]:
 
 def run(check: Check, subject: Subject) -> Result:
     """Try one check; whatever it ends in is a result."""
-    words = (check.__doc__ or check.__name__).partition("\n")[0].rstrip(".")
+    words = " ".join((check.__doc__ or check.__name__).partition("\n\n")[0].split())
+    words = words.rstrip(".").replace("``", "`")
     try:
         check(subject)
     except Unavailable as error:

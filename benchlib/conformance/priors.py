@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -96,7 +98,8 @@ def _expect_same_file(
     """Through the loop of all priors the same file comes out, with its facts."""
     write_png(folder / "a.png", image)
     kind.save(folder / "own.npz", stored)
-    (record,) = compute(_provider(subject), {"a": folder / "a.png"}, folder / "out")
+    with redirect_stderr(StringIO()):  # its line of progress
+        (record,) = compute(_provider(subject), {"a": folder / "a.png"}, folder / "out")
     expect(record["refused"] is None, f"it refuses a photograph of 40x60: {record['refused']}")
     again = (folder / "out" / "a.npz").read_bytes()
     same = again == (folder / "own.npz").read_bytes()
