@@ -204,14 +204,11 @@ def _read_word(path: Path, word: str, defaults: dict[str, Any]) -> tuple[str, An
 def _checked_params(path: Path, params: str) -> Path:
     """The params file's absolute path, once it has been read and checked without an error."""
     from benchlib.params import load_params
-    from benchlib.plugins import link
 
     file = Path(params).resolve()
     if not file.is_file():
         raise BenchError(f"{path.name}: no params file {file}; name it with --params")
-    suite = load_params(file)
-    link(suite)
-    _check_once(suite, file)
+    _check_once(load_params(file), file)
     return file
 
 
@@ -219,10 +216,13 @@ def _check_once(suite: Suite, file: Path) -> None:
     """Check every setting, unless these parameters and this package have passed before.
 
     That imports torch, which is slow to load. A mark of the check lies in the suite's work folder.
+    Plug-ins get their links first: DVC looks for them when the notebook has run.
     """
     from benchlib.checks import check_choices
+    from benchlib.plugins import link
     from benchlib.registry import files
 
+    link(suite)
     digest = hashlib.sha256(file.read_bytes())
     for code in files():
         digest.update(code.read_bytes())

@@ -194,6 +194,8 @@ def test_what_cannot_be_checked_is_refused_in_a_line(tmp_path, capsys):
     assert re.fullmatch(
         r"conformance: check: .*absent\.py is not there.*\n", capsys.readouterr().err
     )
+    with pytest.raises(BenchError, match=r"params\.py: no file of methods, .*: no contract"):
+        conformance.check_file(registry.PACKAGE / "params.py")
     (tmp_path / "mine.py").write_text("VERSION = 1\n")
     with pytest.raises(BenchError, match=r"mine\.py: fits no folder"):
         conformance.check_file(tmp_path / "mine.py")

@@ -54,6 +54,7 @@ def check_file(path: str | Path) -> list[Result]:
 def results(path: str | Path) -> Iterator[Result]:
     """The same, one after another as they come."""
     place = plugins.resolved(str(path), Path(), "check")
+    plugins.activate([], Path())  # those of installed packages
     for folder, name in _keys(place):
         yield from _results(Subject(folder, name))
 
@@ -63,7 +64,11 @@ def _keys(place: Path) -> list[tuple[str, str]]:
     inside = registry.PACKAGE.resolve()
     if place.is_file() and place.resolve().is_relative_to(inside):
         file = place.resolve().relative_to(inside)
-        return [(file.parent.as_posix(), file.stem)]
+        folder = file.parent.as_posix()
+        if folder not in registry.FOLDERS:
+            said = ", ".join(registry.FOLDERS)
+            raise BenchError(f"check: {place}: no file of {said}: no contract to keep")
+        return [(folder, file.stem)]
     keys = []
     found = plugins.find(place, "check")
     for file, where in found.items():
