@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -216,6 +217,48 @@ def test_versions_and_hashes_are_those_of_plug_ins_and_of_what_they_use(tmp_path
     assert registry.fingerprints(["metrics/mine.py"])["metrics/_mine.py"]["sha256"] != before
     assert str(tmp_path) not in json.dumps(found)
     assert registry.fingerprints(["metrics/psnr.py"]) == {}
+
+
+METHOD = '''"""The network alone."""
+
+from dataclasses import dataclass
+
+from benchlib.contracts import Info
+
+VERSION = 1
+INFO = Info(paper="", source="a test", needs=(), label="mine")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Nothing to set."""
+
+
+def build(backbone, config):
+    return backbone()
+'''
+
+
+def test_a_run_s_record_names_its_plug_ins_and_its_rows_their_digest(tmp_path):
+    from conftest import run, small_params, write_params
+
+    from benchlib import evaluate, plan
+    from benchlib.params import load_params
+
+    method = write(tmp_path / "lab/methods/mine_method.py", METHOD)
+    write(tmp_path / "lab/metrics/mine_unused.py")
+    params = small_params() | {"plugins": ["lab"]}
+    params["runs"] = {"mine": run({"name": "mine_method"}), "other": run({"name": "none"})}
+    suite = load_params(write_params(tmp_path, params))
+    opened = plan.open_run(suite, "mine")
+    assert set(opened.record_of_plugins()["plugins"]) == {"methods/mine_method.py"}
+    first = evaluate._revision(opened)
+    assert re.fullmatch(r"\S+ plugins-[0-9a-f]{12}", first)
+    method.write_text(METHOD + "# edited\n")
+    assert evaluate._revision(plan.open_run(suite, "mine")) != first
+    other = plan.open_run(suite, "other")
+    assert other.record_of_plugins() == {}
+    assert " " not in evaluate._revision(other)
 
 
 # --- installed packages ---------------------------------------------------------------------------
