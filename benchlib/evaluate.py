@@ -7,6 +7,8 @@ in 8-bit levels when the prior does. A prior of no reach cannot have helped.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Callable
 from functools import partial
@@ -55,7 +57,7 @@ def evaluate(plan: RunPlan) -> list[Row]:
     seconds = round(time.perf_counter() - started, 1)
     versions = training["versions"] | _versions(plan)
     own = {"evaluate_seconds": seconds, "evaluate_threads": used, "versions": versions}
-    write_json(plan.places.record, training | own)
+    write_json(plan.places.record, training | own | plan.record_of_plugins())
     forget(plan.places.resume, plan.key)
     return rows
 
@@ -109,9 +111,18 @@ def _common(plan: RunPlan, device: torch.device) -> Row:
         "problem": run.problem,
         "setting": run.setting,
         "swap": "",
-        "revision": revision(Path(__file__).parent),
+        "revision": _revision(plan),
         "hardware": hardware(str(device)),
     }
+
+
+def _revision(plan: RunPlan) -> str:
+    """The checkout's revision; with plug-ins, a digest of theirs follows it."""
+    own = revision(Path(__file__).parent)
+    if not plan.plugins:
+        return own
+    words = json.dumps(plan.plugins, sort_keys=True)
+    return f"{own} plugins-{hashlib.sha256(words.encode()).hexdigest()[:12]}"
 
 
 def _place(plan: RunPlan, pair: Pair, item: Any) -> Row:

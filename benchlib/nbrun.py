@@ -277,14 +277,16 @@ def _check_once(suite: Suite, file: Path) -> None:
     """Check every setting, unless these parameters and this package have passed before.
 
     That imports torch, which is slow to load. A mark of the check lies in the suite's work folder.
+    Plug-ins get their links first: DVC looks for them when the notebook has run.
     """
     from benchlib.checks import check_choices
-    from benchlib.registry import FOLDERS, PACKAGE
+    from benchlib.plugins import link
+    from benchlib.registry import files
 
+    link(suite)
     digest = hashlib.sha256(file.read_bytes())
-    for folder in FOLDERS:
-        for code in sorted((PACKAGE / folder).glob("*.py")):
-            digest.update(code.read_bytes())
+    for code in files():
+        digest.update(code.read_bytes())
     passed = suite.work / ".checked" / digest.hexdigest()[:16]
     if passed.exists():
         return

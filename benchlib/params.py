@@ -201,6 +201,9 @@ class Suite(Model):
         pattern=f"^{names.ROOT}$",
         description="before paths of the project: the way up to it, with / at its end, or empty",
     )
+    plugins: list[str] = Field(
+        [], description="folders and files outside the checkout that are used like its own"
+    )
     mirror: str | None = Field(None, description="tried before the sources; BENCHLIB_MIRROR wins")
     task: str = Field(description="what an item is: a file of `benchlib/tasks`")
     metrics: list[str] = Field(min_length=1, description="files of `benchlib/metrics`, in order")
@@ -343,6 +346,7 @@ def load_params(path: str | Path = "params.yaml") -> Suite:
     Raises BenchError: the key's path, what it got, what it may be, the nearest name.
     """
     from benchlib.checks import check_references
+    from benchlib.plugins import activate
 
     path = Path(path)
     raw = names.read_yaml(path)
@@ -350,6 +354,7 @@ def load_params(path: str | Path = "params.yaml") -> Suite:
         names.check_names(raw, path)  # says what it is instead
     suite = _validate(Suite, raw, str(path))
     suite = suite.model_copy(update={"folder": path.resolve().parent})
+    activate(suite.plugins, suite.folder, f"{path}: plugins")
     check_references(suite, path)
     return suite
 

@@ -48,6 +48,7 @@ class RunPlan:
     budgets: what training tries; budget: what its entry says, with the candidates' changes.
     train_images, test_images: collections; starts: seed -> weights that training begins with (None:
     the network's own random start). metrics: files of ``metrics`` that are measured.
+    plugins: file -> "version" and "sha256" of what its numbers pass through outside the checkout.
     """
 
     suite: str
@@ -71,6 +72,7 @@ class RunPlan:
     starts: dict[int, Path | None]
     places: Places
     kept_priors: Path
+    plugins: dict[str, dict[str, Any]]
 
     @property
     def trains(self) -> bool:
@@ -81,6 +83,12 @@ class RunPlan:
     def tiles(self) -> Tiles:
         """When and how images are cut at test time."""
         return Tiles(self.how.tile, self.how.overlap)
+
+    def record_of_plugins(self) -> dict[str, Any]:
+        """ "plugins" for a record, where there are any: a git revision says nothing of them."""
+        if not self.plugins:
+            return {}
+        return {"plugins": self.plugins}
 
     def training_pairs(self, budget: Training) -> list[Pair]:
         """What a budget trains on: its sets, or all of the collection but the one held out."""
@@ -155,7 +163,25 @@ def open_run(suite: Suite, key: str) -> RunPlan:
         starts={seed: _start(suite, run, seed) for seed in run.seeds},
         places=_places(suite, key),
         kept_priors=suite.kept_priors,
+        plugins=registry.fingerprints(_named(suite, run)),
     )
+
+
+def _named(suite: Suite, run: Run) -> set[str]:
+    """The files of layer 2 that a run's numbers pass through, its images and priors included."""
+    named = {
+        f"methods/{run.method['name']}.py",
+        f"backbones/{run.backbone['name']}.py",
+        f"tasks/{suite.task}.py",
+    }
+    named |= {f"metrics/{name}.py" for name in suite.metrics}
+    for collection in {run.images.train, run.images.test}:
+        for choice in suite.collection(collection).values():
+            named |= {f"datasets/{choice['name']}.py", f"degrade/{choice['degrade']['name']}.py"}
+    for key in {run.prior.train, run.prior.test}:
+        for prior in suite.bundle(key).values():
+            named |= {f"priors/{prior.prior['name']}.py", f"priors/kinds/{prior.kind}.py"}
+    return named
 
 
 def open_prior(

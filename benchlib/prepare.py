@@ -156,6 +156,9 @@ def make_priors(suite: Suite, key: str) -> dict[str, Any]:
         _raise_refused(key, records)
         report = {"images": records, "source": prior.images, "memory_by": Meter(provider.device).by}
         report |= provider.about()
+        outside = registry.fingerprints(provider.files())
+        if outside:
+            report["plugins"] = outside
         write_json(out / "prior.json", report)
     return report
 

@@ -4,9 +4,7 @@ lq on disk. A new source is tested unasked.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
-import inspect
 import io
 import re
 from collections.abc import Callable
@@ -18,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from conftest import expect_contract, name_of
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -27,6 +26,8 @@ from skimage import data
 
 from benchlib import assets, registry
 from benchlib.assets import catalogue
+from benchlib.conformance import Subject
+from benchlib.conformance import datasets as contract
 from benchlib.contracts import BenchError
 from benchlib.datasets import Maker, paired, photographs
 from benchlib.datasets import folder as folder_source
@@ -109,15 +110,13 @@ def module_of(name: str) -> Any:
     return registry.load("datasets", name)
 
 
-def sample_config(name: str, place: Path, patch: pytest.MonkeyPatch) -> Any:
-    """A Config that some pairs can be made with: from SAMPLES, or the defaults of a new file."""
+def subject_of(name: str, patch: pytest.MonkeyPatch) -> Subject:
+    """A source with pairs that it can read: from SAMPLES, or by its own ``example``."""
     if name in SAMPLES:
-        place.mkdir()
-        return SAMPLES[name](place, patch)
-    try:
-        return module_of(name).Config()
-    except TypeError:
-        pytest.fail(f"datasets/{name}.py: give SAMPLES in {Path(__file__).name} a folder it reads")
+        return Subject("datasets", name, example=lambda place: SAMPLES[name](place, patch))
+    if not hasattr(module_of(name), "example"):
+        pytest.fail(f"datasets/{name}.py: write a function `example` into it (docs/plugins.md)")
+    return Subject("datasets", name)
 
 
 def test_the_folder_holds_photographs_own_pairs_and_published_pairs():
@@ -125,66 +124,9 @@ def test_the_folder_holds_photographs_own_pairs_and_published_pairs():
 
 
 @every_source
-def test_a_source_states_its_version_and_whether_it_degrades(name):
-    assert registry.version(f"datasets/{name}.py") >= 1
-    module = module_of(name)
-    assert isinstance(module.DEGRADES, bool)
-    assert module.__doc__ and module.pairs.__doc__
-
-
-@every_source
-def test_a_source_is_called_with_its_settings_a_folder_and_how_an_lq_is_made(name):
-    module = module_of(name)
-    assert list(inspect.signature(module.pairs).parameters) == ["config", "out", "make"]
-    assert dataclasses.is_dataclass(module.Config)
-    assert module.Config.__dataclass_params__.frozen
-    settings = {field.name for field in dataclasses.fields(module.Config)}
-    assert not settings & {"name", "degrade"}  # the set's own, in params.yaml
-
-
-@every_source
-def test_a_source_records_unique_safe_names_and_the_files_that_are_there(
-    name, tmp_path, monkeypatch
-):
-    config, out = sample_config(name, tmp_path / "sample", monkeypatch), tmp_path / "out"
-    records = module_of(name).pairs(config, out, SHAKEN)
-    assert records
-    named = {image.lower() for image in column(records, "image")}
-    assert len(named) == len(records)
-    written = set()
-    for record in records:
-        assert record.keys() - {"copy"} == KEYS
-        assert re.fullmatch(SAFE, record["image"])
-        root = out
-        if record["asset"]:
-            root = assets.folder(record["asset"])
-        else:
-            written |= {record["lq"], record["hq"]}
-        assert sha256(root / record["lq"]) == record["sha256_lq"]
-        assert sha256(root / record["hq"]) == record["sha256_hq"]
-        small, large = read_lq(root / record["lq"]), read_image(root / record["hq"])
-        assert large.shape[0] // small.shape[0] == large.shape[1] // small.shape[1] >= 1
-    assert files_below(out) == written
-
-
-@every_source
-def test_a_source_gives_the_same_pairs_again(name, tmp_path, monkeypatch):
-    config = sample_config(name, tmp_path / "sample", monkeypatch)
-    first = module_of(name).pairs(config, tmp_path / "first", SHAKEN)
-    assert first == module_of(name).pairs(config, tmp_path / "second", SHAKEN)
-
-
-@every_source
-def test_a_source_degrades_if_and_only_if_it_says_so(name, tmp_path, monkeypatch):
-    config = sample_config(name, tmp_path / "sample", monkeypatch)
-    module, asked = module_of(name), []
-
-    def asking(hq: np.ndarray, *_: object) -> np.ndarray:
-        asked.append(hq.shape)
-        return hq.copy()
-
-    module.pairs(config, tmp_path / "out", Maker("asked", asking))
-    assert bool(asked) == module.DEGRADES
+@pytest.mark.parametrize("check", contract.CHECKS, ids=name_of)
+def test_every_source_keeps_the_contract(check, name, monkeypatch):
+    expect_contract(check, subject_of(name, monkeypatch))
 
 
 # --- the page that says how to add one -----------------------------------------------------------

@@ -6,12 +6,11 @@ Bicubic has a file of its own.
 
 from __future__ import annotations
 
-import ast
-import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import expect_contract, name_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -22,6 +21,10 @@ from skimage import data
 from skimage.registration import phase_cross_correlation
 
 from benchlib import registry
+from benchlib.conformance import Subject
+from benchlib.conformance import degrade as contract
+from benchlib.conformance._subject import imported
+from benchlib.conformance.degrade import region_of
 from benchlib.contracts import BenchError
 from benchlib.degrade import (
     _motion,
@@ -67,20 +70,6 @@ def module_of(name: str) -> Any:
     return registry.load("degrade", name)
 
 
-def region_of(hq: np.ndarray) -> np.ndarray:
-    """A disc about the centre, a quarter of the short side in radius."""
-    height, width = hq.shape[:2]
-    y, x = np.ogrid[:height, :width]
-    return (y - height // 2) ** 2 + (x - width // 2) ** 2 <= (min(height, width) / 4) ** 2
-
-
-def multiple_of(name: str) -> int:
-    module = module_of(name)
-    if hasattr(module, "multiple"):
-        return module.multiple(module.Config())
-    return 1
-
-
 def run_with(
     rng: np.random.Generator, name: str, hq: np.ndarray, config: object = None
 ) -> np.ndarray:
@@ -102,34 +91,15 @@ def test_the_folder_holds_the_four_blurs_bicubic_noise_and_none():
     assert set(SHIPPED) <= set(NAMES)
 
 
-def imported_files(file: str) -> set[str]:
-    """The versioned files of the package's folders that ``file`` imports."""
-    found = set()
-    for node in ast.walk(ast.parse((registry.PACKAGE / file).read_text())):
-        if not isinstance(node, ast.ImportFrom) or not node.module.startswith("benchlib."):
-            continue
-        place = node.module.removeprefix("benchlib.").replace(".", "/")
-        found.add(f"{place}.py")
-        for alias in node.names:
-            found.add(f"{place}/{alias.name}.py")
-    return {name for name in found if "/" in name and has_version(name)}
-
-
-def has_version(file: str) -> bool:
-    path = registry.PACKAGE / file
-    return path.exists() and "\nVERSION = " in path.read_text()
-
-
 @every_degradation
-def test_it_states_a_version_and_the_files_that_its_numbers_pass_through(name):
-    file = f"degrade/{name}.py"
-    assert registry.version(file) >= 1
-    assert imported_files(file) <= registry.uses(file).keys(), "write it into USES"
+@pytest.mark.parametrize("check", contract.CHECKS, ids=name_of)
+def test_every_degradation_keeps_the_contract(check, name):
+    expect_contract(check, Subject("degrade", name))
 
 
 def test_the_test_of_uses_sees_the_motion_that_the_blurs_share():
-    assert imported_files("degrade/shake_blur.py") == {"degrade/_motion.py"}
-    assert imported_files("degrade/bicubic.py") == set()
+    assert imported(Subject("degrade", "shake_blur")) == {"degrade/_motion.py"}
+    assert imported(Subject("degrade", "bicubic")) == set()
 
 
 def test_local_blur_s_region_is_one_of_sam_s_masks_and_it_says_so():
@@ -138,105 +108,20 @@ def test_local_blur_s_region_is_one_of_sam_s_masks_and_it_says_so():
 
 
 @every_degradation
-def test_it_says_what_it_does_and_whether_it_needs_a_region(name):
-    module = module_of(name)
-    assert module.__doc__
-    assert module.degrade.__doc__
-    assert isinstance(module.NEEDS_REGION, bool)
-
-
-@every_degradation
-def test_every_setting_has_a_default_and_every_number_a_range(name):
-    check = TypeAdapter(module_of(name).Config)
-    assert check.validate_python({}) == module_of(name).Config()
-    for setting, schema in check.json_schema()["properties"].items():
-        if schema.get("type") in ("number", "integer"):
-            ranged = schema.keys() & {"minimum", "exclusiveMinimum", "enum", "const"}
-            assert ranged, f"{name}.{setting}: a number without a range; annotate it with Field"
-
-
-@every_degradation
-def test_its_settings_are_frozen(name):
-    config = module_of(name).Config()
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        config.anything = 1
-
-
-@every_degradation
-def test_one_seed_is_one_image_and_what_draws_from_it_differs_by_name(name, photograph):
-    first = run(name, photograph, None, "coffee", 0)
-    assert np.array_equal(first, run(name, photograph, None, "coffee", 0))
-    rng = name_rng("drawn")
-    before = rng.bit_generator.state
-    run_with(rng, name, photograph)
-    draws = rng.bit_generator.state != before
-    for other in (("chelsea", 0), ("coffee", 1)):
-        same = np.array_equal(first, run(name, photograph, None, *other))
-        assert same != draws
-
-
-@every_degradation
 @quick
 @given(shape=st.tuples(st.integers(1, 40), st.integers(1, 40)), seed=st.integers(0, 99))
-def test_any_size_becomes_an_image_of_that_size_or_a_whole_factor_less_and_keeps_its_input(
-    name, shape, seed
-):
-    step = multiple_of(name)
-    height, width = -(-shape[0] // step) * step, -(-shape[1] // step) * step
-    hq = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    before = hq.copy()
-    lq = run(name, hq, None, seed)
-    factor = height // lq.shape[0]
-    assert lq.shape == (height // factor, width // factor, 3)
-    assert step % factor == 0
-    assert height % factor == width % factor == 0
-    assert lq.dtype == np.uint8 or (lq.dtype == np.float32 and np.isfinite(lq).all())
-    assert np.array_equal(hq, before)
-    assert not np.shares_memory(hq, lq)
-
-
-def compared(name: str, photograph: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """lq, and hq of its size, in units of [0,1]."""
-    lq = run(name, photograph)
-    if lq.dtype == np.uint8:
-        lq = lq / 255.0
-    factor = photograph.shape[0] // lq.shape[0]
-    height, width = lq.shape[:2]
-    hq = photograph.reshape(height, factor, width, factor, 3).mean(axis=(1, 3)) / 255.0
-    return lq, hq
-
-
-@every_degradation
-def test_lq_lies_on_hq_upright_and_in_its_colours(name, photograph):
-    """However dark or noisy it is: it looks more like hq than like hq turned or recoloured."""
-    lq, hq = compared(name, photograph)
-
-    def alike(image: np.ndarray) -> float:
-        return float(np.corrcoef(lq.ravel(), image.ravel())[0, 1])
-
-    for wrong in (hq[..., ::-1], hq[::-1], hq[:, ::-1]):
-        assert alike(hq) > alike(wrong) + 0.05
+def test_any_size_becomes_an_image_of_that_size_or_a_whole_factor_less(name, shape, seed):
+    expect_contract(contract.keeps_the_size, Subject("degrade", name), shape, seed)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_lq_looks_like_hq(name, photograph):
+def test_lq_looks_like_hq(name):
     """A wrong range, colour order or place is further off than any of these degradations."""
-    lq, hq = compared(name, photograph)
+    lq, hq = contract.compared(Subject("degrade", name))
     error = np.sqrt(np.mean((lq - hq) ** 2))
     assert error < 0.12
     for wrong in (hq[..., ::-1], hq[::-1], hq[:, ::-1]):
         assert np.sqrt(np.mean((lq - wrong) ** 2)) > 1.5 * error
-
-
-@every_degradation
-@pytest.mark.parametrize(
-    ("shape", "dtype"), [((4, 4), "uint8"), ((4, 4, 3), "float32"), ((0, 4, 3), "uint8")]
-)
-def test_what_is_no_image_is_refused(name, shape, dtype):
-    bad = np.zeros(shape, dtype)
-    module = module_of(name)
-    with pytest.raises(BenchError, match=r"hq: expected \(H,W,3\) uint8"):
-        module.degrade(bad, module.Config(), name_rng(0), np.ones(bad.shape[:2], bool))
 
 
 @pytest.mark.parametrize(("name", "setting"), OUT_OF_RANGE)

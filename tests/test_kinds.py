@@ -18,26 +18,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import expect_contract, name_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from benchlib import registry
+from benchlib.conformance import Subject
+from benchlib.conformance import kinds as contract
 from benchlib.contracts import BenchError, Window
 from benchlib.priors.kinds import masks, picture, points, tokens, vector
 
 KINDS = registry.names("priors/kinds")
-CONTRACT = (
-    "save",
-    "load",
-    "fits",
-    "crop",
-    "collate",
-    "zeroed",
-    "resized",
-    "facts",
-    "picture",
-)
 
 
 @dataclass(frozen=True)
@@ -317,26 +309,14 @@ seeds = st.integers(0, 2**32 - 1)
 # --- what a file has ------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("check", contract.CHECKS, ids=name_of)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_kind_has_what_the_contract_names(kind: str) -> None:
-    module = loaded(kind)
-    assert isinstance(module.VERSION, int)
-    assert isinstance(module.ENTRIES, tuple)
-    for name in CONTRACT:
-        assert callable(getattr(module, name)), name
-    stored = example(kind).make(8, 9, 0)
-    assert set(module.crop(stored, Window(1, 2, 4, 5))) == set(module.ENTRIES)
-    if stored is not None:
-        assert type(stored).__dataclass_params__.frozen
+def test_every_kind_keeps_the_contract(check, kind: str) -> None:
+    expect_contract(check, Subject("priors/kinds", kind, example=example(kind).make))
 
 
 def test_every_example_is_of_a_kind_that_is_there() -> None:
     assert sorted(EXAMPLES) == KINDS
-
-
-def test_entries_of_two_kinds_are_told_apart_by_their_names() -> None:
-    given_by = [entry for kind in KINDS for entry in loaded(kind).ENTRIES]
-    assert len(given_by) == len(set(given_by))
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -660,9 +640,3 @@ def test_nothing_is_written_into_what_was_given(kind: str, tmp_path) -> None:
     module.facts(stored)
     module.picture(stored, image)
     assert pickle.dumps((fields_of(stored), image)) == before
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_it_travels_to_loading_processes(kind: str) -> None:
-    stored = example(kind).make(6, 9, 0)
-    assert_equal(fields_of(pickle.loads(pickle.dumps(stored))), fields_of(stored))

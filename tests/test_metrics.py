@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import expect_contract, name_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import correlate1d
@@ -16,8 +17,10 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from benchlib import assets, registry
+from benchlib.conformance import Subject
+from benchlib.conformance import metrics as contract
 from benchlib.contracts import BenchError
-from benchlib.metrics import load_metric, names, ssim_3d
+from benchlib.metrics import load_metric, ssim_3d
 from benchlib.metrics._ssim import blur
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -91,30 +94,11 @@ def test_all_metrics_are_shipped():
     assert set(METRICS) >= SHIPPED
 
 
+@pytest.mark.parametrize("check", contract.CHECKS, ids=name_of)
 @pytest.mark.parametrize("name", METRICS)
-def test_a_file_says_what_it_measures(name):
-    metric = load_metric(name)
-    for word in ("NAME", "SHOWN", "UNIT"):
-        assert isinstance(getattr(metric, word), str), word
-    assert metric.NAME and metric.SHOWN
-    assert isinstance(metric.VERSION, int)
-    assert isinstance(metric.DIGITS, int)
-    assert metric.FACTOR > 0
-    assert metric.LOWER_IS_BETTER in (True, False)
-    assert isinstance(metric.ASSETS, tuple) and set(metric.ASSETS) <= set(assets.load_catalogue())
-    assert set(metric.READS) <= {"restored", "reference", "degraded", "mask"}
-    assert set(getattr(metric, "PROTOCOLS", ())) <= set(names())
-    first_words = metric.__doc__.partition("\n\n")[0]
-    assert first_words.strip().endswith("."), "the report shows a docstring's first paragraph"
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_its_range_has_two_ends(name):
-    low, high = load_metric(name).RANGE
-    for end in (low, high):
-        assert end is None or isinstance(end, (int, float))
-    if None not in (low, high):
-        assert low < high
+def test_every_metric_keeps_the_contract(check, name, monkeypatch):
+    monkeypatch.setenv("BENCHLIB_OFFLINE", "1")
+    expect_contract(check, Subject("metrics", name))
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -127,38 +111,6 @@ def test_a_version_counts_for_every_shared_file_that_it_reads(name):
         imported = f"from benchlib.metrics.{other} import" in source
         imported |= f"from benchlib.metrics import {other}\n" in source
         assert imported == (f"metrics/{other}.py" in used), other
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_a_worse_image_scores_worse_and_stays_in_range(name):
-    metric = load_metric(name)
-    mild, strong = measured(name, views(4.0)), measured(name, views(40.0))
-    if metric.LOWER_IS_BETTER:
-        assert mild < strong
-    else:
-        assert mild > strong
-    low, high = metric.RANGE
-    for value in (mild, strong):
-        assert low is None or value >= low
-        assert high is None or value <= high
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_an_equal_image_scores_best(name):
-    images = views(0.0)
-    images["restored"] = images["reference"].copy()
-    value = measured(name, images)
-    best = {"PSNR": math.inf, "SSIM": 1.0}.get(load_metric(name).NAME, 0.0)
-    assert value == pytest.approx(best, abs=1e-6)
-
-
-@pytest.mark.parametrize("name", METRICS)
-def test_images_are_left_as_they_were_and_a_second_call_agrees(name):
-    images = views(10.0)
-    before = {word: image.copy() for word, image in images.items()}
-    assert measured(name, images) == measured(name, images)
-    for word, image in images.items():
-        assert np.array_equal(image, before[word])
 
 
 @pytest.mark.parametrize("name", METRICS)

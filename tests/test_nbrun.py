@@ -149,7 +149,8 @@ def test_settings_are_checked_once_for_the_same_parameters_and_code(tmp_path, mo
 
     seen = []
     monkeypatch.setattr(checks, "check_choices", lambda suite, file: seen.append(file))
-    suite, file = types.SimpleNamespace(work=tmp_path / "work"), tmp_path / "params.yaml"
+    suite = types.SimpleNamespace(work=tmp_path / "work", folder=tmp_path, root="", plugins=[])
+    file = tmp_path / "params.yaml"
     file.write_text("a: 1")
     nbrun._check_once(suite, file)
     nbrun._check_once(suite, file)

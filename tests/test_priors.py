@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import expect_contract, name_of
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 from segment_anything.utils.amg import mask_to_rle_pytorch
 from skimage import data
 
 from benchlib import assets, registry
+from benchlib.conformance import Subject
+from benchlib.conformance import priors as contract
 from benchlib.contracts import BenchError, Window
 from benchlib.imageio import read_image, write_png
 from benchlib.priors import _loop, _sam, sam, sam_embedding, superpixels
@@ -367,76 +370,11 @@ def test_an_unknown_device_is_refused() -> None:
 # --- every provider, by file name -----------------------------------------------------------------
 
 
-def config_of(name: str) -> Any:
-    return registry.load("priors", name).Config(**CHEAP.get(name, {}))
-
-
-@pytest.fixture
-def fetched(monkeypatch) -> None:
-    """A prior whose weights cannot be fetched here is skipped; any other error of it is one."""
-    real = assets.fetch
-
-    def fetch(name: str) -> Path:
-        try:
-            return real(name)
-        except BenchError as error:
-            pytest.skip(f"{name} cannot be fetched: {error}")
-
-    monkeypatch.setattr(assets, "fetch", fetch)
-
-
+@pytest.mark.parametrize("check", contract.CHECKS, ids=name_of)
 @pytest.mark.parametrize("name", PRIORS)
-def test_every_prior_has_what_the_contract_names(name: str) -> None:
-    module = registry.load("priors", name)
-    assert isinstance(module.VERSION, int)
-    assert module.KIND in registry.names("priors/kinds")
-    assert dataclasses.is_dataclass(module.Config)
-    assert module.Config.__dataclass_params__.frozen
-    assert module.Config.__doc__
-    module.Config()  # every setting has a default
-    assert callable(module.open)
-    assert callable(module.record)
-    if module.KIND == "vector":
-        assert isinstance(module.size(config_of(name)), int)
-
-
-@pytest.mark.parametrize("name", PRIORS)
-def test_every_prior_s_record_is_plain_and_holds_its_settings(name: str, fetched) -> None:
-    config = config_of(name)
-    about = Provider(name, config, device="cpu").about()
-    said = json.loads(json.dumps(about))
-    assert said == about
-    assert (said["prior"], said["device"]) == (name, "cpu")
-    assert said["kind"] == registry.load("priors", name).KIND
-    assert said.get("config", {}) == json.loads(json.dumps(dataclasses.asdict(config)))
-    assert said["version"][f"priors/{name}.py"] == registry.version(f"priors/{name}.py")
-
-
-@pytest.mark.parametrize("name", PRIORS)
-def test_every_prior_gives_what_its_kind_stores(name: str, tmp_path, fetched) -> None:
-    """One file and one whole record an image, of its size; the same again byte for byte."""
-    module = registry.load("priors", name)
-    stored_as = registry.load("priors/kinds", module.KIND)
-    image = data.astronaut()[40:200:4, 100:340:4]
-    before = image.copy()
-    stored = module.open(config_of(name), "cpu")(image)
-    assert np.array_equal(image, before)
-    if not stored_as.ENTRIES:
-        assert stored is None
-        return
-    assert type(stored).__module__ == stored_as.__name__
-    assert stored_as.fits(stored, image.shape[:2])
-    assert set(stored_as.crop(stored, Window(1, 2, 4, 5))) == set(stored_as.ENTRIES)
-    if module.KIND == "vector":
-        assert stored.values.shape == (module.size(config_of(name)),)
-    write_png(tmp_path / "a.png", image)
-    stored_as.save(tmp_path / "own.npz", stored)
-    provider = Provider(name, config_of(name), device="cpu")
-    (record,) = compute(provider, {"a": tmp_path / "a.png"}, tmp_path / "out")
-    assert record["refused"] is None
-    assert (tmp_path / "out" / "a.npz").read_bytes() == (tmp_path / "own.npz").read_bytes()
-    facts = stored_as.facts(stored)
-    assert {name: record[name] for name in facts} == facts
+def test_every_prior_keeps_the_contract(check, name: str) -> None:
+    """Skipped where its weights cannot be fetched."""
+    expect_contract(check, Subject("priors", name, CHEAP.get(name)))
 
 
 # --- superpixels ----------------------------------------------------------------------------------

@@ -17,16 +17,20 @@ from benchlib.pipeline import inputs
 ROOT = Path(__file__).parent.parent
 LAYERS = {
     0: ["contracts", "names", "registry", "files", "imageio", "seeding", "assets"],
-    1: ["params", "checks", "records"],
+    1: ["params", "checks", "records", "plugins"],
     2: ["tasks", "methods", "backbones", "priors", "datasets", "degrade", "metrics", "papers"],
-    3: ["plan", "prepare", "restore", "train", "evaluate"],
+    3: ["plan", "prepare", "restore", "train", "evaluate", "conformance"],
     4: ["report"],
     5: ["pipeline", "nbrun"],
 }
 LAYER = {folder: layer for layer, folders in LAYERS.items() for folder in folders}
 # names of protocols are checked before work; imported when called
 EXCEPTIONS = {("checks", "metrics")}
-SOURCES = sorted((ROOT / "benchlib").rglob("*.py"))
+SOURCES = [
+    path
+    for path in sorted((ROOT / "benchlib").rglob("*.py"))
+    if not path.is_symlink()  # a plug-in
+]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 

@@ -28,7 +28,7 @@ def package(tmp_path: Path, monkeypatch) -> Path:
 
 def forget() -> None:
     registry.version.cache_clear()
-    registry._constants.cache_clear()
+    registry.constants.cache_clear()
 
 
 def write(folder: Path, file: str, text: str) -> None:

@@ -8,29 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import expect_contract, name_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from benchlib import registry
+from benchlib.conformance import Subject
+from benchlib.conformance import tasks as contract
 from benchlib.contracts import BenchError, Window
 from benchlib.imageio import read_image, write_lq, write_png
 from benchlib.records import Pair
 from benchlib.tasks import image
 from benchlib.tasks.image import Item, Tiles
 
-CONTRACT = (
-    "read",
-    "size",
-    "nbytes",
-    "crop",
-    "batch",
-    "restore",
-    "tiled",
-    "views",
-    "save",
-    "picture",
-)
 CPU = torch.device("cpu")
 
 
@@ -54,13 +45,10 @@ class Enlarge(torch.nn.Module):
         return torch.nn.functional.interpolate(batch["lq"], **size)
 
 
+@pytest.mark.parametrize("check", contract.CHECKS, ids=name_of)
 @pytest.mark.parametrize("name", registry.names("tasks"))
-def test_every_task_has_what_the_contract_names(name: str) -> None:
-    task = registry.load("tasks", name)
-    assert isinstance(task.VERSION, int)
-    for function in CONTRACT:
-        assert callable(getattr(task, function)), function
-    assert task.WHOLE is not None  # the tiles of a validation: none
+def test_every_task_has_what_the_contract_names(check, name: str) -> None:
+    expect_contract(check, Subject("tasks", name))
 
 
 # --- read -----------------------------------------------------------------------------------------

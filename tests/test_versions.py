@@ -229,7 +229,7 @@ def test_what_a_file_uses_unseen_is_of_the_version_it_says():
 
 
 def test_a_helper_that_rose_alone_is_named(monkeypatch):
-    real = registry._constants
+    real = registry.constants
 
     def raised(file: str) -> dict:
         found = dict(real(file))
@@ -237,7 +237,7 @@ def test_a_helper_that_rose_alone_is_named(monkeypatch):
             found["VERSION"] = 99
         return found
 
-    monkeypatch.setattr(registry, "_constants", raised)
+    monkeypatch.setattr(registry, "constants", raised)
     registry.version.cache_clear()
     with pytest.raises(BenchError, match=r"shake_blur\.py: USES degrade/_motion\.py version .* 99"):
         registry.load("degrade", "shake_blur")
@@ -281,10 +281,10 @@ def test_a_file_that_imports_versioned_helpers_says_so(folder):
     }
     for name in registry.names(folder):
         file = f"{folder}/{name}.py"
-        kind = registry._constants(file).get("KIND")  # of a prior: its stage reads that file too
+        kind = registry.constants(file).get("KIND")  # of a prior: its stage reads that file too
         for other in imported(ROOT / "benchlib" / file):
             read = other in listed or other == f"priors/kinds/{kind}.py"
-            if read or "VERSION" not in registry._constants(other):
+            if read or "VERSION" not in registry.constants(other):
                 continue
             said = set(registry.uses(file))
             assert other in said | indirect(said), f"{file} uses {other}: name it in USES"

@@ -213,7 +213,7 @@ def _record(plan: RunPlan, budget: Training, seeds: dict[int, Trained]) -> dict[
         "parameters": total,
         "trained_parameters": trained if budget.iterations else 0,
         "versions": plan.versions(),
-    } | made
+    } | made | plan.record_of_plugins()
 
 
 def _count(plan: RunPlan) -> tuple[int, int]:

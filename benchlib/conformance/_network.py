@@ -1,0 +1,122 @@
+"""How a method on a network is tried: built, moved off its start, asked what reaches its output."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchlib.conformance._batch import SIZE, Batch, batch
+from benchlib.conformance._subject import Subject
+from benchlib.contracts import Backbone, entries_read
+
+REACHES = 1e-4  # of the restored images' spread; rounding stays below a hundredth of it
+VALIDITY = {"tokens_mask"}  # says which entries are there: nothing that has to reach the image
+# settings that keep checks quick; without stochastic depth, which would leave a block without a
+# gradient by chance
+SMALL: dict[str, dict[str, Any]] = {
+    "nafnet": {"width": 4, "encoder": (1, 1), "middle": 1, "decoder": (1, 1)},
+    "imdn": {"modules": 2},
+    "swinir": {
+        "embed_dim": 8,
+        "depths": (2, 2),
+        "num_heads": (2, 2),
+        "window_size": 4,
+        "training_size": 8,
+        "drop_path": 0.0,
+    },
+    "cat": {
+        "width": 64,
+        "heads": 2,
+        "depth": 2,
+        "split_0": (2, 4),
+        "mlp_ratio": 2,
+        "img_size": 8,
+        "drop_path": 0.0,
+    },
+    "art": {
+        "scale": 1,
+        "width": 60,
+        "depths": (2, 2),
+        "heads": (2, 3),
+        "interval": (4, 3),
+        "mlp_ratio": 2.0,
+        "drop_path": 0.0,
+    },
+}
+
+
+def small_backbone(name: str) -> Backbone:
+    """A backbone of few parameters: the settings above, or a new file's own."""
+    subject = Subject("backbones", name, SMALL.get(name))
+    return Backbone.from_module(subject.module, subject.config())
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A method on a backbone; both as in ``params.yaml``."""
+
+    method: Subject
+    backbone: str
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The batch entries that it reads besides ``lq``."""
+        return tuple(entries_read(self.method.module, self.method.config()))
+
+    def build(self) -> nn.Module:
+        """The module, from the same seed each time."""
+        torch.manual_seed(0)
+        return self.method.module.build(small_backbone(self.backbone), self.method.config())
+
+    def batch(self, height: int, width: int) -> Batch:
+        """Two images, and what it reads of them."""
+        size = getattr(self.method.config(), "size", SIZE)
+        if not isinstance(size, int):
+            size = SIZE
+        return batch(height, width, needs=self.needs, size=size)
+
+
+def moved(model: nn.Module) -> nn.Module:
+    """A copy whose parameters have left their start: a start at the identity hides every prior."""
+    model = copy.deepcopy(model).eval()
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+@torch.no_grad()
+def reaches(model: nn.Module, batch: Batch, entries: tuple[str, ...]) -> dict[str, float]:
+    """How far each entry of a batch reaches into the restored images.
+
+    The largest change of a pixel when that entry is zero or another image's, in standard
+    deviations of the restored images; an entry reaches them where that is more than ``REACHES``.
+    """
+    model, largest = moved(model), {}
+    restored = model(batch)
+    for name in entries:
+        changes = []
+        for other in (torch.zeros_like(batch[name]), batch[name].roll(1, 0)):
+            changes.append((model(batch | {name: other}) - restored).abs().max() / restored.std())
+        largest[name] = float(torch.stack(changes).max())
+    return largest
+
+
+def without_gradient(model: nn.Module, batch: Batch) -> set[str]:
+    """The method's own parameters, outside its network, that do not move the restored images."""
+    model = moved(model)
+    model(batch).square().mean().backward()
+    largest, own = 0.0, {}
+    for name, parameter in model.named_parameters():
+        size = 0.0
+        if parameter.grad is not None:
+            size = float(parameter.grad.abs().max())
+        largest = max(largest, size)
+        if not name.startswith("network.") and parameter.requires_grad:
+            own[name] = size
+    return {name for name, size in own.items() if not size > 1e-8 * largest}

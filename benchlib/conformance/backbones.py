@@ -1,0 +1,66 @@
+"""The contract of a backbone: its blocks, and methods on it that read no prior or change them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+
+import torch
+
+from benchlib.conformance import methods
+from benchlib.conformance._network import Pair, small_backbone
+from benchlib.conformance._subject import (
+    Subject,
+    Unmet,
+    expect,
+    settings_are_frozen_and_typed,
+    states_its_version_and_what_it_uses,
+)
+
+METHODS = ("none", "spt", "film")
+
+
+def shows_its_blocks_in_order(subject: Subject) -> None:
+    """``blocks(network)`` lists two or more blocks, in the order in which they run."""
+    made_of = small_backbone(subject.name)
+    network, seen = made_of(), []
+    blocks = made_of.blocks(network)
+    for i, block in enumerate(blocks):
+        block.register_forward_hook(lambda *_, i=i: seen.append(i))
+    with torch.no_grad():
+        network(torch.rand(1, 3, 16, 16))
+    expect(len(blocks) > 1, f"{len(blocks)} blocks; expected two or more")
+    expect(seen == list(range(len(blocks))), f"they run in the order {seen}")
+
+
+def takes_further_channels(subject: Subject) -> None:
+    """``build(config, in_channels=5)`` makes a network of five channels that gives three."""
+    made_of = small_backbone(subject.name)
+    with torch.no_grad():
+        restored = made_of(in_channels=5)(torch.rand(1, 5, 16, 16))
+    expected = (1, 3, 16 * made_of.scale, 16 * made_of.scale)
+    found = tuple(restored.shape)
+    expect(found == expected, f"of five channels, 16x16, came {found}; expected {expected}")
+
+
+def under_methods(check: Callable[[Pair], None]) -> Callable[[Subject], None]:
+    """A check of a pair as one of the backbone: under each of ``METHODS``."""
+
+    @wraps(check)
+    def tried(subject: Subject) -> None:
+        for method in METHODS:
+            try:
+                check(Pair(Subject("methods", method), subject.name))
+            except Unmet as error:
+                raise Unmet(f"under method {method}: {error}") from None
+
+    return tried
+
+
+ALONE = (
+    states_its_version_and_what_it_uses,
+    settings_are_frozen_and_typed,
+    shows_its_blocks_in_order,
+    takes_further_channels,
+)
+CHECKS = (*ALONE, *map(under_methods, methods.ON_A_NETWORK))
