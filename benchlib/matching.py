@@ -44,10 +44,6 @@ class Match:
     reference: Path
     degraded: Path | None = None
 
-    @property
-    def key(self) -> str:
-        return os.path.join(self.dataset, self.image)
-
 
 @dataclass(frozen=True)
 class Matches:
@@ -237,12 +233,21 @@ def _paired(
 
 def _endings(ours: str, theirs: str, count: int) -> Iterable[tuple[str, str]]:
     """Endings of two names that would leave an equal beginning, the shortest first."""
-    for cut in range(len(os.path.commonprefix([ours, theirs])), 0, -1):
+    for cut in range(_shared_length(ours, theirs), 0, -1):
         ends = (ours[cut:], theirs[cut:])
-        if all(not end or KNOWN_ENDING.fullmatch(end) for end in ends):
+        known = all(not end or KNOWN_ENDING.fullmatch(end) for end in ends)
+        if known or ("" in ends and count > 1 and _is_ending("".join(ends))):
             yield ends
-        elif "" in ends and count > 1 and _is_ending("".join(ends)):
-            yield ends
+
+
+def _shared_length(one: str, other: str) -> int:
+    """How many letters two names begin with in common."""
+    length = 0
+    for a, b in zip(one, other, strict=False):
+        if a != b:
+            break
+        length += 1
+    return length
 
 
 def _is_ending(text: str) -> bool:

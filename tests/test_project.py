@@ -17,7 +17,7 @@ from benchlib.pipeline import inputs
 ROOT = Path(__file__).parent.parent
 LAYERS = {
     0: ["contracts", "registry", "files", "imageio", "seeding", "assets"],
-    1: ["params", "checks", "records", "matching"],
+    1: ["params", "checks", "records", "matching", "schema"],
     2: ["tasks", "methods", "backbones", "priors", "datasets", "degrade", "metrics", "papers"],
     3: ["plan", "prepare", "restore", "train", "evaluate"],
     4: ["report"],

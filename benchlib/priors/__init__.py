@@ -10,6 +10,7 @@ To add yours, copy the nearest file and name it in ``params.yaml``. A file has
 ``record(config, device)``  what it was made by: settings, the weights' SHA-256, versions of
 packages.
              With the image's pixels it is what a finished prior is found by;
+``assets(config)``  optional: names of the catalogue's entries that it fetches;
 ``size(config)``  for a ``vector`` alone: its length.
 
 The loop over images, the cache, progress, time and memory are ``_loop.py``; a run's side of it,
