@@ -96,6 +96,7 @@ def images_below(folder: Path, suffixes: Collection[str] = SUFFIXES) -> Sets:
             continue
         if not path.is_file():
             raise BenchError(f"{path}: no regular file; expected an image, remove it")
+        _check_name(path)
         place = path.parent.relative_to(folder).as_posix()
         images = found.setdefault(_composed("" if place == "." else place), {})
         name = _composed(path.stem)
@@ -122,6 +123,13 @@ def _walked(folder: Path) -> Iterable[Path]:
         for name in sorted(files):
             if not name.startswith("."):
                 yield Path(root, name)
+
+
+def _check_name(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise BenchError(f"{str(path)!a}: a name that is no UTF-8; rename it") from None
 
 
 def _refused(error: OSError) -> None:

@@ -175,6 +175,10 @@ def _protocol(name: str) -> Protocol:
         return protocol(name)
     except BenchError as error:
         raise BenchError(str(error).replace("evaluation.protocols", "protocol", 1)) from None
+    except ValueError:  # digits that make no number: ²
+        raise BenchError(
+            f"protocol: got {name!r}; the border is a whole number of pixels"
+        ) from None
 
 
 def _check_metrics(

@@ -36,7 +36,7 @@ COMMANDS = {
     "papers": "benchlib papers spt 4",
     "audit": "benchlib audit sam-deblur --verdict all",
 }
-HEAVY = {"torch", "pandas", "dvc", "numpy", "scipy", "pydantic", "matplotlib", "skimage", "rich"}
+HEAVY = {"torch", "pandas", "dvc", "numpy", "scipy", "matplotlib", "skimage", "rich"}
 
 
 def call(capsys, *words: str) -> tuple[int, str, str]:
@@ -102,7 +102,7 @@ def test_every_example_and_first_hint_can_be_read_by_the_command(monkeypatch):
 
     lines = [*COMMANDS.values(), *re.findall(r"benchlib [a-z]+[^,\n]*?(?=  |,|\n|$)", HELP)]
     assert len(lines) > len(COMMANDS) + 5
-    command = __import__("typer").main.get_command(app)
+    command = typer.main.get_command(app)
     for line in lines:
         _, name, *words = line.split()
         command.commands[name].make_context(name, list(words))
@@ -450,6 +450,34 @@ def test_score_prints_means_and_writes_every_image(tmp_path, capsys):
     assert found["images"][0]["value"] is None and found["images"][0]["exact"]
 
 
+def test_score_knows_before_measuring_that_it_cannot_write(tmp_path, capsys, monkeypatch):
+    ours, theirs = pictures(tmp_path / "ours"), pictures(tmp_path / "theirs")
+    monkeypatch.setattr("benchlib.scoring.score", None)
+    words = ["score", "--restored", str(ours), "--reference", str(theirs)]
+    words += ["--protocol", "basicsr-y", "--out"]
+    assert "is a folder" in refused(capsys, *words, str(tmp_path))
+    assert "nothing can be written" in refused(capsys, *words, str(ours / "a.png" / "out.csv"))
+
+
+def test_names_from_outside_are_spelled_out(tmp_path, capsys):
+    ours, theirs = pictures(tmp_path / "ours"), pictures(tmp_path / "theirs")
+    words = ["score", "--restored", str(ours), "--reference", str(theirs)]
+    words += ["--protocol", "basicsr-y"]
+    (ours / "\x1b[31mred.png").write_bytes(b"")
+    assert "\\x1b[31mred" in refused(capsys, *words)
+    (ours / "\x1b[31mred.png").unlink()
+    (ours / os.fsdecode(b"\xff.png")).write_bytes(b"")
+    assert "no UTF-8" in refused(capsys, *words)
+
+
+def test_an_error_of_the_system_is_one_line(capsys, monkeypatch):
+    def fail(*_words):
+        raise OSError(28, "No space left on device", "rows.csv")
+
+    monkeypatch.setitem(listing.KINDS, "papers", fail)
+    assert refused(capsys, "ls", "papers") == "benchlib: rows.csv: No space left on device\n"
+
+
 def test_score_refuses_in_one_line(tmp_path, capsys):
     ours = pictures(tmp_path / "ours")
     words = ["score", "--restored", str(ours), "--reference"]
@@ -480,6 +508,9 @@ def test_restore_writes_pictures_and_nothing_over_yours(small, tmp_path, capsys,
     assert "is not empty" in refused(capsys, *words, str(mine), "out")
     assert "is not empty" in refused(capsys, *words, str(mine), str(mine))
     assert "no such file" in refused(capsys, *words, "nowhere", "new")
+    (tmp_path / "empty.png").write_bytes(b"")
+    assert "empty.png: not a readable" in refused(capsys, *words, "empty.png", "new")
+    assert "no image by its name" in refused(capsys, *words, "params.yaml", "new")
     assert "did you mean no-prior?" in refused(capsys, "restore", "--run", "noprior", "mine", "new")
     (mine / "c.png").write_bytes(b"no image")
     code, out, err = call(capsys, *words, str(mine), "new")

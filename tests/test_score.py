@@ -352,6 +352,7 @@ def test_a_border_that_uses_up_an_image_names_it(tmp_path, no_measuring):
     [
         ("basicsr-z", None, "did you mean basicsr-y"),
         ("basicsr-y@", None, "whole number"),
+        ("basicsr-y@²", None, "whole number"),
         (["basicsr-y", "basicsr-y"], None, "twice"),
         ([], None, "none given"),
         ("basicsr-y", "psrn", "did you mean psnr"),

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from benchlib.cli import checking, fetching, listing, printed, restoring, running, scores
-from benchlib.cli._say import Closed, WrongUsage
+from benchlib.cli._say import Closed, WrongUsage, warn
 from benchlib.contracts import BenchError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -53,7 +53,7 @@ app.command("check", short_help="Check a params.yaml, or a method (prior, metric
     checking.check
 )
 app.command("schema", short_help="The JSON schema of params.yaml, for editors.")(checking.schema)
-app.command("ls", short_help="List suites, runs, methods, priors, metrics, protocols, assets...")(
+app.command("ls", short_help="List suites, runs, methods, priors, metrics, protocols and more.")(
     listing.ls
 )
 app.command("fetch", short_help="Fetch data and weights, verified.")(fetching.fetch)
@@ -89,6 +89,7 @@ def _all_commands(
 
 def main(words: list[str] | None = None) -> int:
     """Run one command; words: its arguments (default: the process's own). Returns the exit code."""
+    _speak_any_name()
     try:
         code = app(args=words, prog_name="benchlib", standalone_mode=False)
         sys.stdout.flush()
@@ -102,6 +103,8 @@ def main(words: list[str] | None = None) -> int:
     except (Closed, BrokenPipeError):  # the reader has gone: `benchlib ls | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a disk that is full, a folder that cannot be written
+        return _refused(f"{error.filename or 'system'}: {error.strerror or error}", 1)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except SystemExit as end:  # typer's own, of a closed pipe
@@ -109,8 +112,15 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _refused(said: str, code: int) -> int:
-    print(f"benchlib: {' '.join(said.split())}", file=sys.stderr)
+    warn(said)
     return code
+
+
+def _speak_any_name() -> None:
+    """A name that the terminal's encoding lacks is spelled out, not an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _wrong_usage(error: typer.TyperException) -> int:

@@ -27,8 +27,12 @@ def say(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """Print one line on stderr."""
-    print(f"benchlib: {' '.join(text.split())}", file=sys.stderr)
+    """Print one line on stderr; what a terminal would obey (in a file's name) is spelled out."""
+    line = " ".join(text.split())
+    for sign in sorted(set(line)):
+        if not sign.isprintable():
+            line = line.replace(sign, repr(sign)[1:-1])
+    print(f"benchlib: {line}", file=sys.stderr)
 
 
 def say_json(data: Any) -> None:

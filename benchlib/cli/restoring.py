@@ -49,11 +49,14 @@ def restore(
             f"{opened.suite}: run '{run}' is not trained here; first: benchlib run "
             f"{name_of(opened)} train@{run}"
         )
-    from benchlib.imageio import image_files
+    from benchlib.imageio import SUFFIXES, image_files, read_image
     from benchlib.report.explore import restore_folder
 
     with ExitStack() as stack:
         if source.is_file():
+            if source.suffix.lower() not in SUFFIXES:
+                raise BenchError(f"{source}: no image by its name; expected {', '.join(SUFFIXES)}")
+            read_image(source)  # else the copy would be named
             folder = Path(stack.enter_context(TemporaryDirectory()))
             (folder / source.name).symlink_to(source.resolve())
             source = folder

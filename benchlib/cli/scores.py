@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from benchlib.cli._say import say, say_columns, say_json
+from benchlib.contracts import BenchError
 
 
 def _complete_protocol(incomplete: str) -> list[str]:
@@ -61,6 +63,8 @@ def score(
     """
     from benchlib import scoring
 
+    if out is not None:
+        _check_out(out)
     rows = scoring.score(restored, reference, protocol, degraded=degraded, metric=metric or None)
     means = scoring.summary(rows)
     if out is not None:
@@ -73,6 +77,17 @@ def score(
         say("exact: images equal to their reference, left out of the mean")
     if out is not None:
         say(f"every image: {out}")
+
+
+def _check_out(path: Path) -> None:
+    """It can be written, which is better known before measuring."""
+    if path.is_dir():
+        raise BenchError(f"--out: {path} is a folder; name a file, {path / 'scores.csv'} say")
+    there = path.absolute().parent
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise BenchError(f"--out: {path}: nothing can be written in {there}; name another place")
 
 
 _HEAD = ["set", "protocol", "metric", "images", "mean", "95 % interval", ""]
