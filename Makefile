@@ -24,14 +24,12 @@ help:
 	@.uv/bin/pip install --quiet --disable-pip-version-check uv
 
 demo: | $(UV)
-	@$(RUN) dvc repro
-	@echo "the report: $(CURDIR)/results/demo/report.html"
+	@$(RUN) benchlib run demo
 
 reproduce: suite/spt-small
 
 suite/%: | $(UV)
-	@cd suites/$* && $(if $(filter .uv/%,$(UV)),../../)$(RUN) dvc repro
-	@echo "the report: $(CURDIR)/results/$*/report.html"
+	@$(RUN) benchlib run $*
 
 test: | $(UV)
 	@$(RUN) --extra dev pytest

@@ -47,9 +47,9 @@ from benchlib.assets import (
     npm,
     pairs,
 )
-from benchlib.assets.__main__ import main
 from benchlib.assets.entry import list_digest
 from benchlib.assets.pinned import check_pins, entry_hash, read_pins
+from benchlib.cli import main
 from benchlib.contracts import BenchError
 
 DATA = bytes(range(256)) * 1000
@@ -312,7 +312,7 @@ def test_name_that_stands_twice_is_refused(tmp_path):
 # --- the promise: bytes never change under a name -------------------------------------------------
 
 GOLDEN = Path(__file__).parent / "golden" / "catalogue.csv"
-UPDATE = "python -m benchlib.assets --pins tests/golden/catalogue.csv"
+UPDATE = "benchlib fetch --pins tests/golden/catalogue.csv"
 
 
 def test_no_entry_of_the_catalogue_has_changed_its_bytes():
@@ -345,7 +345,7 @@ def pins(tmp_path, monkeypatch, write):
     def pins(sha256: str | None) -> int:
         where = write("https://host/x.bin", sha256=sha256)["catalogue"]
         monkeypatch.setattr(catalogue, "CATALOGUE", where)
-        return main(["--pins", str(path)])
+        return main(["fetch", "--pins", str(path)])
 
     return pins, path
 
@@ -357,7 +357,7 @@ def test_other_bytes_under_a_name_are_refused_and_the_list_stays(pins, capsys):
     for changed, shown in ((OTHER, OTHER), (None, "unpinned")):
         capsys.readouterr()
         assert write_pins(changed) == 1
-        said = f"catalogue: x is {shown}, and was {SHA}; give the new bytes a new name\n"
+        said = f"benchlib: catalogue: x is {shown}, and was {SHA}; give the new bytes a new name\n"
         assert capsys.readouterr().err == said
         assert read_pins(path) == {"x": SHA}
 
@@ -1581,21 +1581,21 @@ def test_weights_cut_short_absent_or_not_tensors_are_refused(tmp_path):
 
 
 def test_command_line_prints_where_each_landed_and_fails_on_any(tmp_path, capsys):
-    assert main(["--cache", str(tmp_path), "astronaut", "china"]) == 0
+    assert main(["fetch", "--cache", str(tmp_path), "astronaut", "china"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == [f"{name}: {fetch(name)}" for name in ("astronaut", "china")]
-    assert main(["--cache", str(tmp_path), "gopro", "chelsea", "chelsee"]) == 1
+    assert main(["fetch", "--cache", str(tmp_path), "gopro", "chelsea", "chelsee"]) == 1
     out, err = capsys.readouterr()
     assert out.startswith("chelsea: ")
-    assert [line.split(":")[0] for line in err.splitlines()] == ["gopro", "assets"]
+    assert [line.split(":")[1] for line in err.splitlines()] == [" gopro", " assets"]
 
 
 def test_command_line_lists_every_entry_and_what_is_not_pinned(capsys):
-    assert main(["--list"]) == 0
+    assert main(["ls", "assets"]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert lines.keys() == load_catalogue().keys()
     assert {
-        name for name, line in lines.items() if " unpinned " in line or " manual " in line
+        name for name, line in lines.items() if " not seen yet" in line or " by hand" in line
     } == UNSEEN
-    assert lines["bsds500"].split()[:6] == ["bsds500", "dataset", "400", "files", "29.3", "MB"]
-    assert lines["imdn-x4"].split()[:4] == ["imdn-x4", "weights", "2.9", "MB"]
+    assert lines["bsds500"].split()[:6] == ["bsds500", "dataset,", "400", "files,", "29.3", "MB:"]
+    assert lines["imdn-x4"].split()[:4] == ["imdn-x4", "weights,", "2.9", "MB:"]

@@ -12,9 +12,10 @@ from itertools import accumulate
 import pandas as pd
 import pytest
 
+from benchlib.cli import main
 from benchlib.contracts import BenchError
 from benchlib.papers import _tables, bibtex, papers, published
-from benchlib.papers.__main__ import main, table_text
+from benchlib.papers._text import table_text
 
 
 def value(row: str, dataset: str, metric: str) -> float:
@@ -358,14 +359,14 @@ def test_published_values_are_numbers():
 
 
 def test_a_table_can_be_asked_for_by_name(capsys):
-    assert main([]) == 0
+    assert main(["papers"]) == 0
     assert "spt 4: 8 numbers, 4 rows; super-resolution, PSNR, PSNR gain" in capsys.readouterr().out
-    assert main(["sam-deblur", "1"]) == 0
+    assert main(["papers", "sam-deblur", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["GoPro", "RealBlurJ", "REDS", "ReLoBlur"]
     assert lines[-2].split()[:6] == ["Ours", "32.83", "0.960", "26.62*", "0.867*", "0.00%*"]
-    assert main(["spt", "9"]) == 1
-    assert capsys.readouterr().err == "papers: spt has no table '9'; may be 1, 2, 3, 4, 5, 6\n"
+    assert main(["papers", "spt", "9"]) == 1
+    assert capsys.readouterr().err == "benchlib: papers: spt has no table '9'; may be 1, 2, 3, 4, 5, 6\n"
 
 
 @pytest.mark.parametrize("paper", papers())

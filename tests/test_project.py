@@ -17,11 +17,11 @@ from benchlib.pipeline import inputs
 ROOT = Path(__file__).parent.parent
 LAYERS = {
     0: ["contracts", "names", "registry", "files", "imageio", "seeding", "assets"],
-    1: ["params", "checks", "records", "plugins"],
+    1: ["params", "checks", "records", "plugins", "matching", "schema"],
     2: ["tasks", "methods", "backbones", "priors", "datasets", "degrade", "metrics", "papers"],
     3: ["plan", "prepare", "restore", "train", "evaluate", "conformance"],
     4: ["report"],
-    5: ["pipeline", "nbrun"],
+    5: ["pipeline", "nbrun", "scoring", "cli", "__main__"],
 }
 LAYER = {folder: layer for layer, folders in LAYERS.items() for folder in folders}
 # names of protocols are checked before work; imported when called

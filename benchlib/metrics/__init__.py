@@ -17,9 +17,9 @@ The first paragraph of its docstring is what the report says of it. docs/metrics
 """
 
 from benchlib.metrics._prepare import IMAGES
-from benchlib.metrics._protocols import Protocol, load_metric, metrics_of, names, protocol
+from benchlib.metrics._protocols import Protocol, listed, load_metric, metrics_of, names, protocol
 
 VERSION = 1
 USES = {"metrics/_protocols.py": 1}
 
-__all__ = ["IMAGES", "Protocol", "load_metric", "metrics_of", "names", "protocol"]
+__all__ = ["IMAGES", "Protocol", "listed", "load_metric", "metrics_of", "names", "protocol"]

@@ -92,6 +92,11 @@ class Protocol:
         name = next(name for name in self.metrics if load_metric(name).NAME == "PSNR")
         return self.measure({"restored": restored, "reference": reference}, [name])[name]
 
+    def check_size(self, height: int, width: int) -> None:
+        """Raise BenchError if the border (or SSIM's window) uses up an image of that size."""
+        blank = np.zeros((height, width, 3), np.uint8)
+        prepared(self.name, {"restored": blank}, self.colour, self.cut, self.border)
+
     def _ready(self, images: Images) -> Images:
         """What metrics read, float64; an alignment adds the mask of the pixels that count."""
         ready = prepared(self.name, images, self.colour, self.cut, self.border)
@@ -153,6 +158,14 @@ def protocol(name: str) -> Protocol:
 def names() -> list[str]:
     """The protocols' names, without borders."""
     return sorted(PROTOCOLS)
+
+
+def listed(name: str) -> tuple[str, ...]:
+    """The files of ``metrics`` that a protocol lists itself, those of its official script.
+
+    name: with or without a border. Raises BenchError for an unknown protocol.
+    """
+    return PROTOCOLS[protocol(name).name.partition("@")[0]].metrics
 
 
 def metrics_of(name: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ packages.
              With the image's pixels it is what a finished prior is found by;
 ``SHOWN``    optional: what a sentence of the report calls what it gives, many things ("SAM's
              masks"); the first paragraph of the file's docstring says there what it is;
+``assets(config)``  optional: names of the catalogue's entries that it fetches;
 ``size(config)``  for a ``vector`` alone: its length.
 
 The loop over images, the cache, progress, time and memory are ``_loop.py``; a run's side of it,

@@ -44,6 +44,11 @@ def open(config: Config, device: str) -> Callable[[np.ndarray], Vector]:
     return partial(embedding, sam=_sam.load_sam(config.model, device), device=device)
 
 
+def assets(config: Config) -> tuple[str, ...]:
+    """The catalogue's entries that it fetches."""
+    return _sam.ASSETS[config.model]
+
+
 def record(config: Config, device: str) -> dict[str, Any]:
     """Settings, the weights' SHA-256, versions."""
     return {"config": dataclasses.asdict(config)} | _sam.sam_record(config.model)

@@ -1,15 +1,8 @@
-"""``python -m benchlib.papers [PAPER [TABLE]]``: what the papers print.
-
-A line for each table of the papers or of one paper, or one table as printed.
-"""
+"""What ``benchlib papers`` prints: a line for each table of a paper, or one table as printed."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-
-from benchlib.contracts import BenchError
-from benchlib.papers import papers, printed, published
+from benchlib.papers._tables import printed, published
 
 
 def tables_text(paper: str) -> str:
@@ -44,27 +37,3 @@ def table_text(paper: str, table: str) -> str:
             names[3:] = ["..."]
         lines.append(f"{', '.join(names)}: {note}")
     return "\n".join(lines)
-
-
-def main(words: list[str] | None = None) -> int:
-    """0, or 1 with one line on stderr for a name that is not here."""
-    parser = argparse.ArgumentParser(prog="python -m benchlib.papers", description=__doc__)
-    parser.add_argument("paper", nargs="?", help=", ".join(papers()))
-    parser.add_argument("table", nargs="?", help="as the paper numbers it: 1, IV")
-    given = parser.parse_args(words)
-    try:
-        if given.table:
-            print(table_text(given.paper, given.table))
-        elif given.paper:
-            print(tables_text(given.paper))
-        else:
-            for paper in papers():
-                print(tables_text(paper))
-    except BenchError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

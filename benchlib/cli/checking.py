@@ -1,0 +1,109 @@
+"""``benchlib check`` and ``benchlib schema``: is params.yaml, or a file of one's own, right?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchlib.cli._say import say, say_json, warn
+from benchlib.cli._suites import complete_suite, find_suite, suites
+from benchlib.contracts import BenchError
+
+
+def check(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SUITE or FILE.py]...",
+            help="Suites, or a file of your own; default: the suite of this folder.",
+            autocompletion=complete_suite,
+        ),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every suite of the checkout.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON: what, ok, error.")] = False,
+) -> int:
+    """Check a suite's params.yaml, every setting of it, or a method (prior, metric...) of your own.
+
+    Nothing runs and nothing is fetched.
+
+    Example: benchlib check demo
+    """
+    names: list[str | None] = [*(what or [])]
+    if every:
+        names += suites()
+    results: list[dict[str, Any]] = []
+    for name in names or [None]:
+        if name is not None and name.endswith(".py"):
+            results += _check_file(Path(name).expanduser())
+        else:
+            results.append(_check_suite(name))
+    failed = [one for one in results if not one["ok"]]
+    if as_json:
+        say_json(results)
+        return bool(failed)
+    for one in results:
+        if one["ok"]:
+            say(f"{one['what']}: {one['said']}")
+        else:
+            warn(one["error"])
+    return bool(failed)
+
+
+def _check_suite(name: str | None) -> dict[str, Any]:
+    from benchlib.checks import check_choices
+    from benchlib.params import load_params
+
+    found: dict[str, Any] = {"what": name or ".", "ok": False}
+    try:
+        path = find_suite(name)
+        suite = load_params(path)
+        check_choices(suite, path)
+    except BenchError as error:
+        return found | {"error": str(error)}
+    said = f"fine: {len(suite.runs)} runs, {len(suite.data)} sets, {len(suite.priors)} priors"
+    return found | {"what": suite.suite, "ok": True, "said": said}
+
+
+def _check_file(path: Path) -> list[dict[str, Any]]:
+    """The contract tests of one file: one result a test, with ``ok``; as text it is its line."""
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    if not path.is_file():
+        raise BenchError(f"{path}: no such file; expected a method, prior, metric... of your own")
+    if not find_spec("benchlib.conformance"):
+        raise BenchError(f"{path}: this version checks suites only; leave the file out")
+    results = []
+    for one in import_module("benchlib.conformance").check_file(path):
+        line = {"what": path.name, "ok": bool(one.ok)}
+        line["said" if one.ok else "error"] = str(one)
+        results.append(line)
+    return results
+
+
+def schema(
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A file to write, instead of printing it.")
+    ] = None,
+) -> None:
+    """Print the JSON schema of params.yaml, for an editor that completes and checks it.
+
+    The checkout holds it as params.schema.json. In an editor with a YAML language server, begin a
+    params.yaml with the line: # yaml-language-server: $schema=../../params.schema.json
+
+    Example: benchlib schema --out params.schema.json
+    """
+    from benchlib.schema import params_schema
+
+    text = json.dumps(params_schema(), indent=1, ensure_ascii=False, allow_nan=False)
+    if out is None:
+        say(text)
+        return
+    from benchlib.files import new_file
+
+    with new_file(out) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    say(str(out))

@@ -1,0 +1,175 @@
+"""``benchlib run`` and ``benchlib page``: a suite's pipeline, by DVC, and what comes out of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchlib.cli._say import say, warn
+from benchlib.cli._suites import (
+    complete_suite,
+    find_suite,
+    name_of,
+    open_suite,
+    spoken,
+    suites,
+)
+from benchlib.contracts import BenchError, nearest
+
+if TYPE_CHECKING:
+    from benchlib.params import Suite
+
+INTERRUPTED = 130
+KEYED = ("fetch", "weights", "metrics", "priors", "train", "evaluate")
+ALONE = ("tables", "report")
+PIPELINE = "dvc.yaml"
+
+
+def run(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SUITE TARGET",
+            help="A suite (default: this folder's), then stages of it, none for all: train@map, "
+            "evaluate, report.",
+            autocompletion=complete_suite,
+        ),
+    ] = None,
+    dry: Annotated[
+        bool, typer.Option("--dry", help="Say what would run; with --force: every stage.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Run even what is up to date.")
+    ] = False,
+) -> int:
+    """Run a suite, from data to page: only what has changed runs (dvc repro in its folder).
+
+    Stop it with Ctrl-C whenever you like; the next run goes on where it stood.
+
+    Example: benchlib run demo
+    """
+    path, targets = _split(words or [])
+    suite = open_suite(str(path))
+    folder = suite.folder
+    if not (folder / PIPELINE).is_file():
+        raise BenchError(
+            f"{folder}: no {PIPELINE}; a suite's folder in the checkout holds a copy of the demo's"
+        )
+    for target in targets:
+        _check_target(suite, target)
+    _link_plugins(suite)
+    options = ["--dry"] * dry + ["--force"] * force
+    code = _dvc(["repro", *options, *targets], folder)
+    if code == INTERRUPTED or dry:
+        return code
+    if code:
+        warn(
+            f"{suite.suite}: stopped (DVC's exit code is {code}); run it again to go on from there"
+        )
+        return code
+    report = suite.results / "report.html"
+    if report.is_file():
+        say(f"the page: {spoken(report)}   (benchlib page {name_of(suite)} --open)")
+    return 0
+
+
+def _split(words: list[str]) -> tuple[Path, list[str]]:
+    """(params.yaml, targets): the first word is a suite unless it is a stage of the one here."""
+    first = words[0] if words else None
+    stage = (first or "").partition("@")[0]
+    if first is None or (first not in suites() and stage in (*KEYED, *ALONE)):
+        return find_suite(None), words
+    return find_suite(first), words[1:]
+
+
+def _check_target(suite: Suite, target: str) -> None:
+    """A stage that is there. Raises BenchError with the nearest."""
+    stage, at, key = target.partition("@")
+    if stage not in (*KEYED, *ALONE):
+        raise BenchError(f"{target}: no stage '{stage}'; {nearest(stage, (*KEYED, *ALONE))}")
+    if not at:
+        return
+    keys = {
+        "fetch": [*suite.data],
+        "weights": [*suite.weights],
+        "metrics": suite.metrics,
+        "priors": [*suite.priors],
+        "train": [*suite.runs],
+        "evaluate": [*suite.runs],
+    }.get(stage, [])
+    if not keys:
+        raise BenchError(f"{target}: {stage} is one stage; write {stage}")
+    if key not in keys:
+        raise BenchError(f"{suite.suite}: {target}: no '{key}'; {nearest(key, keys)}")
+
+
+def _link_plugins(suite: Suite) -> None:
+    """DVC sees files from outside the checkout by links, which are made before it starts."""
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    if find_spec("benchlib.plugins"):
+        import_module("benchlib.plugins").link(suite)
+
+
+def _dvc(words: list[str], folder: Path) -> int:
+    """Run DVC in a folder; its exit code. A signal to us reaches it, and we wait for its end."""
+    here = str(Path(sys.executable).parent)  # its stages call `python`: this one
+    env = os.environ | {"PATH": os.pathsep.join([here, os.environ.get("PATH", os.defpath)])}
+    interrupted = False
+    child = subprocess.Popen([sys.executable, "-m", "dvc", *words], cwd=folder, env=env)
+
+    def pass_on(signum: int, _frame: object) -> None:
+        child.send_signal(signum)
+
+    before = {signum: signal.signal(signum, pass_on) for signum in _others()}
+    try:
+        while True:
+            try:
+                code = child.wait()
+                break
+            except KeyboardInterrupt:  # the terminal sent it to DVC as well
+                interrupted = True
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+    if interrupted:
+        return INTERRUPTED
+    return 128 - code if code < 0 else code
+
+
+def _others() -> list[signal.Signals]:
+    names = ("SIGTERM", "SIGHUP")
+    found = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    return [each for each in found if signal.getsignal(each) != signal.SIG_IGN]
+
+
+def page(
+    suite: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SUITE]", help="Default: the folder you are in.", autocompletion=complete_suite
+        ),
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Print where a suite's page is: tables, pictures, plots and how each number was made.
+
+    Example: benchlib page demo --open
+    """
+    opened = open_suite(suite)
+    report = opened.results / "report.html"
+    if not report.is_file():
+        raise BenchError(f"{report}: not there yet; benchlib run {name_of(opened)} makes it")
+    say(str(report))
+    if show:
+        import webbrowser
+
+        if not webbrowser.open(report.as_uri()):
+            raise BenchError(f"no browser could be started; open {report} yourself")
