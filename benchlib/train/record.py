@@ -193,7 +193,7 @@ def _choice(plan: RunPlan, tried: list[Trained], best: int) -> list[dict[str, An
 def _record(plan: RunPlan, budget: Training, seeds: dict[int, Trained]) -> dict[str, Any]:
     total, trained = _count(plan)
     made = next(iter(seeds.values())).made
-    return {
+    own = {
         "run": plan.key,
         "label": plan.label,
         "source": plan.method.INFO.source,
@@ -213,7 +213,8 @@ def _record(plan: RunPlan, budget: Training, seeds: dict[int, Trained]) -> dict[
         "parameters": total,
         "trained_parameters": trained if budget.iterations else 0,
         "versions": plan.versions(),
-    } | made | plan.record_of_plugins()
+    }
+    return own | made | plan.record_of_plugins()
 
 
 def _count(plan: RunPlan) -> tuple[int, int]:
