@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from conftest import small_params, write_params
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+import benchlib
 from benchlib.cli import checking, fetching, listing, printed, restoring, running, scores
 from benchlib.cli._say import Closed, WrongUsage, warn
 from benchlib.contracts import BenchError
@@ -63,9 +64,7 @@ for _name, (_command, _short) in COMMANDS.items():
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from benchlib import __version__
-
-        print(f"benchlib {__version__}")
+        print(f"benchlib {benchlib.__version__}")
         raise typer.Exit
 
 
