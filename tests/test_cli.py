@@ -158,9 +158,9 @@ def test_unknown_names_suggest_the_nearest(capsys):
 
 def test_a_typo_in_params_stops_every_command_of_a_suite(folder, capsys):
     path = folder / "params.yaml"
-    path.write_text(path.read_text().replace("iterations", "itreations"))
+    path.write_text(path.read_text().replace("log_every", "log_evry"))
     for words in (["run"], ["check"], ["page"], ["ls", "runs"], ["fetch", "--suite", "."]):
-        assert "did you mean iterations?" in refused(capsys, *words)
+        assert "did you mean log_every?" in refused(capsys, *words)
 
 
 def test_no_suite_here_says_what_to_name(tmp_path, monkeypatch, capsys):

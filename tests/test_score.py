@@ -103,6 +103,25 @@ def test_values_are_those_that_an_evaluation_rounds(tmp_path):
         assert got["value"].iloc[0] == pytest.approx(independent, abs=1e-6)
 
 
+def test_an_evaluation_of_the_same_images_gives_the_same(small):
+    from benchlib.evaluate import evaluate
+    from benchlib.plan import open_run
+    from benchlib.train.record import train
+
+    plan = open_run(small, "blurred")  # its restored images are its inputs
+    train(plan)
+    expected = {}
+    for row in evaluate(plan):
+        expected[row["image"], row["metric"], row["version"]] = row["value"]
+    data = small.work / "data" / "test" / "shake-blur"
+    restored = small.work / "restored" / "blurred" / "shake-blur"
+    rows = benchlib.score(restored, data / "hq", "basicsr-rgb", degraded=data / "lq")
+    got = {}
+    for row in rows.to_dict("records"):
+        got[row["image"], row["metric"], row["version"]] = row["value"]
+    assert got == expected and len(got) == 3
+
+
 def test_rows_are_a_suites_rows_as_far_as_they_make_sense(tmp_path):
     ours, theirs = two(tmp_path, "a.png", "a.png")
     rows = benchlib.score(ours, theirs, "basicsr-y")

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+import benchlib
 from benchlib.cli import checking, fetching, listing, printed, restoring, running, scores
 from benchlib.cli._say import Closed, WrongUsage, warn
 from benchlib.contracts import BenchError
@@ -45,33 +46,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.command("run", short_help="Run a suite, from data to page (dvc repro); or some stages of it.")(
-    running.run
-)
-app.command("page", short_help="Where a suite's page is; --open shows it.")(running.page)
-app.command("check", short_help="Check a params.yaml, or a method (prior, metric) of your own.")(
-    checking.check
-)
-app.command("schema", short_help="The JSON schema of params.yaml, for editors.")(checking.schema)
-app.command("ls", short_help="List suites, runs, methods, priors, metrics, protocols and more.")(
-    listing.ls
-)
-app.command("fetch", short_help="Fetch data and weights, verified.")(fetching.fetch)
-app.command("score", short_help="Score a folder of restored images: PSNR, SSIM and more.")(
-    scores.score
-)
-app.command("restore", short_help="Restore your own pictures by a trained run.")(restoring.restore)
-app.command("papers", short_help="Print the papers' tables, every number as printed.")(
-    printed.papers
-)
-app.command("audit", short_help="Check the papers' own arithmetic.")(printed.audit)
+COMMANDS = {
+    "run": (running.run, "Run a suite, from data to page (dvc repro); or some stages of it."),
+    "page": (running.page, "Where a suite's page is; --open shows it."),
+    "check": (checking.check, "Check a params.yaml, or a method (prior, metric) of your own."),
+    "schema": (checking.schema, "The JSON schema of params.yaml, for editors."),
+    "ls": (listing.ls, "List suites, runs, methods, priors, metrics, protocols and more."),
+    "fetch": (fetching.fetch, "Fetch data and weights, verified."),
+    "score": (scores.score, "Score a folder of restored images: PSNR, SSIM and more."),
+    "restore": (restoring.restore, "Restore your own pictures by a trained run."),
+    "papers": (printed.papers, "Print the papers' tables, every number as printed."),
+    "audit": (printed.audit, "Check the papers' own arithmetic."),
+}
+for _name, (_command, _short) in COMMANDS.items():
+    app.command(_name, short_help=_short)(_command)
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from benchlib import __version__
-
-        print(f"benchlib {__version__}")
+        print(f"benchlib {benchlib.__version__}")
         raise typer.Exit
 
 

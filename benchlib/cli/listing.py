@@ -191,7 +191,7 @@ def _assets() -> list[Line]:
             said = "by hand"
         if size:
             said = f"{size / 1e6:.1f} MB"
-        what = entry.kind
+        what: str = entry.kind
         if entry.files:
             what += f", {len(entry.files)} files"
         about = f"{what}, {said}: {entry.purpose} [{entry.licence}]"
