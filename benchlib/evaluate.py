@@ -26,6 +26,7 @@ from benchlib.plan import RunPlan
 from benchlib.priors._read import PriorSet
 from benchlib.records import Pair, hardware, read_json, revision, write_json, write_rows
 from benchlib.restore import (
+    check_trained,
     device_at_hand,
     inference_mode,
     load_model,
@@ -49,6 +50,8 @@ def evaluate(plan: RunPlan) -> list[Row]:
     a missing input, and for what the disk refuses.
     """
     started = time.perf_counter()
+    for seed in plan.entry.seeds:
+        check_trained(plan, seed)
     training = read_json(plan.places.run / "record.json", ["versions"])
     check_writable(plan.places.rows.parent, plan.places.record.parent)
     with new_folder(plan.places.restored) as out, threads(plan.how.threads) as used:
@@ -56,8 +59,10 @@ def evaluate(plan: RunPlan) -> list[Row]:
         write_rows(plan.places.rows, rows)
     seconds = round(time.perf_counter() - started, 1)
     versions = training["versions"] | _versions(plan)
-    own = {"evaluate_seconds": seconds, "evaluate_threads": used, "versions": versions}
-    write_json(plan.places.record, training | own | plan.record_of_plugins())
+    record = training | {"evaluate_seconds": seconds, "versions": versions}
+    if used != training.get("threads"):
+        record["evaluate_threads"] = used
+    write_json(plan.places.record, record | plan.record_of_plugins())
     forget(plan.places.resume, plan.key)
     return rows
 

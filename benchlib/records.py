@@ -11,6 +11,7 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Iterable
 from contextlib import suppress
@@ -58,6 +59,11 @@ RUN = "run"  # the file of a training's folder that says which run it is of
 WHOLE = ("seed", "iteration")  # columns of whole numbers
 
 
+# the last four are the full-width signs
+FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+NO_FORMULA = re.compile(r"[+-]?(\d+\.?\d*(e[+-]?\d+)?|inf|-)?", re.IGNORECASE)  # "-", "-0.5"
+
+
 @dataclass(frozen=True)
 class ImageSets:
     """A collection as it lies on disk: its folder, and its sets in the order of ``params.yaml``."""
@@ -91,15 +97,37 @@ class Pair:
         return f"{self.dataset}/{self.image}"
 
 
-def write_table(path: Path, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> None:
+def write_table(
+    path: Path,
+    columns: Iterable[str],
+    rows: Iterable[dict[str, Any]],
+    for_people: bool = False,
+) -> None:
     """Write dictionaries as CSV, whole or not at all; a key that is no column raises ValueError.
 
-    Raises BenchError if the disk refuses.
+    for_people: a table that is opened in a spreadsheet; no text of it is a formula there. What
+    programs read holds its text letter for letter. Raises BenchError if the disk refuses.
     """
+    if for_people:
+        rows = [{name: as_text(cell) for name, cell in row.items()} for row in rows]
     with new_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def as_text(value: Any) -> Any:
+    """A cell that a spreadsheet takes for text: with an apostrophe if it begins like a formula.
+
+    >>> as_text("=1+1"), as_text("-0.5"), as_text("MAP")
+    ("'=1+1", '-0.5', 'MAP')
+    """
+    if not isinstance(value, str):
+        return value
+    shown = value.replace("\r", " ") if "\r" in value else value  # it would end the line
+    if FORMULA.match(value) and not NO_FORMULA.fullmatch(value):
+        return "'" + shown
+    return shown
 
 
 def read_table(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:

@@ -46,17 +46,23 @@ def build_model(plan: RunPlan) -> nn.Module:
     return plan.method.build(backbone, plan.method_config)
 
 
-def load_model(plan: RunPlan, seed: int) -> nn.Module:
-    """The trained network of one seed, in evaluation mode.
-
-    Raises BenchError if it has not been trained.
-    """
+def check_trained(plan: RunPlan, seed: int) -> None:
+    """Raise BenchError if a seed of the run has not been trained."""
     path = plan.places.weights(seed)
     if not path.exists():
         raise BenchError(
             f"{path}: run '{plan.key}' has no weights of seed {seed}; run its train stage "
             f"(dvc repro train@{plan.key})"
         )
+
+
+def load_model(plan: RunPlan, seed: int) -> nn.Module:
+    """The trained network of one seed, in evaluation mode.
+
+    Raises BenchError if it has not been trained.
+    """
+    check_trained(plan, seed)
+    path = plan.places.weights(seed)
     model = build_model(plan)
     model.load_state_dict(load_file(path), strict=True)
     return model.eval()

@@ -63,6 +63,16 @@ def test_a_checkpoint_is_loaded_as_it_was_saved(tmp_path):
     assert torch.equal(moment, optimiser.state[next(model.parameters())]["exp_avg"])
 
 
+def test_a_disk_that_is_full_when_a_checkpoint_is_saved_keeps_the_old_one(small_disk):
+    path, model = small_disk / "a.pt", network()
+    save_checkpoint(path, model, adam(model), Progress(3, [LINE], 1.0), 1.0)
+    before = path.read_bytes()
+    large = network(20_000)
+    with pytest.raises(BenchError, match=r"a\.pt: the disk is full; make room on it"):
+        save_checkpoint(path, large, adam(large), Progress(3, [LINE], 1.0), 1.0)
+    assert path.read_bytes() == before and len(list(small_disk.iterdir())) == 1
+
+
 class Evil:
     """What a pickle can do to who loads it without care."""
 

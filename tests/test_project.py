@@ -73,6 +73,21 @@ def test_links_of_the_readme_lead_somewhere():
         assert "://" in link or (ROOT / link).exists(), link
 
 
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "benchlib" / "report").glob("*")), ids=lambda p: p.name
+)
+def test_the_report_knows_no_prior_by_name(path):
+    if path.suffix == ".jinja":
+        assert "SAM" not in path.read_text(encoding="utf-8")
+    if path.suffix != ".py":
+        return
+    words = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            words.add(node.value)
+    assert not words & (set(registry.names("priors")) - {"none"})
+
+
 def test_every_folder_has_a_layer():
     assert {folder_of(path) for path in SOURCES} - {"__init__"} == set(LAYER)
 

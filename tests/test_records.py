@@ -337,3 +337,6 @@ def test_rows_are_written_as_any_reader_of_csv_reads_them(tmp_path):
     assert read["image"] == "=1+1" and read["dataset"] == "-a", (
         "rows are for programs: no apostrophe"
     )
+    more = {"for_people": True}
+    records.write_table(path, ["image", "value"], [{"image": "=1+1", "value": -1.5}], **more)
+    assert path.read_text() == "image,value\n'=1+1,-1.5\n"

@@ -447,6 +447,18 @@ def test_labels_that_are_formulas_are_text_in_every_table(tmp_path):
     assert "'=HYPERLINK(1)" in (suite.results / "tables" / "comparison.csv").read_text()
 
 
+def test_rows_of_a_run_that_is_no_longer_named_are_said_in_one_line(tmp_path, capsys):
+    suite = make_suite(tmp_path)
+    export._say_left_over(suite)
+    assert capsys.readouterr().out == ""
+    records.write_rows(
+        suite.results / "rows" / "gone.csv", [row(suite, "gone", "a", "i", "PSNR", 1.0)]
+    )
+    export._say_left_over(suite)
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and said.endswith(f"{suite.results / 'rows' / 'gone.csv'}\n")
+
+
 def test_runs_whose_names_are_numbers_keep_them(tmp_path):
     """A CSV typed by its content makes 1 of "001", and then finds no such run."""
     suite = make_suite(tmp_path)

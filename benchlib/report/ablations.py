@@ -12,7 +12,7 @@ from benchlib.report import tables
 if TYPE_CHECKING:
     from benchlib.params import Suite
 
-VERSION = 1
+VERSION = 2
 COLUMNS = (
     "ablation", "run", "label", "is_reference", "collection", "dataset", "metric", "protocol",
     "value", "reference", "difference", "low", "high", "gain", "loss", "best", "images", "scenes",

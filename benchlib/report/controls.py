@@ -18,7 +18,7 @@ from benchlib.report import statistics, tables
 if TYPE_CHECKING:
     from benchlib.params import Control, Suite
 
-VERSION = 1
+VERSION = 2
 COLUMNS = (
     "control", "collection", "dataset", "metric", "protocol", "kind", "step", "reference", "run", "difference", "low",
     "high", "p", "gain", "loss", "images", "apart", "scenes", "seeds", "value",

@@ -25,7 +25,7 @@ from benchlib.report.markup import csv, latex, markdown
 if TYPE_CHECKING:
     from benchlib.params import Suite
 
-VERSION = 1
+VERSION = 2
 Part = tuple[pd.DataFrame, pd.DataFrame, str]  # a table of text, its bold cells, the line over it
 
 

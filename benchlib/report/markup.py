@@ -10,16 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from benchlib.records import read_frame, read_table
+from benchlib.records import as_text, read_frame, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# the last four are the full-width signs
-FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
-NO_FORMULA = re.compile(r"[+-]?(\d+\.?\d*(e[+-]?\d+)?|inf|-)?", re.IGNORECASE)  # "-", "-0.5"
 
 _MARKDOWN = str.maketrans(
     {c: "\\" + c for c in "\\`*_[]|~"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\n": " "}
@@ -90,20 +86,6 @@ def csv(table: pd.DataFrame) -> str:
             shown[name] = cells
     shown = shown.rename(columns=as_text)
     return shown.to_csv(index=False, lineterminator="\n")
-
-
-def as_text(value: Any) -> Any:
-    """A cell that a spreadsheet takes for text: with an apostrophe if it begins like a formula.
-
-    >>> as_text("=1+1"), as_text("-0.5"), as_text("MAP")
-    ("'=1+1", '-0.5', 'MAP')
-    """
-    if not isinstance(value, str):
-        return value
-    shown = value.replace("\r", " ") if "\r" in value else value  # it would end the line
-    if FORMULA.match(value) and not NO_FORMULA.fullmatch(value):
-        return "'" + shown
-    return shown
 
 
 def read_exported(path: Path, words: Iterable[str]) -> pd.DataFrame:

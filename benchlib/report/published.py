@@ -16,7 +16,7 @@ from benchlib.report import tables
 if TYPE_CHECKING:
     from benchlib.params import Ablation, Run, Suite
 
-VERSION = 1
+VERSION = 2
 
 
 def cells(paper: str, table: str, reference: str = "") -> pd.DataFrame:

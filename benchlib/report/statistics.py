@@ -20,7 +20,7 @@ from benchlib.contracts import BenchError
 if TYPE_CHECKING:
     import pandas as pd
 
-VERSION = 1
+VERSION = 2
 CHUNK = 1000  # resamples at a time, so that a thousand images need no gigabyte
 PLACE = ["dataset", "image"]
 

@@ -26,7 +26,7 @@ from benchlib.report.measures import PERCENT, Measure, measures_of
 if TYPE_CHECKING:
     from benchlib.params import Suite
 
-VERSION = 1
+VERSION = 2
 Column = tuple[str, str]  # metric as in the rows, protocol
 NO_PRIOR = "none"
 GROUP = ["run", "dataset", "metric", "protocol"]
