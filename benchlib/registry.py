@@ -22,7 +22,7 @@ from functools import cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_type_hints
 
 from benchlib.contracts import BenchError, nearest
 
@@ -266,6 +266,7 @@ def _check_config(file: str, config: Any) -> None:
     if not dataclasses.is_dataclass(config) or not config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         raise BenchError(f"{shown(file)}: Config: put @dataclass(frozen=True) above the class")
     try:
+        get_type_hints(config)  # pydantic would put an unknown name off until the first run
         TypeAdapter(config)
     except Exception as error:  # pydantic has several
         said = " ".join(str(error).split())
