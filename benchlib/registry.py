@@ -8,6 +8,7 @@ starts too: they inherit the list in an environment variable.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import importlib.util
 import json
@@ -21,7 +22,7 @@ from functools import cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_type_hints
 
 from benchlib.contracts import BenchError, nearest
 
@@ -95,9 +96,11 @@ def add(folder: str, name: str, path: Path) -> None:
             "first; rename the file"
         )
     for key in _own(folder, "*.py"):
-        if key.casefold() == name.casefold():
+        place = PACKAGE / folder / f"{key}.py"
+        if key.casefold() == name.casefold() and not _leads_to(place, path):
             raise BenchError(
-                f"{path}: the package has benchlib/{folder}/{key}.py already; rename the plug-in"
+                f"{path}: the package has benchlib/{folder}/{key}.py already{_told(place)}; rename "
+                "the plug-in"
             )
     known = outside()
     for other, place in known.items():
@@ -113,6 +116,17 @@ def add(folder: str, name: str, path: Path) -> None:
     os.environ[INHERITED] = json.dumps(listed)
     version.cache_clear()
     constants.cache_clear()
+
+
+def _leads_to(place: Path, path: Path) -> bool:
+    """Whether a file of the package is a link to that very plug-in (whose list was lost)."""
+    return place.is_symlink() and os.path.realpath(place) == os.path.realpath(path)
+
+
+def _told(place: Path) -> str:
+    if place.is_symlink():
+        return f", a link to {os.readlink(place)} (remove it if it is an old one)"
+    return ""
 
 
 def outside() -> dict[str, Path]:
@@ -200,11 +214,14 @@ def links(package: Path) -> set[str]:
 
 
 def files() -> list[Path]:
-    """Every file of the folders, and every plug-in."""
-    own = []
+    """Every file of the folders, and every plug-in. Raises BenchError for a broken link."""
+    found = set(outside().values())
     for folder in FOLDERS:
-        own += [PACKAGE / folder / f"{name}.py" for name in _own(folder, "*.py")]
-    return sorted({*own, *outside().values()})
+        found |= {PACKAGE / folder / f"{name}.py" for name in _own(folder, "*.py")}
+    for file in found:
+        if not file.exists():
+            raise BenchError(f"{file}: not there{_told(file)}")
+    return sorted(found)
 
 
 def shown(file: str) -> str:
@@ -237,7 +254,23 @@ def load(folder: str, name: str) -> ModuleType:
             f"{shown(file)}: no {', '.join(missing)}; a file of {folder} defines "
             f"{', '.join(REQUIRED[folder])} (its docstring: benchlib/{folder}/__init__.py)"
         )
+    if file in outside() and "Config" in REQUIRED[folder]:
+        _check_config(file, module.Config)
     return module
+
+
+def _check_config(file: str, config: Any) -> None:
+    """A plug-in's settings can be checked, so that a wrong one stops before any work."""
+    from pydantic import TypeAdapter
+
+    if not dataclasses.is_dataclass(config) or not config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        raise BenchError(f"{shown(file)}: Config: put @dataclass(frozen=True) above the class")
+    try:
+        get_type_hints(config)  # pydantic would put an unknown name off until the first run
+        TypeAdapter(config)
+    except Exception as error:  # pydantic has several
+        said = " ".join(str(error).split())
+        raise BenchError(f"{shown(file)}: Config: {said}") from None
 
 
 def _imported(file: str) -> ModuleType:
@@ -335,7 +368,7 @@ def parsed(path: Path, where: str) -> ast.Module:
     try:
         return ast.parse(path.read_bytes())
     except FileNotFoundError:
-        raise BenchError(f"{where}: no such file") from None
+        raise BenchError(f"{where}: no such file{_told(path)}") from None
     except OSError as error:
         raise BenchError(f"{where}: cannot be read: {error.strerror}") from None
     except SyntaxError as error:

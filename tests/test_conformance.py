@@ -22,7 +22,7 @@ def fresh(monkeypatch):
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
-        if name.startswith("benchlib.") and "mine" in name:
+        if name.endswith((".mine", ".vector_channels")):
             del sys.modules[name]
     registry.version.cache_clear()
     registry.constants.cache_clear()
@@ -60,7 +60,10 @@ def failures(path: Path) -> dict[str, str]:
     [("metrics.md", 0), ("data.md", 0), ("data.md", 1), ("priors.md", 0), ("methods.md", 0)],
 )
 def test_the_pages_examples_keep_the_contract(tmp_path, page, number):
-    results = conformance.check_file(written(tmp_path, on_page(page, number)))
+    path = written(tmp_path, on_page(page, number))
+    if page == "methods.md":
+        path = path.rename(tmp_path / "vector_channels.py")  # its errors name it
+    results = conformance.check_file(path)
     assert [result.line() for result in results if result.state != "ok"] == []
     assert len(results) > 4
 

@@ -33,6 +33,25 @@ ASSETS = ()
 def measure(restored, reference):
     return float(abs(restored - reference).max())
 '''
+METHOD = '''"""The network alone."""
+
+from dataclasses import dataclass
+
+from benchlib.contracts import Info
+
+VERSION = 1
+INFO = Info(paper="", source="a test", needs=(), label="mine")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Nothing to set."""
+
+
+def build(backbone, config):
+    return backbone()
+'''
+FUTURE = "from __future__ import annotations\n\n"
 BODIES = {
     "methods": "INFO = 1\ndef build(backbone, config): ...\n",
     "backbones": "def build(config): ...\ndef blocks(network): ...\n",
@@ -183,6 +202,28 @@ def test_an_error_in_a_plug_in_is_one_line_that_names_file_and_line(tmp_path, te
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("@dataclass(frozen=True)", "@dataclass", r"Config: put @dataclass\(frozen=True\)"),
+        ("@dataclass(frozen=True)\n", "", r"Config: put @dataclass\(frozen=True\)"),
+        (
+            '"""Nothing to set."""\n\n\ndef build',
+            "size: NoSuchType = 1\n\n\ndef build",
+            "NoSuchType",
+        ),
+    ],
+)
+def test_settings_that_cannot_be_checked_are_refused_before_any_work(tmp_path, old, new, said):
+    assert old in METHOD
+    text = METHOD.replace(old, new).replace("from dataclasses", FUTURE + "from dataclasses")
+    write(tmp_path / "methods/mine.py", text)
+    activate(tmp_path, ".")
+    with pytest.raises(BenchError, match=said) as error:
+        registry.load("methods", "mine")
+    assert "\n" not in str(error.value)
+
+
 def test_processes_started_from_here_know_the_plug_ins(tmp_path):
     """A kernel, or a loading process that is spawned: it unpickles what a plug-in defines."""
     write(tmp_path / "metrics/mine.py", METRIC + "\n\nclass Thing:\n    pass\n")
@@ -217,26 +258,6 @@ def test_versions_and_hashes_are_those_of_plug_ins_and_of_what_they_use(tmp_path
     assert registry.fingerprints(["metrics/mine.py"])["metrics/_mine.py"]["sha256"] != before
     assert str(tmp_path) not in json.dumps(found)
     assert registry.fingerprints(["metrics/psnr.py"]) == {}
-
-
-METHOD = '''"""The network alone."""
-
-from dataclasses import dataclass
-
-from benchlib.contracts import Info
-
-VERSION = 1
-INFO = Info(paper="", source="a test", needs=(), label="mine")
-
-
-@dataclass(frozen=True)
-class Config:
-    """Nothing to set."""
-
-
-def build(backbone, config):
-    return backbone()
-'''
 
 
 def test_a_run_s_record_names_its_plug_ins_and_its_rows_their_digest(tmp_path):
@@ -378,9 +399,24 @@ def test_a_link_of_another_suite_is_no_key_of_the_package(tmp_path, checkout, mo
     assert registry.names("metrics") == ["own"]
     plugins.activate(["../../../lab"], checkout / "suites/a")
     assert registry.names("metrics") == ["mine", "own"]
+
+
+def test_links_whose_list_was_lost_are_taken_over_or_named(tmp_path, checkout, monkeypatch):
+    write(tmp_path / "lab/metrics/mine.py")
+    asked = suite(checkout, "a", "../../../lab")
+    plugins.link(asked)
+    (checkout / "benchlib" / registry.LINKS).unlink()
+    monkeypatch.setattr(registry, "PACKAGE", checkout / "benchlib")
+    monkeypatch.setenv(registry.INHERITED, "")
+    plugins.link(asked)
+    assert registry.links(checkout / "benchlib") == {"metrics/mine.py"}
     (checkout / "benchlib" / registry.LINKS).unlink()
     monkeypatch.setenv(registry.INHERITED, "")
-    assert registry.names("metrics") == ["mine", "own"]  # whose link it is, nobody says: a file
+    shutil.move(tmp_path / "lab", tmp_path / "moved")
+    with pytest.raises(BenchError, match=r"mine\.py: not there, a link to .*lab/metrics/mine\.py"):
+        registry.files()
+    with pytest.raises(BenchError, match=r"already, a link to .*lab/metrics/mine\.py"):
+        plugins.link(suite(checkout, "a", "../../../moved"))
 
 
 def test_where_there_is_no_checkout_there_are_no_links(tmp_path):
