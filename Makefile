@@ -23,13 +23,18 @@ help:
 	@$(PYTHON) -m venv .uv || { echo "install Python's venv module (Debian: apt-get install python3-venv), or uv, then try again"; exit 1; }
 	@.uv/bin/pip install --quiet --disable-pip-version-check uv
 
+# DVC's own words for it tell nobody what to do
+GIT := test -e .git || { echo "$(CURDIR) is no git checkout (a ZIP has none): run \`git init\` here once, or clone the repository; DVC needs it" >&2; exit 1; }
+
 demo: | $(UV)
+	@$(GIT)
 	@$(RUN) dvc repro
 	@echo "the report: $(CURDIR)/results/demo/report.html"
 
 reproduce: suite/spt-small
 
 suite/%: | $(UV)
+	@$(GIT)
 	@cd suites/$* && $(if $(filter .uv/%,$(UV)),../../)$(RUN) dvc repro
 	@echo "the report: $(CURDIR)/results/$*/report.html"
 
