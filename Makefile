@@ -23,12 +23,17 @@ help:
 	@$(PYTHON) -m venv .uv || { echo "install Python's venv module (Debian: apt-get install python3-venv), or uv, then try again"; exit 1; }
 	@.uv/bin/pip install --quiet --disable-pip-version-check uv
 
+# DVC's own words for it tell nobody what to do
+GIT := test -e .git || { echo "$(CURDIR) is no git checkout (a ZIP has none): run \`git init\` here once, or clone the repository; DVC needs it" >&2; exit 1; }
+
 demo: | $(UV)
+	@$(GIT)
 	@$(RUN) benchlib run demo
 
 reproduce: suite/spt-small
 
 suite/%: | $(UV)
+	@$(GIT)
 	@$(RUN) benchlib run $*
 
 test: | $(UV)

@@ -53,6 +53,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 GRACE_SIGNAL = 5.0  # seconds an interrupted kernel has to clean up
 GRACE_ORPHAN = 2.0  # the same when DVC is gone: everything ends within about three seconds
 LONGEST_ERROR = 1200  # characters of a notebook's error that are printed: its ends, where longer
+LONGEST_SOCKETS = 80  # characters of their folder: a socket's path is at most 103
 
 # ipykernel_launcher without debugpy, which nobody attaches to here and which takes 0.3 s to import;
 # without the settings of IPython that lie in folders of the machine. A matplotlibrc in the current
@@ -521,7 +522,7 @@ def kernel_environment(folder: str) -> dict[str, str]:
 def start_kernel(running: Running) -> AsyncKernelManager:
     """Start this Python as the kernel, in the current folder, see ``kernel_environment``."""
     running.starting = True  # from here on the end waits for the guardian, which clears up
-    folder = tempfile.mkdtemp(prefix="nbrun-")
+    folder = tempfile.mkdtemp(prefix="nbrun-", dir=_short_folder())
     running.folder = Path(folder)
     manager = _kernel_manager(folder)
     from jupyter_core.utils import run_sync
@@ -542,13 +543,21 @@ def start_kernel(running: Running) -> AsyncKernelManager:
     return manager
 
 
+def _short_folder() -> str:
+    """Where temporary folders go; not where a socket's path would be too long."""
+    usual = tempfile.gettempdir()
+    if len(usual) > LONGEST_SOCKETS - 20 and os.access("/tmp", os.W_OK):
+        return "/tmp"
+    return usual
+
+
 def _kernel_manager(folder: str) -> AsyncKernelManager:
     os.environ["JUPYTER_RUNTIME_DIR"] = os.environ["IPYTHONDIR"] = folder
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
 
     transport = "tcp"
-    if os.name != "nt" and len(folder) < 80:  # a socket's path is at most 103 characters
+    if os.name != "nt" and len(folder) < LONGEST_SOCKETS:
         transport = "ipc"
     manager = AsyncKernelManager(
         kernel_name="python3",

@@ -37,7 +37,7 @@ def notebook(path: Path, parameters: str | None, *cells: str) -> Path:
 def launch(folder: Path, *words: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "benchlib.nbrun", *map(str, words)]
     return subprocess.run(
-        command, cwd=folder, env={**ENV, **env}, capture_output=True, text=True, timeout=50
+        command, cwd=folder, env={**ENV, **env}, capture_output=True, text=True, timeout=200
     )
 
 
