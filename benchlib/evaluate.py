@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchlib import registry
+from benchlib import own, registry
 from benchlib.files import new_folder, progress
+from benchlib.imageio import read_image
 from benchlib.metrics import protocol
 from benchlib.plan import RunPlan
 from benchlib.priors._read import PriorSet
@@ -36,10 +37,12 @@ def evaluate(plan: RunPlan) -> list[Row]:
     The restored images kept are those of the first seed. Rows: each metric of the suite under each
     protocol that knows it; what the prior's kind says of an image; and, for each ``swap``, the
     metrics of the first seed restored so, with ``reach`` and ``reach-most``. Raises BenchError for
-    a missing input.
+    a missing input, and for what a run brings along (``own``) that does not fit its images.
     """
     device, started = device_at_hand(), time.perf_counter()
     pairs, common = plan.test_pairs(), _common(plan, device)
+    own.check_scale(plan, pairs)
+    pictures = own.own_pictures(plan, pairs)
     rows: list[Row] = []
     with new_folder(plan.places.restored) as out:
         for seed in plan.entry.seeds:
@@ -50,14 +53,17 @@ def evaluate(plan: RunPlan) -> list[Row]:
                 place = common | _place(plan, pair, item) | {"seed": seed}
                 model = model_of(pair.dataset)
                 again = partial(restore, plan, model, pair, item, device=device, tiles=plan.tiles)
-                restored = again(prior=plan.test_prior)
+                if pictures:
+                    restored = read_image(pictures[pair.key])
+                else:
+                    restored = again(prior=plan.test_prior)
                 rows += measure(plan, item, restored, place)
                 if first:
                     plan.task.save(out / pair.dataset / pair.image, restored)
                     rows += _prior_rows(plan, pair, item, common)
                     rows += _swapped(plan, item, restored, place, again)
         write_rows(plan.places.rows, rows)
-    training = read_json(plan.places.run / "record.json")
+    training = read_json(plan.places.run / "record.json") | own.pictures_record(pictures)
     seconds = round(time.perf_counter() - started, 1)
     versions = training["versions"] | _versions(plan)
     write_json(plan.places.record, training | {"evaluate_seconds": seconds, "versions": versions})

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
-from benchlib import registry
+from benchlib import own, registry
+from benchlib.assets.weights import save_weights
 from benchlib.contracts import load_weights_into
 from benchlib.files import new_folder, sha256
 from benchlib.metrics import protocol
@@ -52,6 +53,7 @@ def train(plan: RunPlan) -> dict[str, Any]:
     run's, and the record's ``choice`` lists all. Resumes from the last checkpoint of the same
     parameters, versions, data and torch. Raises BenchError for a loss that is not finite.
     """
+    own.check_scale(plan, own.pairs_at_hand(plan))
     resume = plan.places.resume / _digest(plan)
     first, *others = plan.entry.seeds
     with new_folder(plan.places.run) as out:
@@ -64,7 +66,7 @@ def train(plan: RunPlan) -> dict[str, Any]:
         for seed in others:
             seeds[seed] = _train_seed(plan, budget, seed, resume / f"candidate0-seed{seed}.pt")
         for seed, trained in seeds.items():
-            save_file(trained.weights, out / f"seed{seed}.safetensors")
+            save_weights(trained.weights, out / f"seed{seed}.safetensors")
         record = _record(plan, budget, seeds) | {"choice": _choice(plan, tried, best)}
         untaken = [one for i, one in enumerate(tried) if i != best]
         seconds = sum(one.seconds for one in [*seeds.values(), *untaken])
@@ -192,7 +194,7 @@ def _record(plan: RunPlan, budget: Training, seeds: dict[int, Trained]) -> dict[
         "threads": torch.get_num_threads(),
         "revision": revision(Path(__file__).parent),
         "versions": plan.versions(),
-    }
+    } | own.own_record(plan)
 
 
 def _count(plan: RunPlan) -> tuple[int, int]:
