@@ -41,6 +41,7 @@ def evaluate(plan: RunPlan) -> list[Row]:
     """
     device, started = device_at_hand(), time.perf_counter()
     pairs, common = plan.test_pairs(), _common(plan, device)
+    own.refuse_changed(plan)
     own.check_scale(plan, pairs)
     pictures = own.own_pictures(plan, pairs)
     rows: list[Row] = []

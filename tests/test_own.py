@@ -31,9 +31,9 @@ from benchlib.params import Suite, load_params
 from benchlib.plan import open_run
 from benchlib.prepare import make_weights
 from benchlib.records import read_json, read_rows
-from benchlib.report import cost, show, tables
+from benchlib.report import cost, export, page, show, tables
 from benchlib.restore import load_model
-from benchlib.train.record import train
+from benchlib.train.record import start_model, train
 
 # --- networks and suites -------------------------------------------------------------------------
 
@@ -360,6 +360,18 @@ def test_a_file_that_changed_since_its_train_stage_is_refused(tmp_path):
         evaluate(plan)
 
 
+def test_a_run_that_trains_may_start_from_it(tmp_path):
+    network = {"name": "nafnet", "width": 4, "encoder": [1, 1], "middle": 1, "decoder": [1, 1]}
+    start = {"backbone": network, "init": "runs/mine"}
+    save_file(official(nafnet()), tmp_path / "my.safetensors")
+    runs = {"mine": own_run(CHECKPOINT), "tuned": own_run({"name": "none"}, **start)}
+    suite = suite_of(tmp_path, runs)
+    checked(suite)
+    train(open_run(suite, "mine"))
+    started = start_model(open_run(suite, "tuned"), 0).network.state_dict()
+    assert same(started, official(nafnet()))
+
+
 def test_a_file_below_the_home_folder(tmp_path, monkeypatch):
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -404,7 +416,14 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path):
         refusal(file)
     endless: dict = {"w": torch.ones(2)}
     endless["params"] = endless
-    for content in (endless, {}, [1, 2], {"epoch": 3, "optimizer": {"state": {0: torch.ones(2)}}}):
+    alone = {"n_averaged": torch.ones(1)}
+    for content in (
+        endless,
+        alone,
+        {},
+        [1, 2],
+        {"epoch": 3, "optimizer": {"state": {0: torch.ones(2)}}},
+    ):
         torch.save(content, file)
         refusal(file)
     torch.jit.script(nn.Conv2d(1, 1, 1)).save(str(file))
@@ -461,6 +480,10 @@ REFUSED = {
     "another start": (
         own_run(CHECKPOINT, init="weights/official"),
         r"runs.mine.init: got 'weights/official', but method checkpoint .*may be weights/random",
+    ),
+    "a file for a folder": (
+        own_run({"name": "images", "folder": "my.safetensors"}),
+        r"runs.mine.method: .*my\.safetensors: a file; name the folder that it lies in",
     ),
     "no such file": (
         own_run({"name": "checkpoint", "file": "your.pth"}),
@@ -624,6 +647,37 @@ def test_a_test_set_is_shown_though_runs_name_it_as_their_training_images(tmp_pa
     params["runs"]["learns"] = run({"name": "none"}, images={"train": "train", "test": "train"})
     suite = load_params(write_params(tmp_path, params))
     assert list(tables.collections(suite)) == ["test"]
+
+
+def test_the_page_of_a_suite_of_one_s_own_says_what_was_brought(tmp_path, monkeypatch):
+    """The input, a network and pictures: tables, plots and page; no word of training."""
+    monkeypatch.setattr(cost, "REPEATS", 1)
+    names = ("one", "two", "three")
+    pairs_of(tmp_path / "pairs-a", names)
+    suite = with_pictures(
+        tmp_path,
+        {f"{name}.png": (33 + 2 * i, 41) for i, name in enumerate(names)},
+        sets={"a": names},
+    )
+    save_file(official(nafnet()), tmp_path / "my.safetensors")
+    params = small_params() | {"data": suite.data}
+    params["priors"] = {key: prior.model_dump() for key, prior in suite.priors.items()}
+    params["runs"] = {
+        "input": own_run({"name": "identity"}),
+        "net": own_run(CHECKPOINT, label="my network"),
+        "mine": own_run(PICTURES, label="my pictures"),
+    }
+    suite = load_params(write_params(tmp_path, params))
+    for key in suite.runs:
+        evaluated(suite, key)
+    export.make_all(suite)
+    words = page.make(suite).read_text(encoding="utf-8")
+    assert "checkpoint: NAFNet, 1 times" in words and "my.safetensors, SHA-256" in words
+    assert "images: 3 pictures" in words and "nothing trained" in words
+    assert "iterations of training" not in words
+    assert "cost is not known" in (suite.results / "tables" / "cost.md").read_text()
+    differences = (suite.results / "tables" / "differences.md").read_text()
+    assert "my pictures" in differences and "my network" in differences
 
 
 # --- tensors that are one ------------------------------------------------------------------------

@@ -119,7 +119,7 @@ def _holds_weights(loaded: dict, deepest: int) -> bool:
 
 def _common_prefix(weights: dict[str, Tensor]) -> str | None:
     for prefix in PREFIXES:
-        if all(name.startswith(prefix) and name != prefix for name in weights):
+        if weights and all(name.startswith(prefix) and name != prefix for name in weights):
             return prefix
     return None
 

@@ -29,6 +29,8 @@ INFO = Info(
 )
 PATHS = ("folder",)
 SHOWN = 5  # names in an error
+Image = tuple[str, str]  # set, image
+Named = dict[str, list[Path]]  # name without suffix -> files
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,11 @@ def build(backbone: Backbone, config: Config) -> nn.Module:
     return Pictures()
 
 
-Image = tuple[str, str]  # set, image
-Named = dict[str, list[Path]]
+def check(config: Config) -> None:
+    """Raise BenchError for a file in the folder's place; a folder may be made later."""
+    folder = Path(config.folder)
+    if folder.exists() and not folder.is_dir():
+        raise BenchError(f"{folder}: a file; name the folder that it lies in")
 
 
 def restored_files(config: Config, images: Sequence[Image]) -> dict[Image, Path]:
