@@ -14,9 +14,20 @@ from typing import Any
 from benchlib import registry
 from benchlib.contracts import BenchError, entries_read, nearest
 from benchlib.names import shown
-from benchlib.params import Ablation, Choice, Control, Run, Suite, Training, configure, merged
+from benchlib.params import (
+    Ablation,
+    Choice,
+    Control,
+    Run,
+    Suite,
+    Training,
+    configure,
+    located,
+    merged,
+)
 
 NO_PRIOR = "none"
+NO_NETWORK = "none"  # the backbone of methods that bring what restores
 # What tables call their own lines and columns: a set of that name would be taken for one of them.
 TAKEN = ("average",)
 TEMPORARY = "exps"  # DVC copies the project to .dvc/tmp/exps/ for experiments outside of it
@@ -352,6 +363,7 @@ def check_choices(suite: Suite, path: Path) -> None:
     for key in suite.priors:
         _check_kind(suite, path, key)
     for key in suite.runs:
+        _check_own(suite, path, key)
         _check_needs(suite, path, key)
     _check_assets(suite, path)
     for key, run in suite.runs.items():
@@ -431,6 +443,41 @@ def _check_kind(suite: Suite, path: Path, key: str) -> None:
         raise BenchError(
             f"{path}: priors.{key}.kind: got {prior.kind!r}; {prior.prior['name']} gives {kind}"
         )
+
+
+def _check_own(suite: Suite, path: Path, key: str) -> None:
+    """A method that trains has a network; one that brings what restores has no other beside it.
+
+    What such a method can find wrong before any work is found here (its ``check``).
+    """
+    run, where = suite.runs[key], f"{path}: runs.{key}"
+    method, config = configure("methods", run.method)
+    name, backbone = run.method["name"], run.backbone["name"]
+    if backbone == NO_NETWORK and method.INFO.trains:
+        known = set(registry.names("backbones")) - {NO_NETWORK}
+        raise BenchError(
+            f"{where}.backbone: got 'none', but method {name} needs a network; "
+            f"{nearest(backbone, known)}"
+        )
+    if method.INFO.own and backbone != NO_NETWORK:
+        raise BenchError(
+            f"{where}.backbone: got {backbone!r}, but method {name} brings its own "
+            f"{method.INFO.own}; write {{name: none}}"
+        )
+    if method.INFO.own and run.init not in _random_starts(suite):
+        raise BenchError(
+            f"{where}.init: got {run.init!r}, but method {name} starts from no other weights; "
+            f"{nearest(run.init, _random_starts(suite) or ['weights/<one without asset>'])}"
+        )
+    if hasattr(method, "check"):
+        try:
+            method.check(located(method, config, suite.folder))
+        except BenchError as error:
+            raise BenchError(f"{where}.method: {error}") from None
+
+
+def _random_starts(suite: Suite) -> list[str]:
+    return [f"weights/{key}" for key, start in suite.weights.items() if start.asset is None]
 
 
 def _check_needs(suite: Suite, path: Path, key: str) -> None:

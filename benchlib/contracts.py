@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +31,8 @@ class Info:
     needs: the batch entries it reads besides ``lq`` ("labels": a label map, "vector": a vector).
     label: the row's name in tables.
     trains: False for a method with nothing to train.
+    own: what it brings instead of a backbone: a "network", or restored "pictures". Its runs name
+        the backbone ``none``, and start from no weights.
     """
 
     paper: str
@@ -38,6 +40,7 @@ class Info:
     needs: tuple[str, ...]
     label: str
     trains: bool = True
+    own: Literal["", "network", "pictures"] = ""
 
 
 @dataclass(frozen=True)

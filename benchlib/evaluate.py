@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchlib import registry
+from benchlib import own, registry
 from benchlib.files import check_writable, new_folder, progress
+from benchlib.imageio import read_image
 from benchlib.metrics import protocol
 from benchlib.plan import RunPlan
 from benchlib.priors._read import PriorSet
@@ -47,15 +48,21 @@ def evaluate(plan: RunPlan) -> list[Row]:
     The restored images kept are those of the first seed. Rows: each metric of the suite under each
     protocol that knows it; what the prior's kind says of an image; and, for each ``swap``, the
     metrics of the first seed restored so, with ``reach`` and ``reach-most``. Raises BenchError for
-    a missing input, and for what the disk refuses.
+    a missing input, for what a run brings along (``own``) that does not fit its images, and for
+    what the disk refuses.
     """
     started = time.perf_counter()
     for seed in plan.entry.seeds:
         check_trained(plan, seed)
     training = read_json(plan.places.run / "record.json", ["versions"])
     check_writable(plan.places.rows.parent, plan.places.record.parent)
+    pairs = plan.test_pairs()
+    own.refuse_changed(plan)
+    own.check_scale(plan, pairs)
+    pictures = own.own_pictures(plan, pairs)
+    training |= own.pictures_record(pictures)
     with new_folder(plan.places.restored) as out, threads(plan.how.threads) as used:
-        rows = _rows(plan, out)
+        rows = _rows(plan, pairs, pictures, out)
         write_rows(plan.places.rows, rows)
     seconds = round(time.perf_counter() - started, 1)
     versions = training["versions"] | _versions(plan)
@@ -67,10 +74,13 @@ def evaluate(plan: RunPlan) -> list[Row]:
     return rows
 
 
-def _rows(plan: RunPlan, out: Path) -> list[Row]:
-    """Restore and measure; the images of the first seed go to the folder ``out``."""
+def _rows(plan: RunPlan, pairs: list[Pair], pictures: dict[str, Path], out: Path) -> list[Row]:
+    """Restore and measure; the images of the first seed go to the folder ``out``.
+
+    pictures: a pair's key -> its restored image, where the run brings them along.
+    """
     device = device_at_hand()
-    pairs, common = plan.test_pairs(), _common(plan, device)
+    common = _common(plan, device)
     rows: list[Row] = []
     for seed in plan.entry.seeds:
         model_of = _models(plan, seed, device)
@@ -80,7 +90,10 @@ def _rows(plan: RunPlan, out: Path) -> list[Row]:
             place = common | _place(plan, pair, item) | {"seed": seed}
             model = model_of(pair.dataset)
             again = partial(restore, plan, model, pair, item, device=device, tiles=plan.tiles)
-            restored = again(prior=plan.test_prior)
+            if pictures:
+                restored = read_image(pictures[pair.key])
+            else:
+                restored = again(prior=plan.test_prior)
             rows += measure(plan, item, restored, place)
             if first:
                 plan.task.save(out / pair.dataset / pair.image, restored)

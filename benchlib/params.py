@@ -6,6 +6,7 @@ them; what the entries say of each other is checked in ``checks.py``.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -338,6 +339,22 @@ def _check_sizes(value: Any, where: str) -> None:
             _check_sizes(item, f"{where}.{place}")
     elif isinstance(value, int) and abs(value) > MOST:
         raise BenchError(f"{where}: got {names.shown(value)}; expected at most {MOST}")
+
+
+def located(module: Any, config: Any, folder: Path) -> Any:
+    """The settings, with each path that a file's ``PATHS`` names as the user means it.
+
+    A relative path is taken from ``folder``, where params.yaml stands; ``~`` is the home folder.
+    Raises BenchError for the home of a user that is not there.
+    """
+    paths = {}
+    for name in getattr(module, "PATHS", ()):
+        given = getattr(config, name)
+        try:
+            paths[name] = str(folder / Path(given).expanduser())
+        except RuntimeError:
+            raise BenchError(f"{name}: got {given!r}; there is no such user's home") from None
+    return replace(config, **paths)
 
 
 def load_params(path: str | Path = "params.yaml") -> Suite:

@@ -14,7 +14,7 @@ from typing import Any
 from benchlib import registry
 from benchlib.checks import budgets
 from benchlib.contracts import entries_read
-from benchlib.params import Evaluation, Run, Suite, Training, configure
+from benchlib.params import Evaluation, Run, Suite, Training, configure, located
 from benchlib.priors._read import Part, PriorSet
 from benchlib.records import ImageSets, Pair, image_sets, read_pairs
 from benchlib.tasks.image import Tiles
@@ -80,6 +80,11 @@ class RunPlan:
         return self.method.INFO.trains
 
     @property
+    def has_network(self) -> bool:
+        """Whether a network restores: one that trains, or one that the method brings."""
+        return self.trains or self.method.INFO.own == "network"
+
+    @property
     def tiles(self) -> Tiles:
         """When and how images are cut at test time."""
         return Tiles(self.how.tile, self.how.overlap)
@@ -139,6 +144,7 @@ def open_run(suite: Suite, key: str) -> RunPlan:
     """
     run = suite.run(key)
     method, method_config = configure("methods", run.method, f"runs.{key}.method")
+    method_config = located(method, method_config, suite.folder)
     backbone, backbone_config = configure("backbones", run.backbone, f"runs.{key}.backbone")
     needs = entries_read(method, method_config)
     return RunPlan(

@@ -119,13 +119,11 @@ def make_weights(suite: Suite, key: str) -> dict[str, Any]:
 
 
 def _fetch_weights(asset: str, out: Path) -> dict[str, Any]:
-    from safetensors.torch import save_file
-
-    from benchlib.assets.weights import load_weights
+    from benchlib.assets.weights import load_weights, save_weights
 
     file, entry = assets.fetch(asset), assets.find(asset)
     weights = load_weights(file)
-    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, out)
+    save_weights(weights, out)
     return {
         "sha256": sha256(file),
         "source": list(entry.source),

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from benchlib.contracts import Backbone, BenchError, Window
+from benchlib.own import refuse_changed
 from benchlib.plan import RunPlan
 from benchlib.priors._read import PriorSet
 from benchlib.records import Pair
@@ -59,10 +60,11 @@ def check_trained(plan: RunPlan, seed: int) -> None:
 def load_model(plan: RunPlan, seed: int) -> nn.Module:
     """The trained network of one seed, in evaluation mode.
 
-    Raises BenchError if it has not been trained.
+    Raises BenchError if it has not been trained, or its own file has changed since.
     """
     check_trained(plan, seed)
     path = plan.places.weights(seed)
+    refuse_changed(plan)
     model = build_model(plan)
     model.load_state_dict(load_file(path), strict=True)
     return model.eval()
@@ -103,7 +105,7 @@ def inference_mode(plan: RunPlan, dataset: str, item: Any) -> str:
     ``global`` or ``tlc<crop>``, with ``+tile<side>/<overlap>`` if it is cut; ``none`` for a method
     without a network.
     """
-    if not plan.trains:
+    if not plan.has_network:
         return "none"
     mode = "global"
     if uses_local_pooling(plan, dataset):

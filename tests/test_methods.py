@@ -5,11 +5,14 @@ The checks stand in ``benchlib/conformance``, for plug-ins too; here is what the
 
 import importlib
 import sys
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 import torch
 from conftest import expect_contract, name_of
+from safetensors.torch import save_file
 from torch import nn
 
 from benchlib import registry
@@ -32,7 +35,23 @@ __all__ = ["batch", "moved", "small_backbone"]  # other test files take them fro
 METHOD_CHECKS = method_contract.ALONE
 BACKBONE_CHECKS = backbone_contract.ALONE
 METHODS = registry.names("methods")
-BACKBONES = registry.names("backbones")
+BACKBONES = [name for name in registry.names("backbones") if name != "none"]
+
+
+@cache
+def own_file() -> str:
+    """A file of weights for the method that reads one: the small NAFNet's."""
+    torch.manual_seed(3)
+    file = Path(mkdtemp()) / "own.safetensors"
+    save_file(small_backbone("nafnet")().state_dict(), file)
+    return str(file)
+
+
+def method_subject(method: str) -> Subject:
+    """A method with its defaults, and what has none."""
+    if method == "checkpoint":
+        return Subject("methods", method, {"file": own_file()})
+    return Subject("methods", method)
 
 
 class ChannelAttention(nn.Module):
@@ -95,11 +114,18 @@ def test_a_prior_that_a_normalisation_takes_off_again_does_not_reach_the_image()
 def pairs() -> list[tuple[str, str]]:
     """Every method on a U-Net and on a network that enlarges; every backbone with three methods.
 
-    The three: without a prior, and two that change its blocks.
+    The three: without a prior, and two that change its blocks. A method that brings a network has
+    that one; one that brings pictures restores nothing.
     """
     found = []
     for method in METHODS:
-        found += [(method, "nafnet"), (method, "imdn")]
+        own = registry.load("methods", method).INFO.own
+        if not own:
+            found += [(method, "nafnet"), (method, "imdn")]
+        elif own == "network":
+            found.append((method, "none"))
+    restoring = [method for method, _ in found]
+    assert "checkpoint" in restoring and "images" not in restoring
     for backbone in BACKBONES:
         found += [("none", backbone), ("spt", backbone), ("film", backbone)]
     return list(dict.fromkeys(found))
@@ -123,7 +149,7 @@ def test_a_backbone_says_what_it_is_and_shows_its_blocks(check, backbone):
 @pytest.mark.parametrize("check", ON_A_NETWORK, ids=name_of)
 @each_pair
 def test_every_method_keeps_the_contract_on_every_network(check, method, backbone):
-    expect_contract(check, Pair(Subject("methods", method), backbone))
+    expect_contract(check, Pair(method_subject(method), backbone))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ LAYERS = {
     0: ["contracts", "names", "registry", "files", "imageio", "seeding", "assets"],
     1: ["params", "checks", "records", "plugins", "matching", "schema"],
     2: ["tasks", "methods", "backbones", "priors", "datasets", "degrade", "metrics", "papers"],
-    3: ["plan", "prepare", "restore", "train", "evaluate", "conformance"],
+    3: ["plan", "own", "prepare", "restore", "train", "evaluate", "conformance"],
     4: ["report"],
     5: ["pipeline", "nbrun", "scoring", "cli", "__main__"],
 }

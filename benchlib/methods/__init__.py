@@ -19,6 +19,16 @@ And, where it needs them:
     ``loss(restored, batch["hq"])`` of ``restored = model(batch)``. Call ``model(batch)``, rather
     than a part of the model, so that gradients are shared where a run has several devices.
 
+A method that brings what restores, instead of a backbone, says so in ``INFO.own`` and has:
+
+``PATHS``  names of its settings that are paths: every function gets them joined to the folder of
+    params.yaml, ``~`` expanded;
+``check(config)``  may be absent: raises BenchError for what can be found wrong before any work;
+``facts(config)``  of a network: what the run's record says of it, JSON values, ``scale``,
+    ``architecture`` and ``tiling`` ("supported", or a word that advises against it) among them;
+``restored_files(config, images)``  of pictures: test image ``(set, image)`` -> its file. Nothing is
+    restored then; all that follows is as for any run.
+
 ``backbone(in_channels=3)`` makes the network, ``backbone.blocks(network)`` lists its building
 blocks in order, and ``backbone.scale`` is how much it enlarges (``contracts.Backbone``).
 

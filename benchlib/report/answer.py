@@ -46,6 +46,14 @@ def count(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
+def iterations(suite: Suite, run: str) -> int:
+    """How long a run was trained, by its record; 0 where there was nothing to train, whatever the budget."""
+    own = record(suite, run)
+    if own.get("trained_parameters") == 0:
+        return 0
+    return own.get("training", {}).get("iterations", 0)
+
+
 def degraded(suite: Suite) -> str:
     """What the methods are given, in words: "blurred input"; "degraded input" where the problem gives none."""
     words = {
@@ -118,6 +126,8 @@ def question(suite: Suite, runs: list[str]) -> str:
     problem = problems.pop() if len(problems) == 1 else "restoration"
     if len(priors) > 1:
         return f"Do the priors help {problem}?"
+    if runs and not priors:
+        return f"Does {run_label(suite, runs[0])} do better at {problem}?"
     words = _shown_as(priors.pop()) if priors else None
     return f"Do {words} help {problem}?" if words else f"Does the prior help {problem}?"
 
@@ -201,9 +211,7 @@ def _setup(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
     shown = _shown(suite, rows, runs)
     scene = statistics.scenes(shown)
     said = f"{tables.images_text(len(scene), scene.nunique())}; {tables.seeds_text(shown).lower()}"
-    budgets = sorted(
-        {record(suite, run).get("training", {}).get("iterations", 0) for run in runs} - {0}
-    )
+    budgets = sorted({iterations(suite, run) for run in runs} - {0})
     if budgets:
         said += f"; {' to '.join(dict.fromkeys([f'{budgets[0]:,}', f'{budgets[-1]:,}']))} iterations of training"
     stated = []
@@ -400,7 +408,7 @@ def _about(suite: Suite, run: str) -> str:
     one = suite.run(run)
     reads = f"reads {prior_words(suite, run)}; " if tables.has_prior(suite, run) else ""
     setting = f", {one.setting}" if one.setting else ""
-    trained = record(suite, run).get("training", {}).get("iterations")
+    trained = iterations(suite, run)
     budget = f"; {count(trained, 'iteration')} of training" if trained else ""
     return f"{reads}method {one.method['name']} on network {one.backbone['name']}; {one.problem}{setting}{budget}"
 

@@ -68,9 +68,11 @@ def cost(suite: Suite, key: str) -> dict[str, Any]:
     the image.
     train_seconds: of one seed (mean); train_total_seconds: of all, candidates included; train_hardware.
 
-    Raises BenchError for a missing input (test images, the prior).
+    Raises BenchError for a missing input (test images, the prior), and for pictures that were restored elsewhere.
     """
     plan, device = open_run(suite, key), device_at_hand()
+    if plan.method.INFO.own == "pictures":
+        raise BenchError("restored elsewhere: its cost is not known here")
     pair, (height, width) = _median_image(plan.test_pairs())
     item = plan.task.read(pair)
     model = _network(plan, pair).to(device)

@@ -45,7 +45,7 @@ from benchlib.report.tables import AVERAGE, Column
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from benchlib.params import Suite
+    from benchlib.params import Run, Suite
 
 VERSION = 1
 HERE = Path(__file__).parent
@@ -690,7 +690,7 @@ def _provenance(suite: Suite, rows: pd.DataFrame) -> dict[str, Any]:
             [
                 _cell(answer.run_label(suite, key), sub=[key, printed]),
                 _cell(tables.command(suite, key), code=True),
-                _cell(f"{run.method['name']} on {run.backbone['name']}", sub=[f"from {record.get('init', run.init)}"]),
+                _start(run, record),
                 _cell(prior, sub=[f"tested on {run.images.test}"]),
                 _cell(", ".join(names), sub=[_mode(tables.inference(rows, key))]),
                 _training(record),
@@ -703,6 +703,19 @@ def _provenance(suite: Suite, rows: pd.DataFrame) -> dict[str, Any]:
     columns = ["Run", "Command", "Method, start", "Prior, train / test", "Protocols; inference", "Training",
                "Parameters", "Time to train", "Revision, hardware"]  # fmt: skip
     return _table("t-how", "Runs and how they were made", columns, lines)
+
+
+def _start(run: Run, record: dict[str, Any]) -> Cell:
+    """The method, and what it starts from or brings along."""
+    own = record.get("own", {})
+    if "architecture" in own:
+        said = f"{run.method['name']}: {own['architecture']}, {own['scale']} times"
+        return _cell(said, sub=[f"{own['file']}, SHA-256 {own['file_sha256'][:12]}"])
+    if "pictures" in own:
+        said = f"{run.method['name']}: {answer.count(own['pictures'], 'picture')}"
+        return _cell(said, sub=[f"SHA-256 {own['sha256'][:12]}"])
+    start = f"from {record.get('init', run.init)}"
+    return _cell(f"{run.method['name']} on {run.backbone['name']}", sub=[start])
 
 
 def _counted(number: int | None) -> str:

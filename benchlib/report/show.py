@@ -170,10 +170,15 @@ def _facts_text(kind: Any, stored: Any) -> str:
     return ", ".join(said) or kind.__name__.rpartition(".")[2]
 
 
-def crops(run: RunPlan, count: int = 4) -> Figure:
-    """The first training crops of a run: degraded, sharp, and of its prior what is a label map."""
+def crops(run: RunPlan, count: int = 4) -> Figure | None:
+    """The first training crops of a run: degraded, sharp, and of its prior what is a label map.
+
+    None for a run with nothing to train.
+    """
     from benchlib.train.data import crops_of
 
+    if not run.trains:
+        return None
     source = crops_of(run)
     columns: dict[str, list[tuple[str, np.ndarray]]] = {}
     for n in range(count):
@@ -210,7 +215,7 @@ def run_record(run: RunPlan) -> pd.DataFrame:
     """What was trained, from what, on what, for how long; which budget was chosen, which iteration was kept."""
     names = (
         "label", "init", "pairs", "parameters", "trained_parameters", "loss", "iterations", "kept", "choice",
-        "train_seconds", "hardware", "threads", "torch", "revision", "weights",
+        "train_seconds", "hardware", "threads", "torch", "revision", "weights", "own",
     )  # fmt: skip
     record = read_json(run.places.run / "record.json")
     training = record.get("training", {})

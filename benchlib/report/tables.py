@@ -24,7 +24,7 @@ from benchlib.report import statistics
 from benchlib.report.measures import PERCENT, Measure, measures_of
 
 if TYPE_CHECKING:
-    from benchlib.params import Suite
+    from benchlib.params import Run, Suite
 
 VERSION = 2
 Column = tuple[str, str]  # metric as in the rows, protocol
@@ -40,13 +40,18 @@ def collections(suite: Suite) -> dict[str, list[str]]:
     One that a run trains on (where the masks' images are restored, say) is not shown, unless there is no other.
     """
     tests = Counter(run.images.test for run in suite.runs.values())
-    trained = {run.images.train for run in suite.runs.values()}
+    trained = {run.images.train for run in suite.runs.values() if _trains(run)}
     there = [name for name in suite.collections if name in tests]
     shown = [name for name in there if name not in trained] or there
     first = max(shown, key=lambda name: tests[name])
     return {
         name: compared(suite, name) for name in [first, *(name for name in shown if name != first)]
     }
+
+
+def _trains(run: Run) -> bool:
+    """Whether a run learns from its training images: the input itself, or one's own pictures, do not."""
+    return registry.load("methods", run.method["name"]).INFO.trains
 
 
 def compared(suite: Suite, collection: str | None = None) -> list[str]:

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
-from benchlib import registry
+from benchlib import own, registry
+from benchlib.assets.weights import save_weights
 from benchlib.contracts import load_weights_into
 from benchlib.files import check_writable, new_folder, sha256
 from benchlib.metrics import protocol
@@ -46,6 +47,7 @@ def train(plan: RunPlan) -> dict[str, Any]:
     finite, and for what the disk refuses.
     """
     check_writable(plan.places.run.parent, plan.places.loss.parent)
+    own.check_scale(plan, own.pairs_at_hand(plan))
     begun = plan.places.resume / _digest(plan)
     begin(begun, plan.key, plan.places.run)
     first, *others = plan.entry.seeds
@@ -59,7 +61,7 @@ def train(plan: RunPlan) -> dict[str, Any]:
         for seed in others:
             seeds[seed] = _train_seed(plan, budget, seed, begun / f"candidate0-seed{seed}.pt")
         for seed, trained in seeds.items():
-            save_file(trained.weights, out / f"seed{seed}.safetensors")
+            save_weights(trained.weights, out / f"seed{seed}.safetensors")
         record = _record(plan, budget, seeds) | {"choice": _choice(plan, tried, best)}
         untaken = [one for i, one in enumerate(tried) if i != best]
         seconds = sum(one.seconds for one in [*seeds.values(), *untaken])
@@ -193,7 +195,7 @@ def _choice(plan: RunPlan, tried: list[Trained], best: int) -> list[dict[str, An
 def _record(plan: RunPlan, budget: Training, seeds: dict[int, Trained]) -> dict[str, Any]:
     total, trained = _count(plan)
     made = next(iter(seeds.values())).made
-    own = {
+    said = {
         "run": plan.key,
         "label": plan.label,
         "source": plan.method.INFO.source,
@@ -214,7 +216,7 @@ def _record(plan: RunPlan, budget: Training, seeds: dict[int, Trained]) -> dict[
         "trained_parameters": trained if budget.iterations else 0,
         "versions": plan.versions(),
     }
-    return own | made | plan.record_of_plugins()
+    return said | made | own.own_record(plan) | plan.record_of_plugins()
 
 
 def _count(plan: RunPlan) -> tuple[int, int]:
