@@ -33,6 +33,8 @@ def check_references(suite: Suite, path: Path) -> None:
 
     Raises BenchError for the first one that does not; ``path`` begins its line.
     """
+    from benchlib.sources import check_sources  # it reads what records read, which reads params
+
     _name("task", suite.task, registry.names("tasks"), path)
     for name in suite.metrics:
         _name("metrics", name, registry.names("metrics"), path)
@@ -52,6 +54,7 @@ def check_references(suite: Suite, path: Path) -> None:
         _check_sides(suite, path, key)
         _check_order(suite, path, key)
         _check_split(suite, path, key)
+    check_sources(suite, path)
 
 
 def _name(where: str, got: str | None, allowed: Collection[str], path: Path) -> None:

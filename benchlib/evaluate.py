@@ -19,6 +19,7 @@ from torch import nn
 
 from benchlib import registry
 from benchlib.files import new_folder, progress
+from benchlib.manifests import check_run
 from benchlib.metrics import protocol
 from benchlib.plan import RunPlan
 from benchlib.priors._read import PriorSet
@@ -36,8 +37,9 @@ def evaluate(plan: RunPlan) -> list[Row]:
     The restored images kept are those of the first seed. Rows: each metric of the suite under each
     protocol that knows it; what the prior's kind says of an image; and, for each ``swap``, the
     metrics of the first seed restored so, with ``reach`` and ``reach-most``. Raises BenchError for
-    a missing input.
+    a missing input, or images that the run cannot use (see ``manifests.check_run``).
     """
+    check_run(plan)
     device, started = device_at_hand(), time.perf_counter()
     pairs, common = plan.test_pairs(), _common(plan, device)
     rows: list[Row] = []

@@ -14,15 +14,17 @@ from skimage.filters import sobel
 from benchlib import assets, registry
 from benchlib.checks import images_source, source_settings
 from benchlib.contracts import BenchError
-from benchlib.datasets import Maker
+from benchlib.datasets import Maker, check_names
 from benchlib.files import new_folder, sha256
 from benchlib.imageio import read_image
+from benchlib.manifests import check_apart, check_one_scale
 from benchlib.params import Choice, Suite, configure
 from benchlib.priors._loop import Provider, compute, prior_of_image
 from benchlib.priors._meter import Meter
 from benchlib.records import image_sets, read_pairs, write_json, write_table
+from benchlib.sources import own_folder, sides_of
 
-VERSION = 1
+VERSION = 2
 MANIFEST = (
     "dataset",
     "image",
@@ -33,6 +35,10 @@ MANIFEST = (
     "sha256_hq",
     "source",
     "copy",
+    "pixels",
+    "height",
+    "width",
+    "scale",
 )
 REGION_SHARE = (0.01, 0.6)  # a moving object is neither a speck nor the scene
 
@@ -40,20 +46,49 @@ REGION_SHARE = (0.01, 0.6)  # a moving object is neither a speck nor the scene
 def make_data(suite: Suite, key: str) -> list[dict[str, Any]]:
     """Fetch or make the pairs of one set; write its images and ``manifest.csv``; return its rows.
 
-    key: ``<collection>/<set>``.
+    key: ``<collection>/<set>``. Raises BenchError for what its source refuses, two images of one
+    name, pairs of two scales, and a picture that a run is trained on here and tested on in another
+    set that is there already.
     """
     choice, name = suite.image_set(key), key.partition("/")[2]
     with new_folder(suite.work / "data" / key) as out:
         rows = []
         for row in _pairs(suite, name, choice, out, f"data.{key}"):
-            rows.append({"dataset": name} | row)
+            rows.append({"dataset": name} | row | {"source": _scene(choice, row)})
+        _check_rows(suite, key, rows)
         write_table(out / "manifest.csv", MANIFEST, rows)
     return rows
 
 
+def _scene(choice: Choice, row: dict[str, Any]) -> str:
+    """What a pair shows, as no other photograph of the suite is called.
+
+    Own images are often numbered (``1.png``), and so are published sequences: two sets of them are
+    not the same photographs for that. The same file in two sets is.
+    """
+    source = row["source"]
+    if source and row["asset"]:
+        return f"{row['asset']}/{source}"
+    if source and "path" in choice:
+        return f"{source} {row['pixels'][:8]}".strip()
+    return source
+
+
+def _check_rows(suite: Suite, key: str, rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        raise BenchError(f"data.{key}: no pair; name a source that has images")
+    check_names([row["image"] for row in rows], f"data.{key}")
+    written = [row["lq"] for row in rows if not row["asset"]]
+    check_names(written, f"data.{key}: lq")
+    told = [{name: str(value) for name, value in row.items()} for row in rows]
+    check_one_scale(key, told)
+    for run in suite.runs:
+        check_apart(sides_of(suite, run), {key: told})
+
+
 def _pairs(suite: Suite, name: str, choice: Choice, out: Path, where: str) -> list[dict[str, Any]]:
     if "path" in choice:
-        choice = choice | {"path": str(suite.folder / choice["path"])}
+        choice = choice | {"path": str(own_folder(suite, choice["path"]))}
     degradation, settings = configure("degrade", choice["degrade"], f"{where}.degrade")
     source, config = configure("datasets", source_settings(choice), where)
     make = Maker.from_module(name, degradation, settings, partial(moving_region, suite))

@@ -17,9 +17,9 @@ from benchlib.pipeline import inputs
 ROOT = Path(__file__).parent.parent
 LAYERS = {
     0: ["contracts", "registry", "files", "imageio", "seeding", "assets"],
-    1: ["params", "checks", "records"],
+    1: ["params", "checks", "records", "sources"],
     2: ["tasks", "methods", "backbones", "priors", "datasets", "degrade", "metrics", "papers"],
-    3: ["plan", "prepare", "restore", "train", "evaluate"],
+    3: ["plan", "manifests", "prepare", "restore", "train", "evaluate"],
     4: ["report"],
     5: ["pipeline", "nbrun"],
 }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from benchlib.contracts import BenchError, Window
+from benchlib.contracts import BenchError, Window, whole_scale
 from benchlib.imageio import quantise, read_image, read_lq, to_tensor, write_png
 from benchlib.records import Pair
 
@@ -55,10 +55,9 @@ def read(pair: Pair) -> Item:
     scripts do (modcrop). Raises BenchError if it is none.
     """
     lq, hq = read_lq(pair.lq), read_image(pair.hq)
-    (h, w), (height, width) = lq.shape[:2], hq.shape[:2]
-    scale = height // h
-    rest = (height - scale * h, width - scale * w)
-    if scale < 1 or scale != width // w or max(rest) >= scale:
+    h, w = lq.shape[:2]
+    scale = whole_scale(lq.shape[:2], hq.shape[:2])
+    if scale is None:
         raise BenchError(
             f"{pair.lq}: {lq.shape[:2]} pixels, but its reference {pair.hq} has {hq.shape[:2]}; "
             "expected the same size, or a whole multiple (super-resolution)"

@@ -17,6 +17,7 @@ from torch import nn
 from benchlib import registry
 from benchlib.contracts import load_weights_into
 from benchlib.files import new_folder, sha256
+from benchlib.manifests import check_run
 from benchlib.metrics import protocol
 from benchlib.params import Training
 from benchlib.plan import RunPlan
@@ -50,8 +51,10 @@ def train(plan: RunPlan) -> dict[str, Any]:
 
     Several budgets are each trained with the first seed; the one of the best validation is the
     run's, and the record's ``choice`` lists all. Resumes from the last checkpoint of the same
-    parameters, versions, data and torch. Raises BenchError for a loss that is not finite.
+    parameters, versions, data and torch. Raises BenchError for images that the run cannot use (see
+    ``manifests.check_run``), and for a loss that is not finite.
     """
+    check_run(plan)
     resume = plan.places.resume / _digest(plan)
     first, *others = plan.entry.seeds
     with new_folder(plan.places.run) as out:
