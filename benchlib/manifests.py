@@ -65,7 +65,10 @@ def check_apart(sides: Sides, made: Made | None = None) -> None:
 
 
 def _check_apart(first: ImageSets, second: ImageSets, where: str, made: Made | None) -> None:
-    trained = {image.pixels: image.place for image in images_of(first, made) if image.pixels}
+    trained: dict[str, str] = {}
+    for image in images_of(first, made):
+        if image.pixels:
+            trained.setdefault(image.pixels, image.place)
     both = [image for image in images_of(second, made) if image.pixels in trained]
     if both:
         more = ""

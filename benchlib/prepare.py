@@ -91,21 +91,28 @@ def _pairs(suite: Suite, name: str, choice: Choice, out: Path, where: str) -> li
         choice = choice | {"path": str(own_folder(suite, choice["path"]))}
     degradation, settings = configure("degrade", choice["degrade"], f"{where}.degrade")
     source, config = configure("datasets", source_settings(choice), where)
-    make = Maker.from_module(name, degradation, settings, partial(moving_region, suite))
+    region = None
+    if degradation.NEEDS_REGION:
+        region = partial(moving_region, _sam(suite))
+    make = Maker.from_module(name, degradation, settings, region)
     return source.pairs(config, out, make)
 
 
-def moving_region(suite: Suite, sharp: Path) -> np.ndarray:
+def _sam(suite: Suite) -> Provider:
+    """MobileSAM with its default settings; loaded when the first photograph needs it, once."""
+    sam = registry.load("priors", "sam")
+    return Provider("sam", sam.Config(), kept=suite.kept_priors)
+
+
+def moving_region(provider: Provider, sharp: Path) -> np.ndarray:
     """The ``(H,W)`` bool region of a sharp photograph that moves in ``local_blur``.
 
-    Of MobileSAM's masks (its default settings) that cover 1-60 % of the image, the one with the
+    provider: of masks. Of those that cover 1-60 % of the image, the one with the
     most detail in it (sum of gradients over the root of its area): a sky that moves shows nothing.
     Raises BenchError, naming the photograph, if there is none.
     """
     from benchlib.priors.kinds.masks import unpack
 
-    sam = registry.load("priors", "sam")
-    provider = Provider("sam", sam.Config(), kept=suite.kept_priors)
     with TemporaryDirectory() as folder:
         masks = prior_of_image(provider, sharp, Path(folder))
     share = masks.area / masks.labels.size
@@ -183,16 +190,24 @@ def make_priors(suite: Suite, key: str) -> dict[str, Any]:
     _, config = configure("priors", prior.prior, f"priors.{key}.prior")
     provider = Provider(prior.prior["name"], config, kept=suite.kept_priors)
     records: list[dict[str, Any]] = []
+    scenes = _scenes(suite, prior.images)
     with new_folder(suite.work / "priors" / key) as out:
         if provider.kind.ENTRIES:
             for dataset, images in prior_images(suite, prior.images).items():
                 for record in compute(provider, images, out / dataset, f"{key}, {dataset}:"):
-                    records.append({"dataset": dataset} | record)
+                    scene = scenes[f"{dataset}/{record['image']}"]
+                    records.append({"dataset": dataset, "scene": scene} | record)
         _raise_refused(key, records)
         report = {"images": records, "source": prior.images, "memory_by": Meter(provider.device).by}
         report |= provider.about()
         write_json(out / "prior.json", report)
     return report
+
+
+def _scenes(suite: Suite, source: str) -> dict[str, str]:
+    """``<set>/<image>`` -> what it shows: "shuffled" takes the prior of something else."""
+    pairs = read_pairs(image_sets(suite, images_source(suite, source)))
+    return {pair.key: pair.scene for pair in pairs}
 
 
 def _raise_refused(key: str, records: list[dict[str, Any]]) -> None:
