@@ -53,6 +53,7 @@ def check_references(suite: Suite, path: Path) -> None:
     for key in suite.runs:
         _check_sides(suite, path, key)
         _check_order(suite, path, key)
+    for key in suite.runs:  # it follows what a run starts from: for ever, if that went in a ring
         _check_split(suite, path, key)
     check_sources(suite, path)
 

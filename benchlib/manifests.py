@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, str]
 Made = dict[str, list[Row]]  # <collection>/<set> -> its rows, where they are not on disk yet
-TINY = 64  # pixels; whether a network takes an image of shorter sides is tried before training
+TINY = 32  # pixels; whether a network takes an image of shorter sides is tried before training
+SMALL = 128  # pixels; whether a protocol leaves enough of an image of shorter sides, too
 
 
 class Image(NamedTuple):
@@ -145,7 +146,7 @@ def _check_measured(plan: RunPlan, name: str, images: list[Image]) -> None:
     for metric in known.metrics:
         if metric in plan.metrics:
             smallest = max(smallest, getattr(load_metric(metric), "SMALLEST", 1))
-    for height, width, image in _sizes(images):
+    for height, width, image in _sizes(images, SMALL):
         blank = np.zeros((height * image.scale, width * image.scale, 3), np.uint8)
         try:
             ready = prepared(name, {"restored": blank}, known.colour, known.cut, known.border)
@@ -162,7 +163,7 @@ def _check_taken(plan: RunPlan, images: list[Image]) -> None:
     """The network takes the small images: tried with black ones, by a network of random weights."""
     import torch
 
-    sizes = list(_sizes(images))
+    sizes = list(_sizes(images, TINY))
     if not sizes:
         return
     network = Backbone.from_module(plan.backbone, plan.backbone_config)().eval()
@@ -178,11 +179,11 @@ def _check_taken(plan: RunPlan, images: list[Image]) -> None:
             ) from None
 
 
-def _sizes(images: list[Image]) -> Iterator[tuple[int, int, Image]]:
-    """Each size with a side under TINY pixels, once, and an image of it."""
+def _sizes(images: list[Image], side: int) -> Iterator[tuple[int, int, Image]]:
+    """Each size of an lq with a side under so many pixels, once, and an image of it."""
     seen = set()
     for image in images:
         size = (image.height, image.width)
-        if min(size) < TINY and size not in seen:
+        if min(size) < side and size not in seen:
             seen.add(size)
             yield *size, image

@@ -16,6 +16,7 @@ from ruamel.yaml.error import YAMLError
 
 from benchlib import registry
 from benchlib.contracts import BenchError, nearest
+from benchlib.files import check_file
 
 VERSION = 1  # raise it when a default changes
 
@@ -295,6 +296,7 @@ def load_params(path: str | Path = "params.yaml") -> Suite:
     from benchlib.checks import check_references
 
     path = Path(path)
+    check_file(path)
     try:
         raw = YAML(typ="safe").load(path.read_text())
     except FileNotFoundError:

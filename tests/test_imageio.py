@@ -16,6 +16,8 @@ import pytest
 import tifffile
 from PIL import Image
 
+from benchlib.assets.archive import extract_archive
+from benchlib.assets.weights import load_weights
 from benchlib.contracts import BenchError
 from benchlib.files import check_file, sha256
 from benchlib.imageio import (
@@ -28,6 +30,8 @@ from benchlib.imageio import (
     write_lq,
     write_png,
 )
+from benchlib.params import load_params
+from benchlib.priors.kinds import vector
 
 RNG = np.random.default_rng(0)
 DARK = RNG.integers(0, 4096, (9, 7, 3), dtype=np.uint16)
@@ -263,6 +267,19 @@ NO_FILES = {
     "a device": make_device,
     "a pipe;": make_link_to_a_pipe,
 }
+
+
+def unpacked(path: Path) -> None:
+    extract_archive(path, path.with_name("out"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no pipes in folders there")
+@pytest.mark.parametrize("said", ["a pipe", "a device", "a folder"])
+@pytest.mark.parametrize("read", [load_weights, unpacked, load_params, vector.load])
+def test_no_file_of_a_user_s_is_waited_for(tmp_path, read, said):
+    NO_FILES[said](tmp_path / "x.png")
+    with pytest.raises(BenchError, match=rf"x\.png: {said}; expected a file"):
+        read(tmp_path / "x.png")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no pipes in folders there")

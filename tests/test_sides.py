@@ -185,6 +185,15 @@ def test_own_photographs_are_scenes_of_their_own_whatever_their_names(tmp_path):
     assert two["street-1"] not in one.values()  # another picture of that name
 
 
+def test_runs_that_start_from_each_other_are_refused_and_not_followed_for_ever(tmp_path):
+    params = small_params()
+    ring = {"b": "runs/c", "c": "runs/b", "a": "runs/b"}
+    runs = {key: run({"name": "none"}) | {"init": ring[key]} for key in sorted(ring)}
+    params["runs"] = runs
+    with pytest.raises(BenchError, match="would wait for itself"):
+        load_params(write_params(tmp_path, params))
+
+
 def test_home_is_expanded(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     put(tmp_path / "home" / "mine", a=picture(0))
@@ -233,7 +242,7 @@ def test_pairs_of_another_scale_than_the_network_s_are_named(tmp_path, side):
 
 def test_a_network_that_does_not_take_a_small_image_says_which(tmp_path, monkeypatch):
     for place in ("p", "q"):
-        pairs_of(tmp_path / place, (40, 48), name=place)
+        pairs_of(tmp_path / place, (24, 30), name=place)
     suite = suite_of(tmp_path, own_pairs("p"), own_pairs("q"))
     for key in suite.data:
         prepare.make_data(suite, key)
@@ -243,10 +252,10 @@ def test_a_network_that_does_not_take_a_small_image_says_which(tmp_path, monkeyp
     def too_small(config, in_channels):
         import torch
 
-        return torch.nn.ReflectionPad2d(44)
+        return torch.nn.ReflectionPad2d(27)
 
     monkeypatch.setattr(plan.backbone, "build", too_small)
-    with pytest.raises(BenchError, match=r"data\.test/two/q \(40x48 pixels\) is too small for naf"):
+    with pytest.raises(BenchError, match=r"data\.test/two/q \(24x30 pixels\) is too small for naf"):
         manifests.check_run(plan)
 
 
