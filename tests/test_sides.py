@@ -267,6 +267,24 @@ def test_two_scales_in_one_set_are_refused_at_fetch(tmp_path):
         prepare.make_data(suite, "train/one")
 
 
+def test_a_degraded_image_of_16_bits_is_kept_whole_and_its_reference_rounded(tmp_path):
+    import cv2
+
+    rng = np.random.default_rng(0)
+    for side in ("lq", "hq"):
+        (tmp_path / "p" / side).mkdir(parents=True)
+        values = rng.integers(0, 4096, (40, 48, 3), dtype=np.uint16)
+        cv2.imwrite(str(tmp_path / "p" / side / "a.png"), values[..., ::-1])
+        if side == "lq":
+            lq = values
+    suite = suite_of(tmp_path, own_pairs("p"), photos("q"))
+    (row,) = prepare.make_data(suite, "train/one")
+    assert row["lq"] == "lq/a.npy"
+    (pair,) = read_pairs(image_sets(suite, "train").only(["one"]))
+    assert np.array_equal(read_lq(pair.lq), (lq / 65535).astype(np.float32))
+    assert np.array_equal(read_image(pair.hq), np.rint(values / 257))
+
+
 # --- names ----------------------------------------------------------------------------------------
 
 DECOMPOSED = unicodedata.normalize("NFD", "Müller")
