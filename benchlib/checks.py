@@ -51,6 +51,8 @@ def check_references(suite: Suite, path: Path) -> None:
 
     Raises BenchError for the first one that does not; ``path`` begins its line.
     """
+    from benchlib.sources import check_sources  # it reads what records read, which reads params
+
     _name("task", suite.task, registry.names("tasks"), path)
     for name in suite.metrics:
         _name("metrics", name, registry.names("metrics"), path)
@@ -71,7 +73,9 @@ def check_references(suite: Suite, path: Path) -> None:
     for key in suite.runs:
         _check_sides(suite, path, key)
         _check_order(suite, path, key)
+    for key in suite.runs:  # it follows what a run starts from: for ever, if that went in a ring
         _check_split(suite, path, key)
+    check_sources(suite, path)
 
 
 def _name(where: str, got: str | None, allowed: Collection[str], path: Path) -> None:

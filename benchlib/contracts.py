@@ -73,6 +73,19 @@ class Window:
         return array
 
 
+def whole_scale(small: tuple[int, ...], large: tuple[int, ...]) -> int | None:
+    """How many times an hq of ``(H,W)`` is as large as its lq: one whole number for both sides.
+
+    What is left over at the right and bottom is less than that number of pixels: MATLAB's scripts
+    cut it off (modcrop). None where there is no such number.
+    """
+    scale = large[0] // small[0]
+    rest = (large[0] - scale * small[0], large[1] - scale * small[1])
+    if scale < 1 or min(rest) < 0 or max(rest) >= scale:
+        return None
+    return scale
+
+
 @dataclass(frozen=True)
 class Backbone:
     """A run's network as its method sees it.

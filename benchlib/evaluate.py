@@ -22,6 +22,7 @@ from torch import nn
 from benchlib import own, registry
 from benchlib.files import check_writable, new_folder, progress
 from benchlib.imageio import read_image
+from benchlib.manifests import check_run
 from benchlib.metrics import protocol
 from benchlib.plan import RunPlan
 from benchlib.priors._read import PriorSet
@@ -48,9 +49,10 @@ def evaluate(plan: RunPlan) -> list[Row]:
     The restored images kept are those of the first seed. Rows: each metric of the suite under each
     protocol that knows it; what the prior's kind says of an image; and, for each ``swap``, the
     metrics of the first seed restored so, with ``reach`` and ``reach-most``. Raises BenchError for
-    a missing input, for what a run brings along (``own``) that does not fit its images, and for
+    a missing input, for images that the run cannot use (``manifests.check_run``), for what a run brings along (``own``) that does not fit its images, and for
     what the disk refuses.
     """
+    check_run(plan)
     started = time.perf_counter()
     for seed in plan.entry.seeds:
         check_trained(plan, seed)

@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,42 @@ import psutil
 from benchlib.contracts import BenchError
 
 T = TypeVar("T")
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+def check_file(path: str | Path) -> None:
+    """Raise BenchError if ``path``, or what it links to, is there and no file that can be read.
+
+    Opening a pipe waits for a writer, and a device may never end: ask here before a file of a
+    user's is opened. Nothing is said of a path where nothing is: who opens it says that better.
+    """
+    what = _why_no_file(path)
+    if what:
+        raise BenchError(f"{path}: {what}; expected a file; replace or remove it")
+
+
+def _why_no_file(path: str | Path) -> str:
+    try:
+        kind = stat.S_IFMT(os.stat(path).st_mode)
+    except FileNotFoundError:
+        if os.path.islink(path):
+            return f"a link to {os.readlink(path)}, where nothing is"
+        return ""
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "a link that leads back to itself"
+        return f"cannot be looked at ({error.strerror})"
+    if kind != stat.S_IFREG:
+        return KINDS.get(kind, "no plain file")
+    if not os.access(path, os.R_OK):
+        return "you may not read it (its permissions)"
+    return ""
 
 AGAIN = "then run the same command again"
 REFUSED = {
@@ -178,7 +215,8 @@ def check_writable(*folders: Path) -> None:
 
 
 def sha256(path: str | Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits."""
+    """SHA-256 of a file, as 64 hexadecimal digits. Raises BenchError for a pipe or a device."""
+    check_file(path)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from benchlib import names, registry
 from benchlib.contracts import BenchError, nearest
+from benchlib.files import check_file
 
 VERSION = 1  # raise it when a default changes
 
@@ -366,6 +367,7 @@ def load_params(path: str | Path = "params.yaml") -> Suite:
     from benchlib.plugins import activate
 
     path = Path(path)
+    check_file(path)
     raw = names.read_yaml(path)
     if not isinstance(raw, dict):
         names.check_names(raw, path)  # says what it is instead

@@ -17,6 +17,7 @@ from benchlib.contracts import entries_read
 from benchlib.params import Evaluation, Run, Suite, Training, configure, located
 from benchlib.priors._read import Part, PriorSet
 from benchlib.records import ImageSets, Pair, image_sets, read_pairs
+from benchlib.sources import Sides, sides_of
 from benchlib.tasks.image import Tiles
 
 
@@ -49,6 +50,7 @@ class RunPlan:
     train_images, test_images: collections; starts: seed -> weights that training begins with (None:
     the network's own random start). metrics: files of ``metrics`` that are measured.
     plugins: file -> "version" and "sha256" of what its numbers pass through outside the checkout.
+    sides: images that must not meet.
     """
 
     suite: str
@@ -67,6 +69,7 @@ class RunPlan:
     metrics: tuple[str, ...]
     train_images: ImageSets
     test_images: ImageSets
+    sides: Sides
     train_prior: PriorSet
     test_prior: PriorSet
     starts: dict[int, Path | None]
@@ -164,6 +167,7 @@ def open_run(suite: Suite, key: str) -> RunPlan:
         metrics=tuple(suite.metrics),
         train_images=image_sets(suite, run.images.train),
         test_images=image_sets(suite, run.images.test),
+        sides=sides_of(suite, key),
         train_prior=open_prior(suite, run.prior.train, needs, run.prior.swap),
         test_prior=open_prior(suite, run.prior.test, needs, run.prior.swap),
         starts={seed: _start(suite, run, seed) for seed in run.seeds},

@@ -14,15 +14,17 @@ from skimage.filters import sobel
 from benchlib import assets, registry
 from benchlib.checks import images_source, source_settings
 from benchlib.contracts import BenchError
-from benchlib.datasets import Maker
+from benchlib.datasets import Maker, check_names
 from benchlib.files import new_folder, sha256
 from benchlib.imageio import read_image
+from benchlib.manifests import check_apart, check_one_scale
 from benchlib.params import Choice, Suite, configure
 from benchlib.priors._loop import Provider, compute, prior_of_image
 from benchlib.priors._meter import Meter
 from benchlib.records import image_sets, read_pairs, write_json, write_table
+from benchlib.sources import own_folder, sides_of
 
-VERSION = 1
+VERSION = 2
 MANIFEST = (
     "dataset",
     "image",
@@ -33,6 +35,10 @@ MANIFEST = (
     "sha256_hq",
     "source",
     "copy",
+    "pixels",
+    "height",
+    "width",
+    "scale",
 )
 REGION_SHARE = (0.01, 0.6)  # a moving object is neither a speck nor the scene
 
@@ -40,37 +46,73 @@ REGION_SHARE = (0.01, 0.6)  # a moving object is neither a speck nor the scene
 def make_data(suite: Suite, key: str) -> list[dict[str, Any]]:
     """Fetch or make the pairs of one set; write its images and ``manifest.csv``; return its rows.
 
-    key: ``<collection>/<set>``.
+    key: ``<collection>/<set>``. Raises BenchError for what its source refuses, two images of one
+    name, pairs of two scales, and a picture that a run is trained on here and tested on in another
+    set that is there already.
     """
     choice, name = suite.image_set(key), key.partition("/")[2]
     with new_folder(suite.work / "data" / key) as out:
         rows = []
         for row in _pairs(suite, name, choice, out, f"data.{key}"):
-            rows.append({"dataset": name} | row)
+            rows.append({"dataset": name} | row | {"source": _scene(choice, row)})
+        _check_rows(suite, key, rows)
         write_table(out / "manifest.csv", MANIFEST, rows)
     return rows
 
 
+def _scene(choice: Choice, row: dict[str, Any]) -> str:
+    """What a pair shows, as no other photograph of the suite is called.
+
+    Own images are often numbered (``1.png``), and so are published sequences: two sets of them are
+    not the same photographs for that. The same file in two sets is.
+    """
+    source = row["source"]
+    if source and row["asset"]:
+        return f"{row['asset']}/{source}"
+    if source and "path" in choice:
+        return f"{source} {row['pixels'][:8]}".strip()
+    return source
+
+
+def _check_rows(suite: Suite, key: str, rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        raise BenchError(f"data.{key}: no pair; name a source that has images")
+    check_names([row["image"] for row in rows], f"data.{key}")
+    written = [row["lq"] for row in rows if not row["asset"]]
+    check_names(written, f"data.{key}: lq")
+    told = [{name: str(value) for name, value in row.items()} for row in rows]
+    check_one_scale(key, told)
+    for run in suite.runs:
+        check_apart(sides_of(suite, run), {key: told})
+
+
 def _pairs(suite: Suite, name: str, choice: Choice, out: Path, where: str) -> list[dict[str, Any]]:
     if "path" in choice:
-        choice = choice | {"path": str(suite.located(choice["path"]))}
+        choice = choice | {"path": str(own_folder(suite, choice["path"]))}
     degradation, settings = configure("degrade", choice["degrade"], f"{where}.degrade")
     source, config = configure("datasets", source_settings(choice), where)
-    make = Maker.from_module(name, degradation, settings, partial(moving_region, suite))
+    region = None
+    if degradation.NEEDS_REGION:
+        region = partial(moving_region, _sam(suite))
+    make = Maker.from_module(name, degradation, settings, region)
     return source.pairs(config, out, make)
 
 
-def moving_region(suite: Suite, sharp: Path) -> np.ndarray:
+def _sam(suite: Suite) -> Provider:
+    """MobileSAM with its default settings; loaded when the first photograph needs it, once."""
+    sam = registry.load("priors", "sam")
+    return Provider("sam", sam.Config(), kept=suite.kept_priors)
+
+
+def moving_region(provider: Provider, sharp: Path) -> np.ndarray:
     """The ``(H,W)`` bool region of a sharp photograph that moves in ``local_blur``.
 
-    Of MobileSAM's masks (its default settings) that cover 1-60 % of the image, the one with the
+    provider: of masks. Of those that cover 1-60 % of the image, the one with the
     most detail in it (sum of gradients over the root of its area): a sky that moves shows nothing.
     Raises BenchError, naming the photograph, if there is none.
     """
     from benchlib.priors.kinds.masks import unpack
 
-    sam = registry.load("priors", "sam")
-    provider = Provider("sam", sam.Config(), kept=suite.kept_priors)
     with TemporaryDirectory() as folder:
         masks = prior_of_image(provider, sharp, Path(folder))
     share = masks.area / masks.labels.size
@@ -146,11 +188,13 @@ def make_priors(suite: Suite, key: str) -> dict[str, Any]:
     _, config = configure("priors", prior.prior, f"priors.{key}.prior")
     provider = Provider(prior.prior["name"], config, kept=suite.kept_priors)
     records: list[dict[str, Any]] = []
+    scenes = _scenes(suite, prior.images)
     with new_folder(suite.work / "priors" / key) as out:
         if provider.kind.ENTRIES:
             for dataset, images in prior_images(suite, prior.images).items():
                 for record in compute(provider, images, out / dataset, f"{key}, {dataset}:"):
-                    records.append({"dataset": dataset} | record)
+                    scene = scenes[f"{dataset}/{record['image']}"]
+                    records.append({"dataset": dataset, "scene": scene} | record)
         _raise_refused(key, records)
         report = {"images": records, "source": prior.images, "memory_by": Meter(provider.device).by}
         report |= provider.about()
@@ -159,6 +203,12 @@ def make_priors(suite: Suite, key: str) -> dict[str, Any]:
             report["plugins"] = outside
         write_json(out / "prior.json", report)
     return report
+
+
+def _scenes(suite: Suite, source: str) -> dict[str, str]:
+    """``<set>/<image>`` -> what it shows: "shuffled" takes the prior of something else."""
+    pairs = read_pairs(image_sets(suite, images_source(suite, source)))
+    return {pair.key: pair.scene for pair in pairs}
 
 
 def _raise_refused(key: str, records: list[dict[str, Any]]) -> None:

@@ -115,18 +115,17 @@ def inference_mode(plan: RunPlan, dataset: str, item: Any) -> str:
     return mode
 
 
-def whole_batch(plan: RunPlan, pair: Pair, item: Any, prior: PriorSet) -> dict[str, torch.Tensor]:
-    """The batch entries of one whole item, its prior's among them, with a first dimension of 1.
+def prior_at(
+    plan: RunPlan, pair: Pair, item: Any, prior: PriorSet
+) -> Callable[[Window], dict[str, torch.Tensor]]:
+    """From a window of an item to its prior's batch entries there, with a first dimension of 1.
 
     Raises BenchError if the prior is missing or does not fit.
     """
-    batch = plan.task.batch(item)
     if not prior.needs:
-        return batch
-    height, width = plan.task.size(item)
-    stored = prior.load(pair.dataset, pair.image, (height, width))
-    window = Window(0, 0, height, width)
-    return batch | prior.collate([prior.crop(stored, window)])
+        return lambda window: {}
+    stored = prior.load(pair.dataset, pair.image, plan.task.size(item))
+    return lambda window: prior.collate([prior.crop(stored, window)])
 
 
 def restore(
@@ -142,5 +141,5 @@ def restore(
 
     tiles: ``plan.tiles``, or the task's ``WHOLE``.
     """
-    batch = whole_batch(plan, pair, item, prior)
-    return plan.task.restore(model, batch, tiles, device)
+    at = prior_at(plan, pair, item, prior)
+    return plan.task.restore(model, plan.task.batch(item), tiles, device, at)

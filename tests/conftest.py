@@ -16,12 +16,13 @@ import torch
 from ruamel.yaml import YAML
 
 from benchlib import registry
+from benchlib.checks import images_source
 from benchlib.conformance import Unavailable
 from benchlib.imageio import read_image
 from benchlib.params import Suite, load_params
 from benchlib.prepare import make_data, make_priors, make_weights, prior_images
 from benchlib.priors.kinds import masks
-from benchlib.records import write_json
+from benchlib.records import image_sets, read_pairs, write_json
 
 torch.set_num_threads(1)  # networks of the tests are too small for two to help each other
 
@@ -113,11 +114,14 @@ def striped(shape: tuple[int, int]) -> masks.MaskSet:
 def fake_masks(suite: Suite, key: str) -> None:
     """Stripes in the place of what the prior ``key`` would compute."""
     records = []
+    source = images_source(suite, suite.prior(key).images)
+    scenes = {pair.key: pair.scene for pair in read_pairs(image_sets(suite, source))}
     for dataset, images in prior_images(suite, suite.prior(key).images).items():
         for name, file in images.items():
             stored = striped(read_image(file).shape[:2])
             masks.save(suite.work / "priors" / key / dataset / f"{name}.npz", stored)
-            records.append({"dataset": dataset, "image": name, "refused": None})
+            record = {"dataset": dataset, "image": name, "refused": None}
+            records.append(record | {"scene": scenes[f"{dataset}/{name}"]})
     write_json(suite.work / "priors" / key / "prior.json", {"images": records})
 
 

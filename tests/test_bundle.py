@@ -67,6 +67,9 @@ def some_vector(seed: int) -> vector.Vector:
 
 def part(folder: Path, name: str, kind: str) -> Part:
     """Priors of the pictures ``a``, ``a_c1`` and ``b`` of one set."""
+    scenes = {"a": "a", "a_c1": "a", "b": "b"}
+    images = [{"dataset": "set", "image": one, "scene": said} for one, said in scenes.items()]
+    write_json(folder / name / "prior.json", {"images": images})
     for i, image in enumerate(("a", "a_c1", "b")):
         file = folder / name / "set" / f"{image}.npz"
         if kind == "masks":
@@ -229,9 +232,10 @@ def test_shuffled_never_gives_a_photograph_its_own_prior(names: list[str]) -> No
     def made_of(name: str) -> str:
         return re.sub(r"(-[0-9])?(_c[0-9])?$", "", name)
 
-    chosen = donors(names)
+    scenes = {name: made_of(name) for name in names}
+    chosen = donors(scenes)
     assert set(chosen) == set(names) and set(chosen.values()) <= set(names)
-    assert chosen == donors(names[::-1])
+    assert chosen == donors(dict(reversed(scenes.items())))
     if len({made_of(name) for name in names}) > 1:
         assert all(made_of(name) != made_of(donor) for name, donor in chosen.items())
     for first in names:
@@ -242,8 +246,10 @@ def test_shuffled_never_gives_a_photograph_its_own_prior(names: list[str]) -> No
 
 def test_the_derangement_of_before_kinds_is_that_of_now() -> None:
     """Computed by the prior ``shuffled`` that this took the place of."""
-    names = ["chelsea", "chelsea_c1", "grace-hopper", "motorcycle", "motorcycle-2_c1", "coffee"]
-    assert donors(names) == {
+    scenes = dict.fromkeys(["chelsea", "chelsea_c1"], "chelsea")
+    scenes |= dict.fromkeys(["motorcycle", "motorcycle-2_c1"], "motorcycle")
+    scenes |= {"grace-hopper": "grace-hopper", "coffee": "coffee"}
+    assert donors(scenes) == {
         "grace-hopper": "chelsea",
         "chelsea": "motorcycle",
         "chelsea_c1": "motorcycle-2_c1",
@@ -279,10 +285,32 @@ def test_a_lone_photograph_s_prior_is_turned(tmp_path) -> None:
     for name in ("a", "a_c1"):
         masks.save(tmp_path / "m" / "set" / f"{name}.npz", striped(SIZE))
         vector.save(tmp_path / "v" / "set" / f"{name}.npz", some_vector(3))
+    images = [{"dataset": "set", "image": name, "scene": "one"} for name in ("a", "a_c1")]
+    for part in ("m", "v"):
+        write_json(tmp_path / part / "prior.json", {"images": images})
     parts = (Part("m", "masks", tmp_path / "m"), Part("v", "vector", tmp_path / "v"))
     stored = PriorSet(parts, ("labels", "vector"), "shuffled").load("set", "a", SIZE)
     assert np.array_equal(stored["m"].labels, striped(SIZE).labels[::-1, ::-1])
     assert np.array_equal(stored["v"].values, some_vector(3).values[::-1])
+
+
+def test_own_images_that_are_numbered_are_not_taken_for_tiles_of_one_photograph(tmp_path) -> None:
+    for seed, name in enumerate(("street-1", "street-2")):
+        vector.save(tmp_path / "v" / "set" / f"{name}.npz", some_vector(seed))
+    prior = PriorSet((Part("", "vector", tmp_path / "v"),), ("vector",), "shuffled")
+    got = prior.load("set", "street-1", SIZE)[""]
+    assert np.array_equal(got.values, some_vector(1).values)  # the other's, as it is: not turned
+
+
+def test_frames_of_one_sequence_get_another_sequence_s_prior_whatever_their_names(tmp_path) -> None:
+    scenes = {"x": "first", "y": "first", "z": "second"}
+    for seed, name in enumerate(scenes):
+        vector.save(tmp_path / "v" / "set" / f"{name}.npz", some_vector(seed))
+    images = [{"dataset": "set", "image": name, "scene": said} for name, said in scenes.items()]
+    write_json(tmp_path / "v" / "prior.json", {"images": images})
+    prior = PriorSet((Part("", "vector", tmp_path / "v"),), ("vector",), "shuffled")
+    for name in ("x", "y"):
+        assert np.array_equal(prior.load("set", name, SIZE)[""].values, some_vector(2).values)
 
 
 @pytest.mark.parametrize("control", [None, "zeroed", "shuffled"])

@@ -38,7 +38,8 @@ from benchlib.seeding import name_rng
 
 NAMES = registry.names("datasets")
 SHIPPED = ["folder", "paired", "photographs"]
-KEYS = {"image", "lq", "hq", "asset", "sha256_lq", "sha256_hq", "source"}
+KEYS = {"image", "lq", "hq", "asset", "sha256_lq", "sha256_hq", "source", "pixels"}
+KEYS |= {"height", "width", "scale"}
 SAFE = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*"
 every_source = pytest.mark.parametrize("name", NAMES)
 
@@ -434,7 +435,7 @@ def test_pairs_of_a_set_record_the_set_and_the_file(sets, tmp_path):
 
 def test_a_photograph_called_like_another_s_copy_is_refused(sets, tmp_path):
     sets(small=["p.png", "p_c1.png"])
-    with pytest.raises(BenchError, match="two images of shaken get the name p_c1"):
+    with pytest.raises(BenchError, match="shaken: two images of the name 'p_c1'"):
         photographs.pairs(config(images=["small"], copies=2), tmp_path, SHAKEN)
 
 
@@ -508,8 +509,8 @@ def test_noise_is_kept_bit_for_bit_and_seen_as_8_bits(tmp_path_factory, image):
 
 def test_8_bits_are_kept_as_png(tmp_path):
     image = data.coffee()[:5, :6]
-    for name in ("a", "a.png", "a.npy"):
-        assert write_lq(tmp_path / name, image) == tmp_path / "a.png"
+    for name in ("a", "a.png", "a.npy"):  # a stem may end like a suffix
+        assert write_lq(tmp_path / name, image) == tmp_path / f"{name}.png"
     assert np.array_equal(read_lq(tmp_path / "a.png"), image)
     tensor = to_tensor(image)
     assert tensor.dtype == torch.float32
@@ -704,7 +705,7 @@ def test_two_images_of_one_name_are_refused(monkeypatch):
     one, other = Path("d/a-b/1.png"), Path("d/a/b-1.png")
     monkeypatch.setattr(assets, "folder", lambda asset: Path("d"))
     monkeypatch.setattr(assets, "pairs", lambda asset, split: [(one, one), (other, other)])
-    with pytest.raises(BenchError, match="two images of test get the name 'a-b-1'"):
+    with pytest.raises(BenchError, match="split test: two images of the name 'a-b-1'"):
         found_pairs("made", "test")
 
 

@@ -640,3 +640,35 @@ def test_nothing_is_written_into_what_was_given(kind: str, tmp_path) -> None:
     module.facts(stored)
     module.picture(stored, image)
     assert pickle.dumps((fields_of(stored), image)) == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_travels_to_loading_processes(kind: str) -> None:
+    stored = example(kind).make(6, 9, 0)
+    assert_equal(fields_of(pickle.loads(pickle.dumps(stored))), fields_of(stored))
+
+
+@pytest.mark.parametrize(
+    ("labels", "box", "said"),
+    [
+        ([2], [0, 0, 5, 5], "label 2, expected 1"),
+        ([-1], [0, 0, 5, 5], "label -1, expected 1"),
+        ([1], [6, 0, 5, 5], r"box \[6\.0, 0\.0, 5\.0, 5\.0\], expected left, top, right, bottom"),
+        ([1], [0, 6, 5, 5], "expected left, top, right, bottom"),
+    ],
+)
+def test_points_that_mean_nothing_are_neither_written_nor_read(tmp_path, labels, box, said) -> None:
+    places = np.array([[5, 2.5]], np.float32)
+    stored = points.Points((10, 20), places, np.array(labels), np.array([box], np.float32))
+    with pytest.raises(BenchError, match=f"a.npz: .*{said}"):
+        points.save(tmp_path / "a.npz", stored)
+    arrays = {"size": np.array((10, 20)), "points": places, "labels": stored.labels}
+    np.savez(tmp_path / "a.npz", **arrays, boxes=stored.boxes)
+    with pytest.raises(BenchError, match=f"a.npz: .*{said}"):
+        points.load(tmp_path / "a.npz")
+
+
+def test_a_vector_of_one_number_is_refused(tmp_path) -> None:
+    """Turned round, as the control of a lone photograph, it would be itself."""
+    with pytest.raises(BenchError, match=r"\(1,\) float32, expected \(d,\) float32, d of 2"):
+        vector.save(tmp_path / "a.npz", vector.Vector(np.ones(1, np.float32)))

@@ -17,9 +17,9 @@ from benchlib.pipeline import inputs
 ROOT = Path(__file__).parent.parent
 LAYERS = {
     0: ["contracts", "names", "registry", "files", "imageio", "seeding", "assets"],
-    1: ["params", "checks", "records", "plugins", "matching", "schema"],
+    1: ["params", "checks", "records", "sources", "plugins", "matching", "schema"],
     2: ["tasks", "methods", "backbones", "priors", "datasets", "degrade", "metrics", "papers"],
-    3: ["plan", "own", "prepare", "restore", "train", "evaluate", "conformance"],
+    3: ["plan", "own", "manifests", "prepare", "restore", "train", "evaluate", "conformance"],
     4: ["report"],
     5: ["pipeline", "nbrun", "scoring", "cli", "__main__"],
 }

@@ -18,6 +18,8 @@ from benchlib.conformance import Subject
 from benchlib.conformance import tasks as contract
 from benchlib.contracts import BenchError, Window
 from benchlib.imageio import read_image, write_lq, write_png
+from benchlib.priors._read import Part, PriorSet
+from benchlib.priors.kinds import masks, picture, points, tokens, vector
 from benchlib.records import Pair
 from benchlib.tasks import image
 from benchlib.tasks.image import Item, Tiles
@@ -148,24 +150,64 @@ def test_restored_is_rounded_once_and_the_same_in_tiles() -> None:
         assert np.array_equal(restored, item.lq.repeat(2, 0).repeat(2, 1))
 
 
-def test_maps_are_cut_with_the_image_and_a_vector_goes_into_every_tile_whole() -> None:
-    item = some_item(40, 50)
-    rows, columns = np.mgrid[:40, :50]
-    batch = image.batch(item) | {
-        "labels": torch.from_numpy(rows * 50 + columns)[None],
-        "bits": torch.from_numpy(np.stack([rows, columns]))[None],
-        "vector": torch.arange(50.0)[None],
+def kinds_of_prior(place: Path, size: tuple[int, int]) -> tuple[PriorSet, dict]:
+    """One prior of each kind that has entries, and what is stored of one image."""
+    rng, (height, width) = np.random.default_rng(0), size
+    dense = rng.random((70, height, width)) < 0.3
+    box = np.array([[2, 3, 45, 38]], np.float32)
+    clicks = np.array([[5.5, 5.5], [45.5, 5.5], [20.5, 38.5]], np.float32)
+    pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
+    stored = {
+        "masks": masks.mask_set(dense, size, np.ones(70), np.ones(70)),
+        "vector": vector.Vector(np.arange(float(width), dtype=np.float32)),
+        "square": tokens.Tokens("", rng.random((height, width)).astype(np.float32)),
+        "picture": picture.Picture(pixels, aligned=True),
+        "reference": picture.Picture(pixels, aligned=False),
+        "points": points.Points(size, clicks, np.array([1, 0, 1]), box),
     }
-    network = Enlarge(1)
-    image.restore(network, batch, Tiles(32, 8), CPU)
-    assert len(network.seen) == 4
-    for part in network.seen:
-        assert part["lq"].shape[-2:] == part["labels"].shape[-2:] == part["bits"].shape[-2:]
-        assert torch.equal(part["labels"][0], part["bits"][0, 0] * 50 + part["bits"][0, 1])
-        top, left = divmod(int(part["labels"][0, 0, 0]), 50)
-        pixel = torch.from_numpy(item.lq[top, left]).float() / 255
-        assert torch.equal(part["lq"][0, :, 0, 0], pixel)
-        assert torch.equal(part["vector"], batch["vector"])
+    kinds = {"square": "tokens", "reference": "picture"}
+    parts = tuple(Part(name, kinds.get(name, name), place) for name in stored)
+    needs = ("labels", "bits", "vector", "tokens", "picture.picture", "reference.picture")
+    return PriorSet(parts, (*needs, "points", "boxes")), stored
+
+
+def test_in_tiles_each_kind_of_prior_says_what_is_cut_moved_or_left_whole(tmp_path) -> None:
+    """A map by its kind, not by its shape: words as many and as long as the image is large too."""
+    item = some_item(40, 50)
+    prior, stored = kinds_of_prior(tmp_path, (40, 50))
+
+    def at(window: Window) -> dict[str, torch.Tensor]:
+        return prior.collate([prior.crop(stored, window)])
+
+    whole, network = at(Window(0, 0, 40, 50)), Enlarge(1)
+    image.restore(network, image.batch(item), Tiles(32, 8), CPU, at)
+    corners = list(itertools.product((0, 8), (0, 18)))
+    assert len(network.seen) == len(corners)
+    for part, (top, left) in zip(network.seen, corners, strict=True):
+        cut = (..., slice(top, top + 32), slice(left, left + 32))
+        assert torch.equal(part["lq"], image.batch(item)["lq"][cut])
+        for name in ("labels", "bits", "picture.picture"):  # as before kinds were asked: by bits
+            assert part[name].dtype == whole[name].dtype
+            assert torch.equal(part[name], whole[name][cut]), name
+        for name in ("vector", "tokens", "reference.picture"):
+            assert torch.equal(part[name], whole[name]), name
+        expected = points.crop(stored["points"], Window(top, left, 32, 32))
+        assert part["points"][0].tolist() == expected["points"].tolist()
+        assert part["boxes"][0].tolist() == expected["boxes"].tolist()
+        assert part["points"].max() <= 32 and part["boxes"].max() <= 32
+
+
+def test_a_prior_of_a_whole_image_is_that_of_its_one_window(tmp_path) -> None:
+    item = some_item(40, 50)
+    prior, stored = kinds_of_prior(tmp_path, (40, 50))
+    asked = []
+
+    def at(window: Window) -> dict[str, torch.Tensor]:
+        asked.append(window)
+        return prior.collate([prior.crop(stored, window)])
+
+    image.restore(Enlarge(1), image.batch(item), image.WHOLE, CPU, at)
+    assert asked == [Window(0, 0, 40, 50)]
 
 
 def test_an_image_is_cut_where_its_longer_side_is_longer_than_a_tile() -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from benchlib.contracts import BenchError
-from benchlib.files import new_file, new_folder, progress
+from benchlib.files import check_file, new_file, new_folder, progress
 
 VERSION = 1
 
@@ -52,6 +52,7 @@ def extract_archive(archive: Path, folder: Path, limit: int | None = None) -> No
     Raises BenchError for a member with an absolute path, ``..``, a drive or a backslash, for links
     and devices, for a name that stands twice, for too much data, and for a damaged archive.
     """
+    check_file(archive)
     if limit is None:
         limit = max(1 << 30, 100 * archive.stat().st_size)
     left = limit
@@ -118,6 +119,7 @@ def _write(archive: Path, member: Member, target: Path) -> None:
 @contextmanager
 def _members(archive: Path) -> Iterator[Iterator[Member]]:
     """The members of a zip or tar file; damage met while they are read becomes a BenchError."""
+    check_file(archive)
     try:
         if tarfile.is_tarfile(archive):  # asked first: a tar that ends with a zip passes for a zip
             with tarfile.open(archive) as tar:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchlib.contracts import BenchError, shortened
+from benchlib.files import check_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -209,6 +210,7 @@ def _wanted(error: pickle.UnpicklingError) -> str:
 
 
 def _look(path: Path) -> None:
+    check_file(path)
     if not path.is_file():
         raise BenchError(f"{path}: no such file; expected weights (.safetensors, .pth, .pt)")
     with open(path, "rb") as file:

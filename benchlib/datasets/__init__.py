@@ -20,14 +20,17 @@ To add a source of pairs, add a file: ``docs/data.md`` takes ten minutes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchlib.contracts import BenchError, whole_scale
 from benchlib.files import sha256
+from benchlib.imageio import image_size, pixels_digest, read_image
 
 Degrade = Callable[[np.ndarray, np.random.Generator, np.ndarray | None], np.ndarray]
 Region = Callable[[Path], np.ndarray]
@@ -70,18 +73,71 @@ class Maker:
         return cls(name, degrade, region, multiple)
 
 
+def composed(name: str) -> str:
+    """A name with each accent in one character with its letter (NFC).
+
+    macOS writes file names taken apart: ``u`` and two dots where others write one letter.
+    """
+    return unicodedata.normalize("NFC", name)
+
+
+def same_name(name: str) -> str:
+    """What two names share that some file system takes for one: however accents and case are."""
+    return composed(composed(name).casefold())
+
+
+def check_names(names: Iterable[str], where: str) -> None:
+    """Raise BenchError, beginning with ``where``, for two images that would be one file somewhere.
+
+    ``A`` beside ``a``, an accent written in two ways, or the same name twice.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        key = same_name(name)
+        if key in seen:
+            raise BenchError(
+                f"{where}: {_two_images(seen[key], name)}; rename one, or put it into another set"
+            )
+        seen[key] = name
+
+
+def _two_images(one: str, other: str) -> str:
+    if one == other:
+        return f"two images of the name '{one}'"
+    if composed(one) == composed(other):
+        return f"two images of the name '{composed(one)}', its accents written in two ways"
+    return f"two images of the names '{one}' and '{other}', which some systems take for one"
+
+
 def pair_record(
-    folder: Path, image: str, lq: Path, hq: Path, source: str, asset: str = ""
+    folder: Path,
+    image: str,
+    lq: Path,
+    hq: Path,
+    source: str,
+    asset: str = "",
+    pixels: str | None = None,
 ) -> dict[str, Any]:
-    """One pair as a line of the set's manifest, with the SHA-256 of both files.
+    """One pair as a line of the set's manifest, with the SHA-256 of both files and their sizes.
 
     folder: what ``lq`` and ``hq`` are recorded relative to: the set's own, where ``asset`` is
         empty (the source wrote the files), or that of the catalogue entry ``asset`` (it did not).
-    image: unique in the set and safe as a file name.
+    image: unique in the set, whatever the case of its letters, and safe as a file name.
     lq: as large as hq, or smaller (super-resolution); an 8-bit picture, or an ``.npy`` file that
         ``imageio.write_lq`` wrote.
     source: what was photographed; images of one source are no independent witnesses.
+    pixels: ``imageio.pixels_digest`` of the picture that hq was cut from; None: hq is that whole.
+    Raises BenchError for a file that is no image, or sizes of which hq's is no whole multiple.
     """
+    if pixels is None:
+        pixels = pixels_digest(read_image(hq))
+    small, large = image_size(lq), image_size(hq)
+    scale = whole_scale(small, large)
+    if scale is None:
+        raise BenchError(
+            f"{lq}: {small} pixels, but its reference {hq} has {large}; expected the same size, or "
+            "a whole multiple (super-resolution)"
+        )
     return {
         "image": image,
         "lq": lq.relative_to(folder).as_posix(),
@@ -90,4 +146,8 @@ def pair_record(
         "sha256_lq": sha256(lq),
         "sha256_hq": sha256(hq),
         "source": source,
+        "pixels": pixels,
+        "height": small[0],
+        "width": small[1],
+        "scale": scale,
     }

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from benchlib.contracts import BenchError
-from benchlib.datasets import Maker, pair_record
+from benchlib.datasets import Maker, check_names, composed, pair_record
 from benchlib.files import progress
-from benchlib.imageio import image_files, read_image, write_png
+from benchlib.imageio import image_files, no_images, read_image, read_lq, write_lq, write_png
 
-VERSION = 1
+VERSION = 2
 DEGRADES = False
 
 
@@ -30,21 +30,22 @@ class Config:
 def pairs(config: Config, out: Path, make: Maker) -> list[dict[str, Any]]:
     """Copy every pair to ``out/lq`` and ``out/hq`` as 8-bit RGB PNG; return one record a pair.
 
-    Its source is the image itself, its copy 0. ``make`` is not asked: the pairs are finished.
+    An lq of 16 bits becomes an ``.npy`` that keeps every value; an hq is rounded to 8 bits, which
+    is what protocols measure. Its source is the image itself, its copy 0. ``make`` is not asked:
+    the pairs are finished. Names are compared, and written, with accents in one form (NFC).
     Raises BenchError for an image without a partner, two of one name, an hq whose size is no whole
     multiple of its lq's, or a file that is no image.
     """
     records = []
     for name, (lq, hq) in progress(_found(config).items(), f"copy {config.path}"):
-        small, large = read_image(lq), read_image(hq)
+        small, large = read_lq(lq), read_image(hq)
         if not _fits(small, large):
             raise BenchError(
                 f"{lq}: {small.shape[:2]} pixels, but its reference {hq} has {large.shape[:2]}; "
                 "expected the same, or a whole multiple (super-resolution): "
                 "crop the reference at the right and bottom"
             )
-        copied_lq, copied_hq = out / "lq" / f"{name}.png", out / "hq" / f"{name}.png"
-        write_png(copied_lq, small)
+        copied_lq, copied_hq = write_lq(out / "lq" / name, small), out / "hq" / f"{name}.png"
         write_png(copied_hq, large)
         record = pair_record(out, name, copied_lq, copied_hq, source=name)
         records.append(record | {"copy": 0})
@@ -66,7 +67,7 @@ def _found(config: Config) -> dict[str, tuple[Path, Path]]:
     if alone:
         what = f"'{alone[0]}' has no partner"
     elif not lq:
-        what = "no images"
+        what = no_images(Path(config.path) / "lq")
     if what:
         raise BenchError(
             f"{config.path}: {what}; expected lq/ and hq/ with files of the same names"
@@ -75,9 +76,6 @@ def _found(config: Config) -> dict[str, tuple[Path, Path]]:
 
 
 def _named(folder: Path) -> dict[str, Path]:
-    named = {}
-    for file in image_files(folder):
-        if file.stem in named:
-            raise BenchError(f"{folder}: two images of the name '{file.stem}'; rename one")
-        named[file.stem] = file
-    return named
+    files = image_files(folder)
+    check_names([file.stem for file in files], str(folder))
+    return {composed(file.stem): file for file in files}

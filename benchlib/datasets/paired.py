@@ -26,8 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from benchlib import assets
-from benchlib.contracts import BenchError
-from benchlib.datasets import Maker, pair_record
+from benchlib.datasets import Maker, check_names, pair_record
 from benchlib.files import progress
 
 VERSION = 1
@@ -63,16 +62,17 @@ def _found(config: Config) -> dict[str, tuple[str, Path, Path]]:
     files = assets.pairs(config.asset, config.split)
     shared = os.path.commonpath([lq.parent for lq, _ in files])
     found: dict[str, tuple[str, Path, Path]] = {}
-    for lq, hq in files:
-        below = lq.relative_to(shared).with_suffix("").parts
-        image = "-".join(below)
-        if image in found:
-            raise BenchError(
-                f"{config.asset}: two images of {config.split} get the name '{image}'; "
-                "rename a folder"
-            )
+    names = ["-".join(_below(lq, shared)) for lq, _ in files]
+    check_names(names, f"{config.asset}: split {config.split}")
+    for image, (lq, hq) in zip(names, files, strict=True):
+        below = _below(lq, shared)
         source = ""
         if len(below) > 1:
             source = below[0]
         found[image] = (source, lq, hq)
     return found
+
+
+def _below(file: Path, folder: str) -> tuple[str, ...]:
+    """The parts of a file's path below a folder, without its suffix."""
+    return file.relative_to(folder).with_suffix("").parts

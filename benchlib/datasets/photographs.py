@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -16,9 +17,17 @@ from pydantic import Field
 
 from benchlib import assets
 from benchlib.contracts import BenchError
-from benchlib.datasets import Maker, pair_record
+from benchlib.datasets import Maker, check_names, pair_record, same_name
 from benchlib.files import progress, sha256
-from benchlib.imageio import image_files, read_image, write_lq, write_png
+from benchlib.imageio import (
+    image_files,
+    image_size,
+    no_images,
+    pixels_digest,
+    read_image,
+    write_lq,
+    write_png,
+)
 from benchlib.seeding import name_rng, name_seed
 
 VERSION = 1
@@ -86,23 +95,35 @@ def pairs(config: Config, out: Path, make: Maker) -> list[dict[str, Any]]:
     Raises BenchError for a photograph smaller than ``make.multiple``, and for two images of one
     name (a photograph called like another one's tile or copy).
     """
+    found = list_photographs(config)
     records: list[dict[str, Any]] = []
-    taken: set[str] = set()
-    for photograph in progress(list_photographs(config), f"degrade {make.name}"):
-        for tile, hq in _tiles(config, photograph, make.multiple):
-            for record in _degraded(config, out, make, tile, hq, photograph.source):
-                if record["image"] in taken:
-                    raise BenchError(
-                        f"photographs: two images of {make.name} get the name {record['image']}; "
-                        "put one of them into another set"
-                    )
-                taken.add(record["image"])
-                records.append(record)
+    _check_copies(config, found, make.name)
+    for photograph in progress(found, f"degrade {make.name}"):
+        whole = read_image(photograph.path)
+        pixels = pixels_digest(whole)
+        for tile, hq in _tiles(config, photograph, whole, make.multiple):
+            records += _degraded(config, out, make, tile, hq, photograph.source, pixels)
     return records
 
 
+def _check_copies(config: Config, photographs: list[Photograph], name: str) -> None:
+    """A photograph is not called like another one's copy. With tiles, names end with a number."""
+    if config.tile is not None:
+        return
+    images = []
+    for photograph in photographs:
+        images += [_copy_name(photograph.image, copy) for copy in range(config.copies)]
+    check_names(images, f"photographs: {name}")
+
+
+def _copy_name(tile: str, copy: int) -> str:
+    if copy:
+        return f"{tile}_c{copy}"
+    return tile
+
+
 def _degraded(
-    config: Config, out: Path, make: Maker, tile: str, hq: np.ndarray, source: str
+    config: Config, out: Path, make: Maker, tile: str, hq: np.ndarray, source: str, pixels: str
 ) -> Iterator[dict[str, Any]]:
     """Write a tile and its degraded copies; their records."""
     sharp = out / "hq" / f"{tile}.png"
@@ -111,12 +132,11 @@ def _degraded(
     if make.region:
         region = make.region(sharp)
     for copy in range(config.copies):
-        image = tile
-        if copy:
-            image = f"{tile}_c{copy}"
+        image = _copy_name(tile, copy)
         rng = name_rng(make.name, tile, copy, config.seed)
         lq = write_lq(out / "lq" / image, make.degrade(hq, rng, region))
-        yield pair_record(out, image, lq, sharp, source) | {"copy": copy}
+        record = pair_record(out, image, lq, sharp, source, pixels=pixels)
+        yield record | {"copy": copy}
 
 
 def list_photographs(config: Config) -> list[Photograph]:
@@ -132,15 +152,19 @@ def list_photographs(config: Config) -> list[Photograph]:
     for name, files in _file_lists(config):
         for stem, source, path in _named_files(config, name, files):
             image = _free_name(found, stem, name)
-            found[image.lower()] = Photograph(image, source, path)
+            found[same_name(image)] = Photograph(image, source, path)
     if not found:
-        where = config.path or ", ".join(config.images)
-        raise BenchError(
-            f"photographs: {where}: no image of at least {config.min_side} pixels; add some"
-        )
+        raise BenchError(f"photographs: {_why_none(config)}")
     if config.part is None:
         return list(found.values())
     return _shuffled_part(list(found.values()), config.part)
+
+
+def _why_none(config: Config) -> str:
+    if config.path and not image_files(config.path):
+        return f"{config.path}: {no_images(config.path)}"
+    where = config.path or ", ".join(config.images)
+    return f"{where}: no image of at least {config.min_side} pixels; add some"
 
 
 def _check_named_once(config: Config) -> None:
@@ -158,7 +182,7 @@ def _check_named_once(config: Config) -> None:
 def _file_lists(config: Config) -> Iterator[tuple[str, list[Path]]]:
     """Each name and its files: one for a single photograph, those of a set or a folder."""
     if config.path:
-        yield Path(config.path).name, image_files(config.path)
+        yield os.path.basename(os.path.abspath(config.path)), image_files(config.path)
     for name in config.images:
         yield name, assets.images(name)
 
@@ -183,23 +207,26 @@ def _distinct(files: list[Path], min_side: int) -> list[Path]:
             if digest in seen:
                 continue
             seen.add(digest)
-        with Image.open(path) as image:
-            if min(image.size) >= min_side:
-                kept.append(path)
+        if min(image_size(path)) >= min_side:
+            kept.append(path)
     return kept
 
 
 def _free_name(taken: dict[str, Photograph], stem: str, name: str) -> str:
     """A file name that differs from those taken by more than the case of its letters."""
-    stem = re.sub(r"[^\w.-]|^\.", "_", stem, flags=re.ASCII)
-    if stem.lower() not in taken:
+    stem = _safe(stem)
+    if same_name(stem) not in taken:
         return stem
-    wish = f"{name}-{stem}"
+    wish = _safe(f"{name}-{stem}")
     for number in itertools.count(2):
-        if wish.lower() not in taken:
+        if same_name(wish) not in taken:
             break
-        wish = f"{name}-{stem}-{number}"
+        wish = _safe(f"{name}-{stem}-{number}")
     return wish
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^\w.-]|^\.", "_", name, flags=re.ASCII)
 
 
 def _shuffled_part(photographs: list[Photograph], part: list[int]) -> list[Photograph]:
@@ -233,10 +260,10 @@ def cut_evenly(length: int, tile: int | None) -> list[tuple[int, int]]:
 
 
 def _tiles(
-    config: Config, photograph: Photograph, multiple: int
+    config: Config, photograph: Photograph, whole: np.ndarray, multiple: int
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Names and ``(H,W,3)`` uint8 tiles of a photograph, row by row, cut to ``multiple``."""
-    image = _reduced(config, read_image(photograph.path), photograph.path)
+    image = _reduced(config, whole, photograph.path)
     height, width = image.shape[:2]
     cuts = itertools.product(cut_evenly(height, config.tile), cut_evenly(width, config.tile))
     for number, ((top, bottom), (left, right)) in enumerate(cuts):

@@ -8,6 +8,7 @@ The protocol's name stands in every row and every column header. A metric's file
 ``LOWER_IS_BETTER``, ``DIGITS``, ``RANGE``  the last is (low, high), None for open;
 ``READS``              the images that it takes, in order: "restored", "reference", "degraded", and
                        "mask" under a protocol that aligns;
+``SMALLEST``           optional: pixels that each side must have once the border is cut off;
 ``ASSETS``             names of the catalogue's entries that it needs;
 ``PROTOCOLS``          optional: protocols that measure it besides those that list it;
 ``VARIANT``            optional: what tells it from other files of the same NAME;

@@ -30,6 +30,7 @@ LOWER_IS_BETTER = True
 DIGITS = 4
 RANGE = (0.0, None)
 READS = ("restored", "reference")
+SMALLEST = 16  # pixels on each side, that every layer may have one
 ASSETS = ("vgg16", "dists")
 PROTOCOLS = ("basicsr-rgb",)
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's

@@ -20,6 +20,7 @@ LOWER_IS_BETTER = True
 DIGITS = 4
 RANGE = (0.0, None)
 READS = ("restored", "reference")
+SMALLEST = 31  # pixels on each side, that every layer may have one
 ASSETS = ("alexnet", "lpips-alex")
 PROTOCOLS = ("basicsr-rgb",)
 

@@ -6,8 +6,8 @@ they are made on loading, so that nothing is computed or stored for them.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-VERSION = 1
+VERSION = 2
 Stored = dict[str, Any]  # part -> what its kind stores
 Cropped = dict[str, dict[str, Any]]  # part -> entry -> array
 
@@ -123,8 +123,7 @@ def _load(part: Part, swap: str | None, dataset: str, image: str, shape: tuple[i
     kind = part.module()
     folder = part.folder / dataset
     if swap == "shuffled":
-        donor = _donor(folder, image)
-        own = photograph(image) == photograph(donor)
+        donor, own = _donor(folder, image)
         return kind.resized(kind.load(folder / f"{donor}.npz"), shape, turn=own)
     file = folder / f"{image}.npz"
     stored = kind.load(file)
@@ -135,40 +134,57 @@ def _load(part: Part, swap: str | None, dataset: str, image: str, shape: tuple[i
     return kind.zeroed(stored) if swap == "zeroed" else stored
 
 
-def photograph(name: str) -> str:
-    """What an image was made from: its name without tile and copy."""
-    return re.sub(r"(_c\d+)$|(-\d+(_c\d+)?)$", "", name)
-
-
-def _donor(folder: Path, image: str) -> str:
-    given = {}
+def _donor(folder: Path, image: str) -> tuple[str, bool]:
+    """Whose prior an image gets, and whether that shows the image's own scene."""
+    given: dict[str, tuple[str, bool]] = {}
     if folder.is_dir():
-        given = _donors_of(folder, folder.stat().st_mtime_ns)
+        record = folder.parent / "prior.json"
+        changed = record.stat().st_mtime_ns if record.exists() else 0
+        given = _donors_of(folder, folder.stat().st_mtime_ns, changed)
     if image not in given:
         raise BenchError(f"{folder / image}.npz: not there; run the priors stage again")
     return given[image]
 
 
 @cache
-def _donors_of(folder: Path, changed: int) -> dict[str, str]:
+def _donors_of(folder: Path, changed: int, recorded: int) -> dict[str, tuple[str, bool]]:
     """``donors`` of the images that have a prior in a folder, as it was when it last changed."""
-    return donors([file.stem for file in folder.glob("*.npz")])
+    known = _scenes(folder)
+    scenes = {}
+    for file in folder.glob("*.npz"):
+        scenes[file.stem] = known.get(file.stem) or file.stem
+    given = donors(scenes)
+    return {name: (donor, scenes[name] == scenes[donor]) for name, donor in given.items()}
 
 
-def donors(names: Sequence[str]) -> dict[str, str]:
-    """image -> the image whose prior it gets: a fixed derangement of the photographs.
+def _scenes(folder: Path) -> dict[str, str]:
+    """image -> what it shows, of one set, as the manifest told whoever computed the priors."""
+    record = folder.parent / "prior.json"
+    if not record.exists():
+        return {}
+    found = {}
+    for one in json.loads(record.read_text(encoding="utf-8"))["images"]:
+        if one["dataset"] == folder.name:
+            found[one["image"]] = one.get("scene", "")
+    return found
 
-    Copies and tiles of one photograph (``coffee``, ``coffee_c1``, ``coffee-3``) all get those of
-    one other photograph. A set of a single photograph has no other: there every image is its own
-    donor, and its prior is turned (see the kinds' ``resized``).
+
+def donors(scenes: Mapping[str, str]) -> dict[str, str]:
+    """image -> the image whose prior it gets: a fixed derangement of the scenes.
+
+    scenes: image -> what it shows, as its manifest says; nothing is read out of a name. Copies and
+    tiles of one photograph, and frames of one sequence, all get those of one other. A set of a
+    single scene has no other: there every image is its own donor, and its prior is turned (see the
+    kinds' ``resized``).
     """
-    photographs: dict[str, list[str]] = {}
-    for name in sorted(names):
-        photographs.setdefault(photograph(name), []).append(name)
-    ordered = sorted(photographs)
+    together: dict[str, list[str]] = {}
+    for name in sorted(scenes):
+        together.setdefault(scenes[name], []).append(name)
+    groups = {names[0]: names for names in together.values()}
+    ordered = sorted(groups)
     order = [ordered[i] for i in name_rng("shuffled", *ordered).permutation(len(ordered))]
     given = {}
     for own, other in zip(order, order[1:] + order[:1], strict=True):  # a cycle: no fixed point
-        for i, name in enumerate(photographs[own]):
-            given[name] = photographs[other][i % len(photographs[other])]
+        for i, name in enumerate(groups[own]):
+            given[name] = groups[other][i % len(groups[other])]
     return given

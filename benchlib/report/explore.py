@@ -15,6 +15,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -27,6 +28,7 @@ from benchlib.params import configure
 from benchlib.records import Pair, image_sets, parse_rows, read_pairs
 from benchlib.report import pictures, tables
 from benchlib.report.pictures import INPUT, SHARP, Scene
+from benchlib.report.plots import PLAIN
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -86,6 +88,7 @@ def extremes(suite: Suite, run: str | None = None, count: int = 3) -> pd.DataFra
     )
 
 
+@mpl.rc_context(PLAIN)
 def crops(suite: Suite, chosen: pd.DataFrame, side: int = 128) -> Figure:
     """The images of ``chosen`` (lines of ``gains``), each cut where the run and its reference differ most.
 
@@ -150,6 +153,7 @@ def _framed(image: np.ndarray, cut: tuple[slice, slice]) -> np.ndarray:
     return framed
 
 
+@mpl.rc_context(PLAIN)
 def scatter(suite: Suite, run: str | None = None) -> Figure | None:
     """Gain against mask count and against coverage, a dot an image; None for a run whose rows hold no masks."""
     table = gains(suite, run)
@@ -455,6 +459,7 @@ STYLE = """<style>
 </style>"""
 
 
+NO_MATH = "mathjax_ignore tex2jax_ignore"  # a notebook else typesets what stands between two "$"
 KEYS = "data-lm-suppress-shortcuts"  # else JupyterLab takes the arrow keys for itself
 
 
@@ -471,7 +476,7 @@ def _slider(line: Any) -> str:
     )
     move = "this.previousElementSibling.style.setProperty('--cut', this.value + '%')"
     return (
-        f'<figure class="own"><figcaption>{name}: left before, right after ({", ".join(facts)})</figcaption>'
+        f'<figure class="own {NO_MATH}"><figcaption>{name}: left before, right after ({", ".join(facts)})</figcaption>'
         f'<div class="pair"><img alt="{name}, before" src="{_jpeg(before)}">'
         f'<img class="after" alt="{name}, after" src="{_jpeg(after)}"></div>'
         f'<input {KEYS} type="range" min="0" max="100" value="50" aria-label="{name}: where after begins" '

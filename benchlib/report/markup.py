@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MARKDOWN = str.maketrans(
-    {c: "\\" + c for c in "\\`*_[]|~"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\n": " "}
+    {c: "\\" + c for c in "\\`*_[]|~$"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\n": " "}
 )
 _LATEX = str.maketrans(
     {c: "\\" + c for c in "&%$#_{}"}

@@ -46,6 +46,7 @@ PALETTE = {
 MARKERS = "os^DvPX"
 LINES = ("-", "--", ":", "-.")  # of the first twelve runs, the next twelve and so on
 INK = {"light": ("#1c1e21", "#ffffff", "#d9dce1"), "dark": ("#e6e8eb", "#16181c", "#3a3f47")}
+PLAIN = {"text.parse_math": False, "text.usetex": False}  # a "$" in a name is a "$"
 CROP = 80  # pixels, side of a qualitative crop
 MOST_BYTES = 600_000  # of one PNG
 
@@ -75,8 +76,8 @@ def theme(name: str = "light") -> AbstractContextManager[None]:
             "ytick.color": ink,
             "figure.facecolor": paper,
             "legend.frameon": False,
-            "text.parse_math": False,  # a "$" in a label is a "$"
         }
+        | PLAIN
     )
 
 

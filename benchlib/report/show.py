@@ -6,6 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 TILE = 2.6  # inches a picture
 
 
+@mpl.rc_context(_plots.PLAIN)
 def _grid(rows: list[list[tuple[str, np.ndarray]]]) -> Figure:
     """Pictures with their titles, one list a line; grey maps are drawn dark to bright."""
     wide = max(len(row) for row in rows)
@@ -238,6 +240,7 @@ def _changes(changes: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in changes.items()) or "as set"
 
 
+@mpl.rc_context(_plots.PLAIN)
 def loss(run: RunPlan) -> Figure | None:
     """The run's loss and validation curves; None for a run with nothing to train.
 

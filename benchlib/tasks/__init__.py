@@ -8,7 +8,8 @@ Manifests, priors, the training loop, rows and the report are the same for all. 
 ``nbytes(item)``  what it takes in memory;
 ``crop(item, window)``  the batch entries of one training crop, ``lq`` and ``hq`` among them;
 ``batch(item)``  the batch entries of the whole item, without ``hq``, with a first dimension of 1;
-``restore(model, batch, tiles, device)``  what the network makes of it, as it is measured and kept;
+``restore(model, batch, tiles, device, prior)``  what the network makes of it, as it is measured and
+               kept; ``prior``: from a ``contracts.Window`` of it to the prior's batch entries;
 ``tiled(item, tiles)``  whether ``restore`` cuts it;
 ``views(item, restored)``  the images that metrics read: "restored", "reference", "degraded";
 ``save(path, restored)``  write it beside ``path`` (no suffix); returns the file;

@@ -6,6 +6,7 @@ times a whole number, 1 but for super-resolution.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from benchlib.contracts import BenchError, Window
+from benchlib.contracts import BenchError, Window, whole_scale
 from benchlib.imageio import quantise, read_image, read_lq, to_tensor, write_png
 from benchlib.records import Pair
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-VERSION = 1
+VERSION = 2
+Batch = dict[str, "torch.Tensor"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +57,9 @@ def read(pair: Pair) -> Item:
     scripts do (modcrop). Raises BenchError if it is none.
     """
     lq, hq = read_lq(pair.lq), read_image(pair.hq)
-    (h, w), (height, width) = lq.shape[:2], hq.shape[:2]
-    scale = height // h
-    rest = (height - scale * h, width - scale * w)
-    if scale < 1 or scale != width // w or max(rest) >= scale:
+    h, w = lq.shape[:2]
+    scale = whole_scale(lq.shape[:2], hq.shape[:2])
+    if scale is None:
         raise BenchError(
             f"{pair.lq}: {lq.shape[:2]} pixels, but its reference {pair.hq} has {hq.shape[:2]}; "
             "expected the same size, or a whole multiple (super-resolution)"
@@ -96,21 +97,31 @@ def tiled(item: Item, tiles: Tiles) -> bool:
     return tiles.side is not None and max(size(item)) > tiles.side
 
 
+def no_prior(window: Window) -> Batch:
+    """Of a method that reads no prior."""
+    return {}
+
+
 def restore(
-    model: nn.Module, batch: dict[str, torch.Tensor], tiles: Tiles, device: torch.device
+    model: nn.Module,
+    batch: Batch,
+    tiles: Tiles,
+    device: torch.device,
+    prior: Callable[[Window], Batch] = no_prior,
 ) -> np.ndarray:
     """The restored image, ``(scale H,scale W,3)`` uint8, whole or in overlapping tiles.
 
-    batch: of one image; entries that are maps of its size are cut into tiles with it.
+    batch: what :func:`batch` gives of one image. prior: the entries of its prior for a window of
+    it: what is cut with the image, moved or left whole is for the prior's kind to say.
     """
     import torch
 
-    side = max(batch["lq"].shape[-2:])
+    height, width = batch["lq"].shape[-2:]
     with torch.inference_mode():
-        if tiles.side is not None and side > tiles.side:
-            return quantise(_in_tiles(model, batch, tiles.side, tiles.overlap, device))
-        there = {name: value.to(device) for name, value in batch.items()}
-        return quantise(model(there)[0].float().cpu())
+        if tiles.side is not None and max(height, width) > tiles.side:
+            return quantise(_in_tiles(model, batch, tiles.side, tiles.overlap, device, prior))
+        part = _part(batch, Window(0, 0, height, width), device, prior)
+        return quantise(model(part)[0].float().cpu())
 
 
 def _starts(length: int, tile: int, overlap: int) -> list[int]:
@@ -123,10 +134,11 @@ def _starts(length: int, tile: int, overlap: int) -> list[int]:
 
 def _in_tiles(
     model: nn.Module,
-    batch: dict[str, torch.Tensor],
+    batch: Batch,
     tile: int,
     overlap: int,
     device: torch.device,
+    prior: Callable[[Window], Batch] = no_prior,
 ) -> torch.Tensor:
     """Restore in tiles; where tiles overlap, their mean."""
     import torch
@@ -135,7 +147,8 @@ def _in_tiles(
     total = count = torch.zeros(0)
     for top in _starts(height, tile, overlap):
         for left in _starts(width, tile, overlap):
-            part = _part(batch, slice(top, top + tile), slice(left, left + tile), device)
+            window = Window(top, left, min(tile, height), min(tile, width))
+            part = _part(batch, window, device, prior)
             out = model(part)[0].float().cpu()
             scale = out.shape[-1] // min(tile, width)
             if not total.numel():
@@ -149,16 +162,11 @@ def _in_tiles(
 
 
 def _part(
-    batch: dict[str, torch.Tensor], rows: slice, columns: slice, device: torch.device
-) -> dict[str, torch.Tensor]:
-    """One tile of a batch; what is no map of the image's size (a vector) goes in whole."""
-    size = batch["lq"].shape[-2:]
-    part = {}
-    for name, value in batch.items():
-        if value.ndim >= 3 and value.shape[-2:] == size:
-            value = value[..., rows, columns]
-        part[name] = value.to(device)
-    return part
+    batch: Batch, window: Window, device: torch.device, prior: Callable[[Window], Batch]
+) -> Batch:
+    """One window of an image, and what its prior says there."""
+    part = {"lq": window.cut(batch["lq"])} | prior(window)
+    return {name: value.to(device) for name, value in part.items()}
 
 
 def views(item: Item, restored: np.ndarray) -> dict[str, np.ndarray]:

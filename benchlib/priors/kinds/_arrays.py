@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchlib.contracts import BenchError
-from benchlib.files import new_file
+from benchlib.files import check_file, new_file
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +40,7 @@ def load_arrays(path: str | Path, names: Sequence[str], what: str) -> dict[str, 
 
     Raises BenchError, naming the file, if it is not there, damaged or holds something else.
     """
+    check_file(path)
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in names}

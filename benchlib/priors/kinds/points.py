@@ -66,6 +66,15 @@ def _check(path: str | Path, stored: Points) -> None:
         if got.dtype != dtype or got.shape != shape:
             why = f"{name} is {got.shape} {got.dtype}, expected {shape} {np.dtype(dtype)}"
             raise _arrays.unreadable(path, "point", why)
+    if not np.isin(stored.labels, (0, 1)).all():
+        odd = stored.labels[~np.isin(stored.labels, (0, 1))][0]
+        raise _arrays.unreadable(path, "point", f"label {odd}, expected 1 (this) or 0 (not this)")
+    left, top, right, bottom = stored.boxes.T
+    turned = (left > right) | (top > bottom)
+    if turned.any():
+        box = stored.boxes[turned][0].tolist()
+        why = f"box {box}, expected left, top, right, bottom: left <= right, top <= bottom"
+        raise _arrays.unreadable(path, "point", why)
     height, width = stored.size
     corners = np.concatenate([stored.points.reshape(-1, 2), stored.boxes.reshape(-1, 2)])
     inside = (corners >= 0) & (corners <= (width, height))

@@ -25,7 +25,10 @@ ROWS = {"norm": "norm"}  # row of an image -> its fact
 
 @dataclass(frozen=True, eq=False)
 class Vector:
-    """values: ``(d,)`` float32, finite; whatever range the provider gives."""
+    """values: ``(d,)`` float32, finite, d of 2 or more; whatever range the provider gives.
+
+    One number alone could not be made another for the control of a lone photograph.
+    """
 
     values: np.ndarray
 
@@ -44,8 +47,8 @@ def load(path: str | Path) -> Vector:
 
 
 def _check(path: str | Path, values: np.ndarray) -> None:
-    if values.ndim != 1 or values.dtype != np.float32 or not len(values):
-        why = f"{values.shape} {values.dtype}, expected (d,) float32"
+    if values.ndim != 1 or values.dtype != np.float32 or len(values) < 2:
+        why = f"{values.shape} {values.dtype}, expected (d,) float32, d of 2 or more"
         raise _arrays.unreadable(path, "vector", why)
     if not np.isfinite(values).all():
         raise _arrays.unreadable(path, "vector", "values that are not finite")

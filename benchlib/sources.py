@@ -1,0 +1,151 @@
+"""Which images a set of ``data`` stands for, and on which side of a run: by parameters alone.
+
+Layer 1. What only the pixels can tell (one picture under two names) is ``manifests.py``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchlib.contracts import BenchError
+from benchlib.params import Choice, Suite
+from benchlib.records import ImageSets, image_sets
+
+Entries = dict[str, Choice]  # <collection>/<set> -> its entry of `data`
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The images of one run that must not meet.
+
+    trained: those it is trained on; held: those it is chosen by (None: nothing is held out). seen:
+    collections that its weights, or what they start from, have seen; test: those it is measured on,
+    which is never one of ``seen``.
+    """
+
+    run: str
+    trained: ImageSets
+    held: ImageSets | None
+    seen: tuple[ImageSets, ...]
+    test: ImageSets
+
+
+def sides_of(suite: Suite, key: str) -> Sides:
+    """The sides of one run."""
+    run = suite.run(key)
+    whole, held = image_sets(suite, run.images.train), None
+    if run.validation:
+        held = whole.only([run.validation])
+    return Sides(
+        run=key,
+        trained=whole.only([name for name in whole.sets if name != run.validation]),
+        held=held,
+        seen=tuple(image_sets(suite, name) for name in seen_collections(suite, key)),
+        test=image_sets(suite, run.images.test),
+    )
+
+
+def seen_collections(suite: Suite, key: str) -> list[str]:
+    """The collections that a run's weights have seen: its own, and those of what it starts from.
+
+    As far as they are others than the one that it is tested on: a run may be asked to restore what
+    it was trained on (the priors of training images are computed from such images).
+    """
+    run, seen, asked = suite.run(key), [], {key}
+    test = run.images.test
+    while run.images.train != test:
+        seen.append(run.images.train)
+        kind, _, start = run.init.partition("/")
+        if kind != "runs" or start in asked:
+            break
+        asked.add(start)
+        run = suite.run(start)
+    return seen
+
+
+def own_folder(suite: Suite, path: str) -> Path:
+    """A folder that an entry of ``data`` names, seen from ``params.yaml``; ``~`` is one's home."""
+    try:
+        expanded = Path(path).expanduser()
+    except RuntimeError:  # the home of nobody
+        expanded = Path(path)
+    return suite.folder / expanded
+
+
+def check_sources(suite: Suite, path: Path) -> None:
+    """No run is tested on files that it is trained on or chosen by, under whatever entry of `data`.
+
+    One folder under two paths, one published split, a data set once by its images and once by its
+    pairs. Raises BenchError, beginning with ``path``, for the first.
+    """
+    for key in suite.runs:
+        sides = sides_of(suite, key)
+        trained, tested = _entries(suite, sides.trained), _entries(suite, sides.test)
+        where = f"{path}: runs.{key}"
+        if sides.held:
+            _check_apart(suite, trained, _entries(suite, sides.held), f"{where}.validation")
+        for seen in sides.seen:
+            _check_apart(suite, _entries(suite, seen), tested, f"{where}.images.test")
+
+
+def _entries(suite: Suite, images: ImageSets) -> Entries:
+    collection = images.folder.name
+    found = {}
+    for name in images.sets:
+        found[f"{collection}/{name}"] = suite.image_set(f"{collection}/{name}")
+    return found
+
+
+def _check_apart(suite: Suite, first: Entries, second: Entries, where: str) -> None:
+    for trained, one in first.items():
+        for tested, other in second.items():
+            what = _shared_files(suite, one, other)
+            if what:
+                raise BenchError(
+                    f"{where}: data.{tested} is {what}, which data.{trained} is too, and that is "
+                    "trained on; name other images"
+                )
+
+
+def _shared_files(suite: Suite, one: Choice, other: Choice) -> str:
+    """What both entries stand for, in words; "" where nothing says that they share a file."""
+    here, there = list(_folders(suite, one)), list(_folders(suite, other))
+    if set(here) & set(there) and not _parts_differ(one, other):
+        return f"the folder {one['path']}"
+    for first, second in ((one, other), (other, one)):
+        asset = first.get("asset")
+        if asset and asset in _listed(second):
+            return f"of {asset}"
+    published = (one.get("asset"), one.get("split"))
+    if one.get("asset") and published == (other.get("asset"), other.get("split")):
+        return f"{one['asset']}, split {one.get('split')}"
+    return ""
+
+
+def _listed(choice: Choice) -> list[str]:
+    images = choice.get("images")
+    if isinstance(images, list):
+        return images
+    return []
+
+
+def _folders(suite: Suite, choice: Choice) -> Iterator[str]:
+    """The real places of the folders that hold an entry's sharp images."""
+    path = choice.get("path")
+    if not isinstance(path, str):
+        return
+    folder = own_folder(suite, path)
+    if choice.get("name") == "folder":
+        folder = folder / "hq"
+    yield os.path.realpath(folder)
+
+
+def _parts_differ(one: Choice, other: Choice) -> bool:
+    """Whether two entries take parts of one list of photographs that share no position."""
+    a, b = one.get("part"), other.get("part")
+    if not a or not b or one.get("min_side") != other.get("min_side"):
+        return False
+    return max(a[0], b[0]) >= min(a[1], b[1])
