@@ -48,8 +48,10 @@ def evaluate(plan: RunPlan) -> list[Row]:
 
     The restored images kept are those of the first seed. Rows: each metric of the suite under each
     protocol that knows it; what the prior's kind says of an image; and, for each ``swap``, the
-    metrics of the first seed restored so, with ``reach`` and ``reach-most``. Raises BenchError for
-    a missing input, for images that the run cannot use (``manifests.check_run``), for what a run brings along (``own``) that does not fit its images, and for
+    metrics of the first seed restored so, with ``reach`` and ``reach-most``.
+
+    Raises BenchError for a missing input, for images that the run cannot use
+    (``manifests.check_run``), for what it brings along (``own``) that does not fit them, and for
     what the disk refuses.
     """
     check_run(plan)
@@ -92,10 +94,7 @@ def _rows(plan: RunPlan, pairs: list[Pair], pictures: dict[str, Path], out: Path
             place = common | _place(plan, pair, item) | {"seed": seed}
             model = model_of(pair.dataset)
             again = partial(restore, plan, model, pair, item, device=device, tiles=plan.tiles)
-            if pictures:
-                restored = read_image(pictures[pair.key])
-            else:
-                restored = again(prior=plan.test_prior)
+            restored = _restored(pictures.get(pair.key), partial(again, prior=plan.test_prior))
             rows += measure(plan, item, restored, place)
             if first:
                 plan.task.save(out / pair.dataset / pair.image, restored)
@@ -143,6 +142,13 @@ def _revision(plan: RunPlan) -> str:
         return own
     words = json.dumps(plan.plugins, sort_keys=True)
     return f"{own} plugins-{hashlib.sha256(words.encode()).hexdigest()[:12]}"
+
+
+def _restored(picture: Path | None, again: Callable[[], np.ndarray]) -> np.ndarray:
+    """The run's own picture where it brings one along, else what its network restores."""
+    if picture is None:
+        return again()
+    return read_image(picture)
 
 
 def _place(plan: RunPlan, pair: Pair, item: Any) -> Row:

@@ -61,6 +61,7 @@ def _why_no_file(path: str | Path) -> str:
         return "you may not read it (its permissions)"
     return ""
 
+
 AGAIN = "then run the same command again"
 REFUSED = {
     errno.ENOSPC: f"the disk is full; make room on it, {AGAIN}",

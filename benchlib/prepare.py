@@ -22,7 +22,7 @@ from benchlib.params import Choice, Suite, configure
 from benchlib.priors._loop import Provider, compute, prior_of_image
 from benchlib.priors._meter import Meter
 from benchlib.records import image_sets, read_pairs, write_json, write_table
-from benchlib.sources import own_folder, sides_of
+from benchlib.sources import sides_of
 
 VERSION = 2
 MANIFEST = (
@@ -88,7 +88,7 @@ def _check_rows(suite: Suite, key: str, rows: list[dict[str, Any]]) -> None:
 
 def _pairs(suite: Suite, name: str, choice: Choice, out: Path, where: str) -> list[dict[str, Any]]:
     if "path" in choice:
-        choice = choice | {"path": str(own_folder(suite, choice["path"]))}
+        choice = choice | {"path": str(suite.located(choice["path"]))}
     degradation, settings = configure("degrade", choice["degrade"], f"{where}.degrade")
     source, config = configure("datasets", source_settings(choice), where)
     region = None

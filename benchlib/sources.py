@@ -66,15 +66,6 @@ def seen_collections(suite: Suite, key: str) -> list[str]:
     return seen
 
 
-def own_folder(suite: Suite, path: str) -> Path:
-    """A folder that an entry of ``data`` names, seen from ``params.yaml``; ``~`` is one's home."""
-    try:
-        expanded = Path(path).expanduser()
-    except RuntimeError:  # the home of nobody
-        expanded = Path(path)
-    return suite.folder / expanded
-
-
 def check_sources(suite: Suite, path: Path) -> None:
     """No run is tested on files that it is trained on or chosen by, under whatever entry of `data`.
 
@@ -137,7 +128,7 @@ def _folders(suite: Suite, choice: Choice) -> Iterator[str]:
     path = choice.get("path")
     if not isinstance(path, str):
         return
-    folder = own_folder(suite, path)
+    folder = suite.located(path)
     if choice.get("name") == "folder":
         folder = folder / "hq"
     yield os.path.realpath(folder)

@@ -44,8 +44,9 @@ def train(plan: RunPlan) -> dict[str, Any]:
     Several budgets are each trained with the first seed; the one of the best validation is the
     run's, and the record's ``choice`` lists all. Resumes from the last checkpoint of the same
     parameters, versions, data and torch, and takes over what is finished (``checkpoint``): a stage
-    that failed after its training does not train again. Raises BenchError for images that the
-    run cannot use (``manifests.check_run``), for a loss that is not finite, and for what the disk refuses.
+    that failed after its training does not train again. Raises BenchError for images that the run
+    cannot use (``manifests.check_run``), for a loss that is not finite, and for what the disk
+    refuses.
     """
     check_run(plan)
     check_writable(plan.places.run.parent, plan.places.loss.parent)
