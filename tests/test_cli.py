@@ -56,6 +56,12 @@ def refused(capsys, *words: str, code: int = 1) -> str:
     return err
 
 
+@pytest.fixture(autouse=True)
+def threads(monkeypatch):
+    """``benchlib score`` sets it for its own process; tests that follow keep theirs."""
+    monkeypatch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     """The small suite's folder, as the current one."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -46,7 +47,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-COMMANDS = {
+COMMANDS: dict[str, tuple[Callable[..., Any], str]] = {
     "run": (running.run, "Run a suite, from data to page (dvc repro); or some stages of it."),
     "page": (running.page, "Where a suite's page is; --open shows it."),
     "check": (checking.check, "Check a params.yaml, or a method (prior, metric) of your own."),

@@ -61,6 +61,8 @@ def score(
 
     Example: benchlib score --restored out --reference sharp --protocol basicsr-y@4
     """
+    # images are measured side by side, each by one thread: read when torch is first imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from benchlib import scoring
 
     if out is not None:
