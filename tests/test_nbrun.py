@@ -145,12 +145,12 @@ def test_the_params_file_is_validated_and_passed_as_an_absolute_path(tmp_path, m
 
 
 def test_settings_are_checked_once_for_the_same_parameters_and_code(tmp_path, monkeypatch):
-    from benchlib import checks
+    from benchlib import checks, plugins
 
-    seen = []
+    seen, linked = [], []
     monkeypatch.setattr(checks, "check_choices", lambda suite, file: seen.append(file))
-    suite = types.SimpleNamespace(work=tmp_path / "work", folder=tmp_path, root="", plugins=[])
-    file = tmp_path / "params.yaml"
+    monkeypatch.setattr(plugins, "link", linked.append)
+    suite, file = types.SimpleNamespace(work=tmp_path / "work"), tmp_path / "params.yaml"
     file.write_text("a: 1")
     nbrun._check_once(suite, file)
     nbrun._check_once(suite, file)
@@ -158,6 +158,7 @@ def test_settings_are_checked_once_for_the_same_parameters_and_code(tmp_path, mo
     file.write_text("a: 2")
     nbrun._check_once(suite, file)
     assert seen == [file, file]
+    assert linked == [suite] * 3  # plug-ins' links, each time
 
 
 def test_a_refusal_is_one_line_exit_2_and_nothing_is_run(tmp_path):
