@@ -26,7 +26,6 @@ from ruamel.yaml.error import MarkedYAMLError
 
 from benchlib.contracts import BenchError
 
-VERSION = 1
 LONGEST = 64  # characters: a name is part of a file's name, with others, and a line of a table
 DEEPEST = 50  # levels of lists and mappings
 LARGEST = 1_000_000  # values in a file
@@ -205,11 +204,14 @@ def main(words: list[str] | None = None) -> int:
     path = Path("params.yaml")
     try:
         check_names(read_yaml(path), path)
+        if options.out:
+            options.out.write_text("params.yaml: names are names\n", encoding="utf-8")
     except BenchError as error:
         print(f"names: {error}", file=sys.stderr)
         return 2
-    if options.out:
-        options.out.write_text("params.yaml: names are names\n", encoding="utf-8")
+    except OSError as error:
+        print(f"names: {options.out}: cannot be written ({error})", file=sys.stderr)
+        return 2
     return 0
 
 

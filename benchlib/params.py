@@ -415,6 +415,8 @@ def _one_line(error: ValidationError, where: str, allowed: list[str]) -> str:
     if where.endswith((".yaml", ".yml")):
         key = f"{where}: {'.'.join(steps)}"
     got = names.shown(first["input"])
+    if steps[:1] == ["mirror"]:
+        got = "***"  # its address may hold a password
     if first["type"] in UNKNOWN:
         return f"{key}: unknown key; {nearest(steps[-1], allowed)}"
     if first["type"] in ("missing", "missing_argument"):

@@ -186,6 +186,7 @@ LATER = [
     ({"runs.map.label": "a\nb"}, "runs.map.label: got 'a\\nb'", "one line"),
     ({"runs.map.label": ""}, "runs.map.label: got ''", "at least 1"),
     ({"runs": {}}, "runs: got {}", "at least 1"),
+    ({"mirror": ["https://me:s3cret@host/"]}, "mirror: got ***", "string"),
     ({"suite": "a" * 300}, "suite: got 'aaa", "64 at most"),
     ({"root": "/tmp/"}, "root: got '/tmp/'", "the way up to the project"),
     ({"evaluation.tile": 10**9}, "evaluation.tile: got 1000000000", "less than or equal"),
