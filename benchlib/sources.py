@@ -136,7 +136,15 @@ def _folders(suite: Suite, choice: Choice) -> Iterator[str]:
 
 def _parts_differ(one: Choice, other: Choice) -> bool:
     """Whether two entries take parts of one list of photographs that share no position."""
-    a, b = one.get("part"), other.get("part")
-    if not a or not b or one.get("min_side") != other.get("min_side"):
+    here, there = _part(one), _part(other)
+    if here is None or there is None or one.get("min_side") != other.get("min_side"):
         return False
-    return max(a[0], b[0]) >= min(a[1], b[1])
+    return max(here[0], there[0]) >= min(here[1], there[1])
+
+
+def _part(choice: Choice) -> list[int] | None:
+    """First position and that after the last; None for all, or for what is no such pair."""
+    part = choice.get("part")
+    if isinstance(part, list) and [type(end) for end in part] == [int, int]:
+        return part
+    return None
