@@ -196,11 +196,12 @@ def make_priors(suite: Suite, key: str) -> dict[str, Any]:
                     scene = scenes[f"{dataset}/{record['image']}"]
                     records.append({"dataset": dataset, "scene": scene} | record)
         _raise_refused(key, records)
-        report = {"images": records, "source": prior.images, "memory_by": Meter(provider.device).by}
+        report: dict[str, Any] = {"images": records, "source": prior.images}
+        report["memory_by"] = Meter(provider.device).by
         report |= provider.about()
         outside = registry.fingerprints(provider.files())
         if outside:
-            report["plugins"] = outside
+            report |= {"plugins": outside}
         write_json(out / "prior.json", report)
     return report
 

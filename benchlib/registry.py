@@ -263,7 +263,8 @@ def _check_config(file: str, config: Any) -> None:
     """A plug-in's settings can be checked, so that a wrong one stops before any work."""
     from pydantic import TypeAdapter
 
-    if not dataclasses.is_dataclass(config) or not config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+    stated = getattr(config, "__dataclass_params__", None)
+    if not dataclasses.is_dataclass(config) or not stated.frozen:  # type: ignore[union-attr]
         raise BenchError(f"{shown(file)}: Config: put @dataclass(frozen=True) above the class")
     try:
         get_type_hints(config)  # pydantic would put an unknown name off until the first run

@@ -71,8 +71,8 @@ def _keys(place: Path) -> list[tuple[str, str]]:
         return [(folder, file.stem)]
     keys = []
     found = plugins.find(place, "check")
-    for file, where in found.items():
-        folder, _, name = file.removesuffix(".py").rpartition("/")
+    for key, where in found.items():
+        folder, _, name = key.removesuffix(".py").rpartition("/")
         registry.add(folder, name, where)
         if not name.startswith("_"):
             keys.append((folder, name))
