@@ -253,29 +253,38 @@ def test_check_says_fine_or_one_line_each(folder, capsys):
     assert code == 1 and "dropuot" in json.loads(out)[0]["error"]
 
 
-class Conformance:
-    """What the contract tests of a file give."""
+METRIC = '''"""Twice the root mean square error: 0 for equal images."""
 
-    class Result:
-        def __init__(self, ok: bool, said: str) -> None:
-            self.ok, self.said = ok, said
-
-        def __str__(self) -> str:
-            return self.said
-
-    @classmethod
-    def check_file(cls, path: Path) -> list[Result]:
-        return [cls.Result(True, "odd sizes: ok"), cls.Result(False, f"{path.name}: no VERSION")]
+VERSION = 1
+NAME, SHOWN, UNIT, FACTOR = "RMSE2", "RMSE2", "levels", 1
+LOWER_IS_BETTER, DIGITS, RANGE = True, 2, (0.0, 510.0)
+READS, ASSETS, PROTOCOLS = ("restored", "reference"), (), ("basicsr-rgb",)
 
 
-def test_check_calls_the_contract_tests_of_a_file(tmp_path, monkeypatch, capsys):
-    file = tmp_path / "mine.py"
+def measure(restored, reference):
+    """RMSE2 of float64 in [0,255]."""
+    return 2 * float(((restored - reference) ** 2).mean() ** 0.5)
+'''
+
+
+def test_check_tries_a_file_of_ones_own_against_its_contract(tmp_path, capsys):
+    """In a process of its own: what is checked is known to the registry from then on."""
+    file = tmp_path / "doubled.py"
     assert "no such file" in refused(capsys, "check", str(file))
-    file.write_text("VERSION = 1\n")
-    monkeypatch.setitem(sys.modules, "benchlib.conformance", Conformance)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
-    code, out, err = call(capsys, "check", str(file))
-    assert (code, out, err) == (1, "mine.py: odd sizes: ok\n", "benchlib: mine.py: no VERSION\n")
+    file.write_text(METRIC)
+    done = run_command("check", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("ok ") > 5
+    file.write_text(METRIC.replace("0.0, 510.0", "0.0, 1.0"))
+    done = run_command("check", str(file), "--json")
+    assert done.returncode == 1
+    assert not all(line["ok"] for line in json.loads(done.stdout))
+
+
+def run_command(*words: str) -> subprocess.CompletedProcess:
+    """``benchlib`` as a process of its own."""
+    command = [sys.executable, "-m", "benchlib", *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
 
 
 def test_page_prints_where_it_is_once_it_is_there(folder, capsys, monkeypatch):

@@ -111,11 +111,9 @@ def _check_target(suite: Suite, target: str) -> None:
 
 def _link_plugins(suite: Suite) -> None:
     """DVC sees files from outside the checkout by links, which are made before it starts."""
-    from importlib import import_module
-    from importlib.util import find_spec
+    from benchlib import plugins
 
-    if find_spec("benchlib.plugins"):
-        import_module("benchlib.plugins").link(suite)
+    plugins.link(suite)
 
 
 def _dvc(words: list[str], folder: Path) -> int:
