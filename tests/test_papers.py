@@ -366,7 +366,10 @@ def test_a_table_can_be_asked_for_by_name(capsys):
     assert lines[0].split() == ["GoPro", "RealBlurJ", "REDS", "ReLoBlur"]
     assert lines[-2].split()[:6] == ["Ours", "32.83", "0.960", "26.62*", "0.867*", "0.00%*"]
     assert main(["papers", "spt", "9"]) == 1
-    assert capsys.readouterr().err == "benchlib: papers: spt has no table '9'; may be 1, 2, 3, 4, 5, 6\n"
+    assert (
+        capsys.readouterr().err
+        == "benchlib: papers: spt has no table '9'; may be 1, 2, 3, 4, 5, 6\n"
+    )
 
 
 @pytest.mark.parametrize("paper", papers())
