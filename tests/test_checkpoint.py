@@ -231,6 +231,13 @@ def test_who_trains_where_the_outputs_lie_wants_them_anew(small, monkeypatch):
     assert len(calls) == 8
 
 
+def test_a_run_with_nothing_to_train_keeps_nothing(small, capsys):
+    plan = open_run(small, "blurred")
+    train(plan)
+    assert not any(plan.places.resume.iterdir())
+    assert capsys.readouterr().out == ""
+
+
 def test_the_same_run_made_anew_leaves_nothing_of_the_old(small):
     train(plan_of(small))
     params = small_params()

@@ -90,6 +90,9 @@ def deliver(folder: Path, run: str) -> None:
     for other in _folders(folder.parent, run):
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)
+    if not list(folder.glob("*.trained")):  # a run with nothing to train
+        shutil.rmtree(folder, ignore_errors=True)
+        return
     held = sum(file.stat().st_size for file in folder.glob("*"))
     print(
         f"{run}: the finished training is kept in {folder} until the run is evaluated "
