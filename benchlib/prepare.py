@@ -125,7 +125,8 @@ def _fetch_weights(asset: str, out: Path) -> dict[str, Any]:
 
     file, entry = assets.fetch(asset), assets.find(asset)
     weights = load_weights(file)
-    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, out)
+    # copies: what two names share (SCI's files) is in the file under both
+    save_file({name: tensor.contiguous().clone() for name, tensor in weights.items()}, out)
     return {
         "sha256": sha256(file),
         "source": list(entry.source),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,11 @@ WRAPPERS = ("params", "state_dict", "params_ema")  # BasicSR reads params where 
 def load_weights(path: str | Path) -> dict[str, Tensor]:
     """The state dict in a ``.safetensors`` file or a PyTorch checkpoint, on the CPU.
 
-    A dict under ``params``, ``state_dict`` or ``params_ema`` (the first of these) is unwrapped;
-    ``module.`` before every name is taken off. PyTorch files are read with ``weights_only=True``.
+    A dict under ``params``, ``state_dict`` or ``params_ema`` (the first of these) is unwrapped; of
+    several networks under names of their own, each becomes ``<network>.<name>`` (URetinex-Net);
+    ``module.`` before every name is taken off. PyTorch files are read with ``weights_only=True``;
+    of what is no tensor, only a training script's options (``argparse.Namespace``) are let in,
+    and left out.
     Raises BenchError for a file that is absent, empty, a web page, damaged, holds anything but
     tensors by name, or asks for code to be run.
     """
@@ -51,7 +55,9 @@ def _read(path: Path) -> object:
 
     if path.suffix == ".safetensors":
         return load_file(path)
-    return torch.load(path, weights_only=True, map_location="cpu")
+    # a Namespace runs nothing: its attributes are set from plain values
+    with torch.serialization.safe_globals([Namespace]):
+        return torch.load(path, weights_only=True, map_location="cpu")
 
 
 def _wanted(error: pickle.UnpicklingError) -> str:
@@ -85,9 +91,24 @@ def _unwrapped(loaded: object) -> object:
     return loaded
 
 
+def _flat(loaded: dict[object, object]) -> dict[object, object]:
+    """Several networks' tensors, a dict each, as one dict under ``<network>.<name>``."""
+    flat: dict[object, object] = {}
+    for network, tensors in loaded.items():
+        if not isinstance(network, str) or not isinstance(tensors, dict):
+            return loaded
+        for name, tensor in tensors.items():
+            if not isinstance(name, str):
+                return loaded
+            flat[f"{network}.{name}"] = tensor
+    return flat
+
+
 def _tensors(path: Path, loaded: object) -> dict[str, Tensor]:
     import torch
 
+    if isinstance(loaded, dict):
+        loaded = _flat(loaded)
     if not isinstance(loaded, dict) or not loaded:
         got = type(loaded).__name__
         raise BenchError(f"{path}: expected tensors by name, got {got} without any")
