@@ -22,7 +22,7 @@ def draw():
     return draw
 
 
-def same(got: torch.Tensor, name: str) -> None:
+def assert_same(got: torch.Tensor, name: str) -> None:
     torch.testing.assert_close(got, torch.from_numpy(GOLDEN[name]), rtol=1e-4, atol=1e-7)
 
 
@@ -31,12 +31,12 @@ def test_zero_dce(draw):
     enhanced, curves = draw(2, 3, 32, 48), draw(2, 24, 32, 48, low=-0.2, high=0.2)
     terms = losses.zerodce_terms(image, enhanced, curves)
     assert list(terms) == ["tv", "spa", "color", "exposure"]
-    same(torch.stack(list(terms.values())), "zd_terms")
+    assert_same(torch.stack(list(terms.values())), "zd_terms")
     loss = losses.zerodce_loss(image, enhanced, curves)
-    assert float(loss) == pytest.approx(float(GOLDEN["zd_terms"].sum()), rel=1e-5)
+    assert loss.item() == pytest.approx(GOLDEN["zd_terms"].sum(), rel=1e-5)
     loss.backward()
-    same(enhanced.grad[0, :, ::4, ::4], "zd_grad_enhanced")
-    same(curves.grad[0, ::6, ::4, ::4], "zd_grad_curves")
+    assert_same(enhanced.grad[0, :, ::4, ::4], "zd_grad_enhanced")
+    assert_same(curves.grad[0, ::6, ::4, ::4], "zd_grad_curves")
 
 
 def test_sci_and_ruas(draw):
@@ -44,14 +44,14 @@ def test_sci_and_ruas(draw):
     for name, loss in (("sci", losses.sci_loss), ("ruas", losses.ruas_loss)):
         image, illumination = draw(1, 3, 13, 18), draw(1, 3, 13, 18)
         value = loss(image, illumination)
-        same(value, f"{name}_loss")
+        assert_same(value, f"{name}_loss")
         value.backward()
-        same(illumination.grad, f"{name}_grad")
+        assert_same(illumination.grad, f"{name}_grad")
     denoised, brighter = draw(1, 3, 13, 18), draw(1, 3, 13, 18)
     value = losses.ruas_denoise_loss(denoised, brighter)
-    same(value, "ruas_denoise_loss")
+    assert_same(value, "ruas_denoise_loss")
     value.backward()
-    same(denoised.grad, "ruas_denoise_grad")
+    assert_same(denoised.grad, "ruas_denoise_grad")
 
 
 def test_a_batch_costs_what_its_images_cost_on_average():
