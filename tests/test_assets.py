@@ -5,6 +5,7 @@ Hermetic (a server on this machine), but for one real npm package.
 
 from __future__ import annotations
 
+import argparse
 import ast
 import csv
 import hashlib
@@ -1515,6 +1516,33 @@ def test_weights_load_from_a_checkpoint_as_from_safetensors(tmp_path, wrapper):
     save_file(STATE, tmp_path / "w.safetensors")
     assert same(load_weights(tmp_path / "w.pth"), STATE)
     assert same(load_weights(tmp_path / "w.safetensors"), STATE)
+
+
+def test_weights_of_several_networks_beside_a_training_scripts_options_become_one_dict(tmp_path):
+    """As URetinex-Net saves them; the options run nothing and are left out."""
+    options = argparse.Namespace(ratio=5, patch="/somewhere")
+    networks = {"model_R": STATE, "model_L": STATE}
+    torch.save({"epoch": 1, "state_dict": networks, "opts": options}, tmp_path / "w.pth")
+    expected = {}
+    for network in networks:
+        for name, value in STATE.items():
+            expected[f"{network}.{name}"] = value
+    assert same(load_weights(tmp_path / "w.pth"), expected)
+
+
+def test_options_alone_or_networks_with_something_else_are_no_weights(tmp_path):
+    for data, said in (
+        (argparse.Namespace(a=1), "got Namespace"),
+        ({"opts": argparse.Namespace(a=1)}, "got Namespace under 'opts'"),
+        ({"model_R": {}}, "got dict without any"),
+        ({"model_R": {1: torch.zeros(1)}}, "got dict under 'model_R'"),
+        ({"model_R": {"a": 1}}, r"got int under 'model_R\.a'"),
+        ({"model_R": STATE, "epoch": 1}, "got dict under 'model_R'"),
+    ):
+        torch.save(data, tmp_path / "w.pth")
+        with pytest.raises(BenchError, match=said) as error:
+            load_weights(tmp_path / "w.pth")
+        one_line(error)
 
 
 class Payload:

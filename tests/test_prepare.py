@@ -228,3 +228,17 @@ def test_weights_are_kept_as_safetensors_under_their_names_with_where_they_came_
     assert report["licence"] and len(report["sha256"]) == 64
     prepare.make_weights(suite, "random")
     assert [file.name for file in (suite.work / "weights" / "random").iterdir()] == ["weights.json"]
+
+
+def test_weights_that_two_names_share_are_kept_under_both(tmp_path, monkeypatch):
+    """As SCI's official files have them; safetensors refuses to store what shares memory."""
+    params = small_params()
+    params["weights"]["official"] = {"asset": "imdn-x4"}
+    suite = load_params(write_params(tmp_path, params))
+    shared = torch.arange(6.0).reshape(2, 3)
+    torch.save({"conv.weight": shared, "blocks.0.weight": shared}, tmp_path / "w.pth")
+    monkeypatch.setattr(assets, "fetch", lambda name: tmp_path / "w.pth")
+    prepare.make_weights(suite, "official")
+    kept = load_file(suite.work / "weights" / "official" / "weights.safetensors")
+    assert torch.equal(kept["conv.weight"], shared)
+    assert torch.equal(kept["blocks.0.weight"], shared)

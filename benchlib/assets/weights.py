@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import zipfile
+from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -147,8 +148,11 @@ def save_weights(weights: dict[str, Tensor], path: str | Path) -> None:
 def load_weights(path: str | Path) -> dict[str, Tensor]:
     """The state dict in a ``.safetensors`` file or a PyTorch checkpoint, on the CPU.
 
-    A dict under ``params``, ``state_dict`` or ``params_ema`` (the first of these) is unwrapped;
-    ``module.`` before every name is taken off. PyTorch files are read with ``weights_only=True``.
+    A dict under ``params``, ``state_dict`` or ``params_ema`` (the first of these) is unwrapped; of
+    several networks under names of their own, each becomes ``<network>.<name>`` (URetinex-Net);
+    ``module.`` before every name is taken off. PyTorch files are read with ``weights_only=True``;
+    of what is no tensor, only a training script's options (``argparse.Namespace``) are let in,
+    and left out.
     Raises BenchError for a file that is absent, empty, a web page, damaged, holds anything but
     tensors by name, or asks for code to be run.
     """
@@ -180,7 +184,9 @@ def _read(path: Path) -> object:
 
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    return torch.load(path, weights_only=True, map_location="cpu")
+    # a Namespace runs nothing: its attributes are set from plain values
+    with torch.serialization.safe_globals([Namespace]):
+        return torch.load(path, weights_only=True, map_location="cpu")
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -247,6 +253,19 @@ def _unwrapped(loaded: object) -> object:
     return loaded
 
 
+def _flat(loaded: dict[object, object]) -> dict[object, object]:
+    """Several networks' tensors, a dict each, as one dict under ``<network>.<name>``."""
+    flat: dict[object, object] = {}
+    for network, tensors in loaded.items():
+        if not isinstance(network, str) or not isinstance(tensors, dict):
+            return loaded
+        for name, tensor in tensors.items():
+            if not isinstance(name, str):
+                return loaded
+            flat[f"{network}.{name}"] = tensor
+    return flat
+
+
 def _tensors(path: Path, loaded: object) -> dict[str, Tensor]:
     weights = _named_tensors(path, loaded)
     if all(key.startswith(PARALLEL) for key in weights):
@@ -257,6 +276,8 @@ def _tensors(path: Path, loaded: object) -> dict[str, Tensor]:
 def _named_tensors(path: Path, loaded: object) -> dict[str, Tensor]:
     import torch
 
+    if isinstance(loaded, dict):
+        loaded = _flat(loaded)
     if not isinstance(loaded, dict) or not loaded:
         got = type(loaded).__name__
         raise BenchError(f"{path}: expected tensors by name, got {got} without any")

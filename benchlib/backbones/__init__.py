@@ -7,7 +7,8 @@ A file has these:
 ``build(config, in_channels=3)``  the network, from ``(B,in_channels,H,W)`` of any size to
     ``(B,3,scale H,scale W)``;
 ``blocks(network)``  its building blocks in order, where a plug-in attaches: each takes and gives
-    a map ``(B,C,H,W)``, or tokens ``(B,HW,C)`` with the map's ``(H,W)`` as second argument.
+    a map ``(B,C,H,W)``, or tokens ``(B,HW,C)`` with the map's ``(H,W)`` as second argument. A
+    network that works in turns calls all of them, in order, at each turn.
 
 And, where it needs them:
 

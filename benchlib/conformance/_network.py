@@ -46,7 +46,18 @@ SMALL: dict[str, dict[str, Any]] = {
         "mlp_ratio": 2.0,
         "drop_path": 0.0,
     },
+    "zero_dce": {"width": 4, "curves": 2},
+    "enlighten_gan": {"width": 2},
+    "prenet": {"turns": 2, "width": 4},
+    "dncnn": {"width": 4, "depth": 4},
+    "snr": {"width": 4, "light": 1},
+    "uretinex": {"rounds": 1},
+    "llformer": {"width": 2, "blocks": (1, 1, 1, 1), "heads": (1, 2, 2, 4), "refinement": 1},
+    "hinet": {"width": 4, "depth": 3},
+    "ifan": {"width": 2, "filters": 2},
 }
+# the query and key of SNR-Aware: to it the images of these checks are one token, which is noise
+ONE_TOKEN = ("slf_attn.w_qs.weight", "slf_attn.w_ks.weight")
 
 
 def small_backbone(name: str) -> Backbone:

@@ -37,19 +37,20 @@ def first_blocks(blocks: list[nn.Module], count: int | None, where: str) -> list
 def block_widths(network: nn.Module, blocks: list[nn.Module]) -> list[int]:
     """The channels that each block gives, seen on a small black image.
 
-    The network is in training mode afterwards, as it was built.
+    The network is in training mode afterwards, as it was built. A recurrent network, which calls
+    its blocks several times, has each of them once here.
     """
-    seen = []
+    seen: dict[int, int] = {}
 
     def look(index: int, feature: torch.Tensor) -> torch.Tensor:
-        seen.append(feature.shape[1])
+        seen[index] = feature.shape[1]
         return feature
 
     network.eval()
     with torch.no_grad(), changed_blocks(blocks, look):
         network(torch.zeros(1, 3, 16, 16))
     network.train()
-    return seen
+    return [seen[index] for index in range(len(blocks))]
 
 
 @contextmanager
