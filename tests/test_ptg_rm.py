@@ -9,17 +9,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import make_inputs, run, small_params, write_params
 from ruamel.yaml import YAML
 from test_methods import batch, moved, reaches, small_backbone, without_gradient
 from torch import nn
 from torch.nn.functional import unfold
 
 from benchlib.contracts import Backbone, BenchError, load_weights_into
+from benchlib.evaluate import evaluate
 from benchlib.methods import _ptg_rm as module
 from benchlib.methods import ptg_rm
 from benchlib.methods._ptg_rm import Refinement
 from benchlib.methods.ptg_rm import Config
-from benchlib.params import configure
+from benchlib.params import configure, load_params
+from benchlib.plan import open_run
+from benchlib.prepare import prior_images
+from benchlib.priors.kinds import vector
+from benchlib.records import write_json
+from benchlib.restore import load_model
+from benchlib.train.record import train
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
@@ -220,7 +228,7 @@ def test_strips_give_the_values_and_gradients_of_the_naive_form(monkeypatch):
     expected = R.mapp1(act(naive)).sigmoid()
     slopes = torch.autograd.grad(expected.sin().sum(), weights)
     for locations in (14, 1, 10**6):
-        monkeypatch.setattr(module, "LOCATIONS", locations)
+        monkeypatch.setattr(module, "NUMBERS", 144 * locations)
         got = R.spatial_attention(feature, code)
         torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
         found = torch.autograd.grad(got.sin().sum(), weights)
@@ -229,7 +237,7 @@ def test_strips_give_the_values_and_gradients_of_the_naive_form(monkeypatch):
 
 def test_kernels_of_a_whole_image_are_never_held(monkeypatch):
     """Neither while they are used nor, from strip to strip, for the gradient."""
-    monkeypatch.setattr(module, "LOCATIONS", 40)
+    monkeypatch.setattr(module, "NUMBERS", 144 * 40)
     R, sizes = refinement(), []
     feature = torch.randn(1, 16, 40, 20, requires_grad=True)
     code = torch.randn(1, 64)
@@ -477,6 +485,59 @@ def test_equation_8(refine):
     model = moved(ptg_rm.build(small_backbone("nafnet"), frozen))
     total, refined = ptg_rm.objective(model, data, l1)
     assert torch.equal(total, ptg_rm.charbonnier(refined, data["hq"]))
+
+
+def refining_params() -> dict:
+    """A network trained from nothing, PTG-RM on it frozen, and both trained on."""
+    embedding = {"name": "sam_embedding"}
+    first = run({"name": "none"}, validation="held")
+    prior = {"prior": {"train": "of-train", "test": "of-test"}, "init": "runs/first"}
+    params = small_params()
+    params["priors"] = {
+        "none": params["priors"]["none"],
+        "of-train": {"kind": "vector", "images": "data/train", "prior": embedding},
+        "of-test": {"kind": "vector", "images": "data/test", "prior": embedding},
+    }
+    params["runs"] = {
+        "first": first,
+        "frozen": first | prior | {"method": {"name": "ptg_rm", "tune": "module"}},
+        "joint": first | prior | {"method": {"name": "ptg_rm", "refine": "feature"}},
+    }
+    params["training"]["iterations"] = 2
+    return params
+
+
+def fake_vectors(suite, key: str) -> None:
+    """A vector of its own for each image in the place of SAM's embedding."""
+    folder, records = suite.work / "priors" / key, []
+    for dataset, images in prior_images(suite, suite.prior(key).images).items():
+        for number, name in enumerate(images):
+            values = np.random.default_rng(number).normal(size=256).astype(np.float32)
+            vector.save(folder / dataset / f"{name}.npz", vector.Vector(values))
+            records.append({"dataset": dataset, "image": name, "refused": None})
+    write_json(folder / "prior.json", {"images": records})
+
+
+def test_from_params_to_rows(tmp_path):
+    """Frozen, the network stays what it was; jointly, it moves as well."""
+    suite = load_params(write_params(tmp_path, refining_params()))
+    make_inputs(suite)
+    for key in ("of-train", "of-test"):
+        fake_vectors(suite, key)
+    train(open_run(suite, "first"))
+    start = load_model(open_run(suite, "first"), 0).network.state_dict()
+    for key, stays in (("frozen", True), ("joint", False)):
+        plan = open_run(suite, key)
+        record = train(plan)
+        model = load_model(plan, 0)
+        same = [
+            torch.equal(value, start[name]) for name, value in model.network.state_dict().items()
+        ]
+        assert all(same) == stays
+        own = sum(p.numel() for p in model.refinement11.parameters())
+        assert record["trained_parameters"] == (own if stays else record["parameters"])
+        assert model.refinement11.conv_last3.weight.abs().max() > 0
+        assert evaluate(plan)
 
 
 # --- settings ------------------------------------------------------------------------------------

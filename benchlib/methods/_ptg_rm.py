@@ -39,7 +39,7 @@ NARROWEST = 16  # what HIDDEN is halved to at most, for long vectors
 GRID = (4, 8, 8)  # channels, rows and columns of the prior as a map
 KERNEL = 3  # side of C_p
 LAYERS = 4  # Restormer's blocks in R_l
-LOCATIONS = 2**15  # of a strip: its kernels take 19 MB at 16 channels
+NUMBERS = 2**22  # in the kernels of a strip: 16 MB
 LEAST = 4  # pixels: the least side of what is encoded
 
 Guided = Literal["prior", "features", "none"]
@@ -416,8 +416,9 @@ class Refinement(nn.Module):
         given = self.decode(self.attend(feature, vector))[:, :, :height, :width]
         residual = given[:, : self.channels]
         if self.settings.reading == "released":
-            start = restored.clamp(0, 1) if self.on_image else restored
-            return start + residual
+            if self.on_image:
+                restored = restored.clamp(0, 1)
+            return restored + residual
         mask = 1 + given[:, self.channels :]
         if self.settings.mask == "unit":
             mask = torch.sigmoid(mask - 1)
@@ -501,8 +502,9 @@ class Refinement(nn.Module):
             place = self.mapp_position22(act(self.mapp_position11(coordinates(feature))))
         bordered = pad(feature, (1, 1, 1, 1), mode="replicate")
         work = partial(self._strip, feature, bordered, code, place)
+        locations = NUMBERS // (KERNEL**2 * self.settings.width)
         height, width = feature.shape[-2:]
-        return torch.sigmoid(self.mapp1(act(in_strips(work, height, width, LOCATIONS))))
+        return torch.sigmoid(self.mapp1(act(in_strips(work, height, width, locations))))
 
     def _strip(
         self,

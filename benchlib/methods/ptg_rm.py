@@ -137,15 +137,15 @@ class PTGRM(nn.Module):
         self.network = backbone()
         self.network.requires_grad_(config.tune == "all")
         self.blocks_of = backbone.blocks
-        self.index: int | None = None  # of the block whose map is refined
-        channels, halvings = 3, 2
-        if config.refine == "feature":
+        self.on_image = config.refine == "image"
+        self.index, channels, halvings = 0, 3, 2  # index: of the block whose map is refined
+        if not self.on_image:
             blocks = backbone.blocks(self.network)
             block, channels, ratio = deepest(self.network, blocks)
             self.index = blocks.index(block)
             halvings = max(0, 3 - ratio.bit_length())  # f stands at a fourth of the image
-        on_image = self.index is None
-        self.refinement11 = Refinement(config, channels, on_image, halvings)  # the official name
+        # by its official name
+        self.refinement11 = Refinement(config, channels, self.on_image, halvings)
 
     def train(self, mode: bool = True) -> PTGRM:
         """A frozen network stays in evaluation mode."""
@@ -161,13 +161,16 @@ class PTGRM(nn.Module):
         lq, vector = batch["lq"], None
         if self.config.reads_vector:
             vector = need("ptg_rm", batch, "vector")
-        if self.index is None:
-            first = self.network(lq)
-            refined = self.refine(lq, first, vector)
-        else:
+        if not self.on_image:
             refined = self._refined_inside(lq, vector)
-            first = self.network(lq) if both else refined
-        return (refined, first) if both else refined
+            if not both:
+                return refined
+            return refined, self.network(lq)
+        first = self.network(lq)
+        refined = self.refine(lq, first, vector)
+        if not both:
+            return refined
+        return refined, first
 
     def refine(
         self, image: torch.Tensor, f_out: torch.Tensor, vector: torch.Tensor | None
@@ -179,7 +182,7 @@ class PTGRM(nn.Module):
         shape, not clipped. Raises BenchError for shapes that do not fit, or where R refines a
         feature.
         """
-        if self.index is not None:
+        if not self.on_image:
             raise BenchError("ptg_rm: refine: got 'feature'; images alone need refine: image")
         scale = f_out.shape[2] // max(1, image.shape[2])
         expected = (len(image), 3, scale * image.shape[2], scale * image.shape[3])
@@ -195,7 +198,7 @@ class PTGRM(nn.Module):
         self._check(vector, len(lq))
         # the maps of a U-Net lie on the padded image
         image = pad_to(lq, getattr(self.network, "padder_size", 1))
-        block = self.blocks_of(self.network)[self.index or 0]
+        block = self.blocks_of(self.network)[self.index]
 
         def change(index: int, feature: torch.Tensor) -> torch.Tensor:
             return self.refinement11(image, feature, vector)
