@@ -425,7 +425,8 @@ def test_a_vector_of_another_shape_is_refused_in_one_line(shape, refine):
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    ("backbone", "index", "channels", "halvings"), [("nafnet", 2, 16, 0), ("imdn", 1, 64, 2)]
+    ("backbone", "index", "channels", "halvings"),
+    [("nafnet", 2, 16, 0), ("imdn", 1, 64, 2), ("swinir", 1, 8, 2)],
 )
 def test_the_deepest_feature_is_refined(backbone, index, channels, halvings):
     """The middle of a U-Net, at its own size; the last of a flat network, at a fourth."""
@@ -437,6 +438,9 @@ def test_the_deepest_feature_is_refined(backbone, index, channels, halvings):
     restored = model(data)
     _, feature, _ = seen["args"]
     size = feature.shape[-2:]
+    filled, plain = seen["args"][0], data["lq"]  # the image at the map's place, zeros beyond
+    assert filled.shape[-2:] == (model.ratio * size[0], model.ratio * size[1])
+    assert torch.equal(filled[:, :, :17, :22], plain) and filled[:, :, 17:].abs().sum() == 0
     given = seen["given"][:, :, : size[0], : size[1]]
     expected = feature * (1 + given[:, channels:]) + given[:, :channels]
     torch.testing.assert_close(seen["out"], expected)

@@ -42,8 +42,9 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 from torch import nn
+from torch.nn.functional import pad
 
-from benchlib.contracts import Backbone, BenchError, Info, need, pad_to
+from benchlib.contracts import Backbone, BenchError, Info, need
 from benchlib.methods._blocks import changed_blocks
 from benchlib.methods._ptg_rm import Refinement, Settings
 
@@ -67,11 +68,11 @@ class Config(Settings):
     width: channels of f; 64 with ranges "sum", channel and spatial "features" is "Large R w/o
     SP/CA/SA". hidden: numbers between the two layers of T (None: 256, fewer for long vectors).
     normalise: divide the vector by its norm. mask, mask_channels, start: see above.
-    Raises BenchError for settings that do not go together.
 
     refine: the "image" that F gives, or the deepest "feature" (-f). tune: "all" trains F and R
     by equation 8, "module" R alone, with F frozen. weight: lambda of equation 8. loss: "run" is
     the loss that the run names, "charbonnier" the code's sum of sqrt(x^2 + 1e-6) in its place.
+    Raises BenchError for settings that do not go together.
     """
 
     refine: Literal["image", "feature"] = "image"
@@ -138,12 +139,13 @@ class PTGRM(nn.Module):
         self.network.requires_grad_(config.tune == "all")
         self.blocks_of = backbone.blocks
         self.on_image = config.refine == "image"
-        self.index, channels, halvings = 0, 3, 2  # index: of the block whose map is refined
+        # index: of the block whose map is refined; ratio: the image's side over that map's
+        self.index, self.ratio, channels, halvings = 0, 1, 3, 2
         if not self.on_image:
             blocks = backbone.blocks(self.network)
-            block, channels, ratio = deepest(self.network, blocks)
+            block, channels, self.ratio = deepest(self.network, blocks)
             self.index = blocks.index(block)
-            halvings = max(0, 3 - ratio.bit_length())  # f stands at a fourth of the image
+            halvings = max(0, 3 - self.ratio.bit_length())  # f stands at a fourth of the image
         # by its official name
         self.refinement11 = Refinement(config, channels, self.on_image, halvings)
 
@@ -196,12 +198,13 @@ class PTGRM(nn.Module):
 
     def _refined_inside(self, lq: torch.Tensor, vector: torch.Tensor | None) -> torch.Tensor:
         self._check(vector, len(lq))
-        # the maps of a U-Net lie on the padded image
-        image = pad_to(lq, getattr(self.network, "padder_size", 1))
         block = self.blocks_of(self.network)[self.index]
 
         def change(index: int, feature: torch.Tensor) -> torch.Tensor:
-            return self.refinement11(image, feature, vector)
+            """The map may lie on an image that the network has filled up."""
+            down = self.ratio * feature.shape[2] - lq.shape[2]
+            right = self.ratio * feature.shape[3] - lq.shape[3]
+            return self.refinement11(pad(lq, (0, right, 0, down)), feature, vector)
 
         with changed_blocks([block], change):
             return self.network(lq)
