@@ -36,7 +36,7 @@ def shows_its_blocks_in_order(subject: Subject) -> None:
 
 
 def takes_further_channels(subject: Subject) -> None:
-    """``build(config, in_channels=5)`` takes five channels; the first three it gives are the image."""
+    """``build(config, in_channels=5)`` takes five channels; its first three are the image."""
     made_of = small_backbone(subject.name)
     with torch.no_grad():
         restored = made_of(in_channels=5)(torch.rand(1, 5, 16, 16))
