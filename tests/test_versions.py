@@ -113,6 +113,14 @@ def restored(clone):
             path.write_bytes(content)
 
 
+def test_every_committed_result_has_a_lock_that_says_what_made_it():
+    words = ["git", "ls-files", "results/*/rows/*.csv"]
+    listed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    suites = {Path(line).parts[1] for line in listed.stdout.splitlines()}
+    locked = {folder.name or "demo" for folder in LOCKS}
+    assert suites == locked
+
+
 @pytest.mark.parametrize("suite", LOCKS, ids=str)
 def test_nothing_would_run_as_the_project_stands(clone, suite):
     assert would_run(clone / suite) == [], "run the suite and commit its lock with its results"
