@@ -130,6 +130,8 @@ def _check_crops(plan: RunPlan) -> None:
 
 
 def _check_scale(plan: RunPlan, images: list[Image]) -> None:
+    if plan.method.INFO.own:  # it has no backbone: ``own`` asks its file
+        return
     scale = Backbone.from_module(plan.backbone, plan.backbone_config).scale
     for image in images:
         if image.scale != scale:

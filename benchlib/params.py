@@ -23,7 +23,7 @@ Name = Annotated[str, Field(pattern=f"^{names.NAME}$")]
 # of a set in a collection, or of a prior in a bundle: one stage, one folder
 Member = Annotated[str, Field(pattern=f"^{names.MEMBER}$")]
 NameOrMember = Annotated[str, Field(pattern=f"^{names.NAME}(/{names.NAME})?$")]
-LINE = r"^\P{C}*$"  # no line break, no other control character
+LINE = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"  # no line break, no other control character
 Text = Annotated[str, Field(max_length=300, pattern=LINE)]  # a cell of a table
 Choice = dict[str, Any]  # {"name": <file of a folder>, ...its Config}
 Swap = Literal["zeroed", "shuffled"]

@@ -106,7 +106,7 @@ DEGRADE_FAULTS = [
     (("return lq", "return lq.astype('float64')"), "expected uint8, or float32 that is finite"),
     (("share: Share = 0.02", "share: float = 0.02"), "Config.share: a number without a range"),
     (("share: Share = 0.02", "share: Share"), "give it a default"),
-    (("@dataclass(frozen=True)", "@dataclass"), "can be changed after it is made"),
+    (("@dataclass(frozen=True)", "@dataclass"), r"put @dataclass\(frozen=True\) above"),
 ]
 
 

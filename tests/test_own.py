@@ -818,6 +818,7 @@ def test_the_docs_suite_is_one(tmp_path):
     words = yaml_blocks()[-1].replace("my.pth", "my.safetensors")
     (folder / "params.yaml").write_text(words, encoding="utf-8")
     suite = load_params(folder / "params.yaml")
+    (tmp_path / "suites" / "my-images").mkdir()
     checked(suite)
     assert list(suite.runs) == ["degraded", "network", "pictures"]
     first = yaml_blocks()[0]

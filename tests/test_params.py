@@ -716,13 +716,16 @@ def complaint(folder: str, choice: dict) -> str:
 @pytest.mark.parametrize("folder", ["methods", "backbones", "priors", "datasets", "degrade"])
 def test_a_setting_without_a_default_is_asked_for_by_name(folder):
     for name in registry.names(folder):
-        assert re.fullmatch(r"|here\.\w+: missing; .*", complaint(folder, {"name": name})), name
+        said = complaint(folder, {"name": name})
+        assert re.fullmatch(r"|here(\.\w+: missing; |: photographs: give `images`, ).*", said), name
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     st.dictionaries(
-        st.text(min_size=1, max_size=12), st.one_of(st.integers(), st.text(), st.none()), min_size=1
+        st.text(min_size=1, max_size=12),
+        st.one_of(st.integers(-1000, 1000), st.text(max_size=9), st.none()),
+        min_size=1,
     )
 )
 def test_no_setting_is_swallowed(extra):

@@ -503,6 +503,7 @@ def project(tmp_path) -> Path:
 def test_dvc_sees_a_plug_in_through_its_link(tmp_path, project):
     """Without links it names the file; with them an edit or a version reruns what it must."""
     folder = project / "suites/mine"
+    write(folder / ".names", "")
     missing = dvc(folder, "repro", "--single-item", "--dry", "metrics@mine")
     assert missing.returncode != 0
     assert "benchlib/metrics/mine.py" in missing.stderr

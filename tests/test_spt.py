@@ -6,7 +6,7 @@ A fresh network is its backbone, and only units train.
 import pytest
 import torch
 from conftest import make_inputs, small_params, write_params
-from test_methods import BACKBONES, batch, small_backbone
+from test_methods import batch, small_backbone
 
 from benchlib.backbones import imdn
 from benchlib.contracts import Backbone, BenchError
@@ -32,6 +32,10 @@ def moved(model: spt.SPT) -> spt.SPT:
         for p in model.spt.parameters():
             p.add_(0.05 * torch.randn_like(p))
     return model
+
+
+# of maps and of tokens, one that enlarges, one that works in turns
+BACKBONES = ("nafnet", "imdn", "swinir", "cat", "art", "prenet")
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 KEYED = ("fetch", "weights", "metrics", "priors", "train", "evaluate")
-ALONE = ("tables", "report")
+ALONE = ("names", "tables", "report")
 PIPELINE = "dvc.yaml"
 
 

@@ -39,7 +39,7 @@ def takes_further_channels(subject: Subject) -> None:
     """``build(config, in_channels=5)`` takes five channels; its first three are the image."""
     made_of = small_backbone(subject.name)
     with torch.no_grad():
-        restored = made_of(in_channels=5)(torch.rand(1, 5, 16, 16))
+        restored = made_of(in_channels=5).eval()(torch.rand(1, 5, 16, 16))
     side, found = 16 * made_of.scale, tuple(restored.shape)
     right = found[2:] == (side, side) and found[1] >= 3
     expect(right, f"of five channels, 16x16, came {found}; expected (1,3 or more,{side},{side})")

@@ -22,7 +22,8 @@ from benchlib.datasets import Maker
 from benchlib.files import sha256
 from benchlib.imageio import read_image, read_lq
 
-KEYS = {"image", "lq", "hq", "asset", "sha256_lq", "sha256_hq", "source"}
+KEYS = {"image", "lq", "hq", "asset", "sha256_lq", "sha256_hq", "source", "pixels"}
+KEYS |= {"height", "width", "scale"}
 SAFE = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*"
 
 
