@@ -187,7 +187,9 @@ def _named(suite: Suite, run: Run) -> set[str]:
     named |= {f"metrics/{name}.py" for name in suite.metrics}
     for collection in {run.images.train, run.images.test}:
         for choice in suite.collection(collection).values():
-            named |= {f"datasets/{choice['name']}.py", f"degrade/{choice['degrade']['name']}.py"}
+            named.add(f"datasets/{choice['name']}.py")
+            if "degrade" in choice:
+                named.add(f"degrade/{choice['degrade']['name']}.py")
     for key in {run.prior.train, run.prior.test}:
         for prior in suite.bundle(key).values():
             named |= {f"priors/{prior.prior['name']}.py", f"priors/kinds/{prior.kind}.py"}

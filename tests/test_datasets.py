@@ -81,9 +81,12 @@ def own_folder(place: Path, patch: pytest.MonkeyPatch) -> folder_source.Config:
     return folder_source.Config(str(place))
 
 
+CATALOGUE = catalogue.CATALOGUE  # the project's own, whatever a test puts in its place
+
+
 def published_pairs(place: Path, patch: pytest.MonkeyPatch) -> paired.Config:
     layout = {"test": {"lq": "lr/*/*.png", "hq": "hr/*/*.png"}}
-    known = yaml.safe_load(catalogue.CATALOGUE.read_text())["gopro"]
+    known = yaml.safe_load(CATALOGUE.read_text())["gopro"]
     entry = known | {"get": "here", "layout": layout, "counts": {"test": 4}}
     (place / "catalogue.yaml").write_text(yaml.safe_dump({"made": entry}))
     patch.setattr(catalogue, "CATALOGUE", place / "catalogue.yaml")

@@ -69,8 +69,6 @@ def suite_of(place: Path, train: dict, test: dict, **more) -> Suite:
         (own_pairs("pairs"), photos("pairs/hq")),
         (photos("p", part=[0, 2]), photos("p", part=[1, 3])),
         (photos("p", part=[0, 2]), photos("p", part=[2, 3], min_side=9)),
-        (photos("p", part=[0, 2]), photos("p", part="2, 3")),
-        (photos("p", part=[0]), photos("p", part=["1", 2])),
         (published("gopro", "test"), published("gopro", "test")),
         (published("set5", "x4"), {"name": "photographs", "images": ["set5"], "degrade": NONE}),
         ({"name": "photographs", "images": ["set5"], "degrade": NONE}, published("set5", "x2")),
