@@ -52,7 +52,6 @@ lock: | $(UV)
 	@$(UV) $(LOCK) requirements.in -o requirements.txt
 	@$(UV) $(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 	@$(UV) $(LOCK) requirements-lab.in -c requirements.txt -o requirements-lab.txt
-	@$(UV) $(LOCK) requirements-align.in -c requirements.txt -o requirements-align.txt
 
 clean:
 	rm -rf work results/*/notebooks

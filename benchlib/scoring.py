@@ -206,14 +206,6 @@ def _chosen(one: Protocol, metrics: Sequence[str] | None, with_degraded: bool) -
 
 def _check_needs(way: Way) -> None:
     """What the metrics of a protocol need besides images is there."""
-    if way.protocol.align:
-        try:
-            import cv2  # noqa: F401
-        except ImportError:
-            raise BenchError(
-                f"protocol: {way.protocol.name} aligns images and needs OpenCV; install "
-                "requirements-align.txt"
-            ) from None
     for name in way.metrics:
         for asset in load_metric(name).ASSETS:
             try:

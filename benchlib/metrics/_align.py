@@ -23,10 +23,11 @@ def aligned(
     """Restored, reference and mask, ``(H,W,3)`` float64, from two images ``(H,W,3)`` in [0,255].
 
     The restored image is scaled and warped onto the reference. The mask is 1 where it has pixels
-    after that; elsewhere all three are 0. Raises BenchError without OpenCV, or where ECC finds no
+    after that; elsewhere all three are 0. Raises BenchError where ECC finds no
     homography or nothing overlaps.
     """
-    cv2 = _opencv(protocol)
+    import cv2
+
     sharp = reference.astype(np.float32) / np.float32(255)
     ours = restored.astype(np.float32) / np.float32(255)
     ours = (np.sum(sharp * ours) / np.sum(ours * ours)) * ours
@@ -54,17 +55,6 @@ def aligned(
 
 def _levels(image: np.ndarray) -> np.ndarray:
     return image.astype(np.float64) * 255
-
-
-def _opencv(protocol: str) -> ModuleType:
-    try:
-        import cv2
-    except ImportError:
-        raise BenchError(
-            f"{protocol}: aligns images through OpenCV, which is not installed; install the extra "
-            "'align' (pip install -r requirements-align.txt)"
-        ) from None
-    return cv2
 
 
 def _homography(protocol: str, cv2: ModuleType, sharp: np.ndarray, ours: np.ndarray) -> np.ndarray:

@@ -38,7 +38,7 @@ class Protocol:
     metrics: files of ``metrics`` that are measured, in order.
     border: pixels cut from each side, after ``cut``.
     cut: a key of ``CUTS``: what is cut so that a multiple of pixels is left.
-    align: whether the restored image is laid over the reference first (needs OpenCV).
+    align: whether the restored image is laid over the reference first.
     """
 
     name: str
