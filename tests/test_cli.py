@@ -182,6 +182,7 @@ def test_a_reader_that_leaves_and_ctrl_c_end_quietly():
     assert (run.returncode, run.stdout, run.stderr) == (0, "[\n", "")
     code = (
         "import os, signal, sys; from benchlib import cli; from benchlib.cli import listing; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "  # ignored in the background
         "listing.KINDS['papers'] = lambda: os.kill(os.getpid(), signal.SIGINT); "
         "sys.exit(cli.main(['ls', 'papers']))"
     )
