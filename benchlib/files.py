@@ -14,6 +14,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -213,6 +214,14 @@ def check_writable(*folders: Path) -> None:
             handle, name = tempfile.mkstemp(prefix=".new-", dir=folder)
             os.close(handle)
             os.unlink(name)
+
+
+def composed(name: str) -> str:
+    """A name with each accent in one character with its letter (NFC).
+
+    macOS writes file names taken apart: ``u`` and two dots where others write one letter.
+    """
+    return unicodedata.normalize("NFC", name)
 
 
 def sha256(path: str | Path) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchlib.contracts import BenchError, nearest
+from benchlib.files import composed
 from benchlib.imageio import SUFFIXES
 
 ARRAYS = (".npy",)  # an lq with noise that is not clipped, see imageio.write_lq
@@ -98,8 +98,8 @@ def images_below(folder: Path, suffixes: Collection[str] = SUFFIXES) -> Sets:
             raise BenchError(f"{path}: no regular file; expected an image, remove it")
         _check_name(path)
         place = path.parent.relative_to(folder).as_posix()
-        images = found.setdefault(_composed("" if place == "." else place), {})
-        name = _composed(path.stem)
+        images = found.setdefault(composed("" if place == "." else place), {})
+        name = composed(path.stem)
         if name in images:
             raise BenchError(
                 f"{images[name]} and {path.name} have one name; expected one image each, remove one"
@@ -134,10 +134,6 @@ def _check_name(path: Path) -> None:
 
 def _refused(error: OSError) -> None:
     raise BenchError(f"{error.filename}: {error.strerror}; expected a folder that can be read")
-
-
-def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
 
 
 def _folder(path: str | Path) -> Path:

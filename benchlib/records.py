@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -528,7 +529,7 @@ ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 
 @cache
 def _say_once(line: str) -> None:
-    print(line, flush=True)
+    print(line, file=sys.stderr, flush=True)  # stdout may be JSON
 
 
 def hardware(device: str = "cpu") -> str:

@@ -38,7 +38,6 @@ COLUMNS = (
     "revision",
     "hardware",
 )
-TEXT = ("dataset", "image")  # columns that the user's own names stand in
 SIDES = ("restored", "reference", "degraded")
 Names = str | Sequence[str]
 T = TypeVar("T")
@@ -94,12 +93,7 @@ def write_scores(rows: pd.DataFrame, path: str | Path) -> None:
 
     A name that a spreadsheet would take for a formula gets an apostrophe before it.
     """
-    lines = rows.to_dict("records")
-    for line in lines:
-        for column in TEXT:
-            if line[column].startswith(("=", "+", "-", "@", "\t", "\r")):
-                line[column] = f"'{line[column]}"
-    write_table(Path(path), COLUMNS, lines)
+    write_table(Path(path), COLUMNS, rows.to_dict("records"), for_people=True)
 
 
 def summary(rows: pd.DataFrame) -> list[dict[str, Any]]:

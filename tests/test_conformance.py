@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from benchlib import conformance, registry
-from benchlib.conformance import __main__ as command
 from benchlib.contracts import BenchError
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -176,27 +175,9 @@ def test_faults_of_a_method_are_found_and_said(tmp_path):
     assert "on nafnet: no self.network; keep the network under that name" in found
 
 
-def test_the_command_prints_a_line_a_check_and_its_status_says_whether_all_is_met(
-    tmp_path, capsys, monkeypatch
-):
-    assert command.main([str(written(tmp_path, on_page("metrics.md")))]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) > 5 and all(line.startswith("ok      metrics/mine: ") for line in lines)
-    written(tmp_path, on_page("metrics.md"), ("RANGE = (0.0, 255.0)", "RANGE = 1"))
-    monkeypatch.setenv(registry.INHERITED, "")
-    del sys.modules["benchlib.metrics.mine"]
-    assert command.main([str(tmp_path / "mine.py")]) == 1
-    said = capsys.readouterr()
-    assert "failed  metrics/mine: RANGE is (low, high), None for an end" in said.out
-    assert re.fullmatch(r"conformance: \d+ not met\n", said.err)
-    assert command.main([]) == 2
-
-
-def test_what_cannot_be_checked_is_refused_in_a_line(tmp_path, capsys):
-    assert command.main([str(tmp_path / "absent.py")]) == 1
-    assert re.fullmatch(
-        r"conformance: check: .*absent\.py is not there.*\n", capsys.readouterr().err
-    )
+def test_what_cannot_be_checked_is_refused_in_a_line(tmp_path):
+    with pytest.raises(BenchError, match=r"check: .*absent\.py is not there"):
+        conformance.check_file(tmp_path / "absent.py")
     with pytest.raises(BenchError, match=r"params\.py: no file of methods, .*: no contract"):
         conformance.check_file(registry.PACKAGE / "params.py")
     (tmp_path / "mine.py").write_text("VERSION = 1\n")

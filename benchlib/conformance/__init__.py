@@ -1,6 +1,6 @@
 """The contract of every file of layer 2, as checks that need no test runner. Layer 3.
 
-    python -m benchlib.conformance my_method.py
+    benchlib check my_method.py
 
 ``check_file`` puts one file, inside the package or outside it, to the contract of its folder: each
 check says what it expected and what it found. The project's tests call the same checks for every

@@ -23,17 +23,7 @@ from benchlib.conformance._subject import (
 )
 from benchlib.contracts import BenchError, Window
 
-FUNCTIONS = (
-    "save",
-    "load",
-    "fits",
-    "crop",
-    "collate",
-    "zeroed",
-    "resized",
-    "facts",
-    "picture",
-)
+FUNCTIONS = tuple(name for name in registry.REQUIRED["priors/kinds"] if name.islower())
 SHAPE = (20, 30)
 
 

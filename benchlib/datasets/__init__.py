@@ -20,7 +20,6 @@ To add a source of pairs, add a file: ``docs/data.md`` takes ten minutes.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from benchlib.contracts import BenchError, whole_scale
-from benchlib.files import sha256
+from benchlib.files import composed, sha256
 from benchlib.imageio import image_size, pixels_digest, read_image
 
 Degrade = Callable[[np.ndarray, np.random.Generator, np.ndarray | None], np.ndarray]
@@ -71,14 +70,6 @@ class Maker:
         if not module.NEEDS_REGION:
             return cls(name, degrade, None, multiple)
         return cls(name, degrade, region, multiple)
-
-
-def composed(name: str) -> str:
-    """A name with each accent in one character with its letter (NFC).
-
-    macOS writes file names taken apart: ``u`` and two dots where others write one letter.
-    """
-    return unicodedata.normalize("NFC", name)
 
 
 def same_name(name: str) -> str:

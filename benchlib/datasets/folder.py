@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from benchlib.contracts import BenchError
-from benchlib.datasets import Maker, check_names, composed, pair_record
-from benchlib.files import progress
+from benchlib.datasets import Maker, check_names, pair_record
+from benchlib.files import composed, progress
 from benchlib.imageio import image_files, no_images, read_image, read_lq, write_lq, write_png
 
 VERSION = 2

@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from unicodedata import normalize
 
 import torch
 from torch import nn
 
 from benchlib.contracts import Backbone, BenchError, Info
+from benchlib.files import composed
 from benchlib.imageio import SUFFIXES, image_files
 
 VERSION = 1
@@ -77,7 +77,7 @@ def restored_files(config: Config, images: Sequence[Image]) -> dict[Image, Path]
     found: dict[Image, Path] = {}
     faults = []
     for dataset, image in images:
-        name = normalize("NFC", image)
+        name = composed(image)
         files = of_set[dataset].get(name) or flat.get(name, [])
         if len(files) == 1 and (files[0].parent != folder or sets[image] == 1):
             found[dataset, image] = files[0]
@@ -97,7 +97,7 @@ def _pictures(folder: Path) -> Named:
     named: Named = {}
     if folder.is_dir():
         for file in image_files(folder):
-            named.setdefault(normalize("NFC", file.stem), []).append(file)
+            named.setdefault(composed(file.stem), []).append(file)
     return named
 
 
