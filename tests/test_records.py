@@ -308,7 +308,7 @@ def no_git(folder: Path, capsys) -> str:
     """The line that says why there is no revision; said once."""
     capsys.readouterr()
     assert records.revision(folder) == records.revision(folder) == "no-git"
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert said.count("\n") == 1
     return said
 
