@@ -25,7 +25,7 @@ HELP = """Do priors from large pre-trained models help image restoration: which,
 cost?
 
 \b
-Run the demo         benchlib run demo               15 minutes on two CPU cores
+Run the demo         benchlib run demo               under 20 minutes, two CPU cores
 Rerun a paper        benchlib ls suites              then: benchlib run spt-small
 See the results      benchlib page demo --open
 Score a folder       benchlib score --restored out --reference sharp --protocol basicsr-y
