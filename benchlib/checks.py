@@ -132,7 +132,7 @@ def _check_bundles(suite: Suite, path: Path) -> None:
             raise BenchError(
                 f"{path}: priors.{key}: a prior and a bundle have one name; rename one"
             )
-        if len({prior.images for prior in parts.values()}) > 1:
+        if len({images_source(suite, prior.images) for prior in parts.values()}) > 1:
             raise BenchError(
                 f"{path}: priors.{key}: its parts are of different images; expected one"
             )
@@ -457,7 +457,7 @@ def _check_own(suite: Suite, path: Path, key: str) -> None:
     run, where = suite.runs[key], f"{path}: runs.{key}"
     method, config = configure("methods", run.method)
     name, backbone = run.method["name"], run.backbone["name"]
-    if backbone == NO_NETWORK and method.INFO.trains:
+    if backbone == NO_NETWORK and _takes_network(method, config):
         known = set(registry.names("backbones")) - {NO_NETWORK}
         raise BenchError(
             f"{where}.backbone: got 'none', but method {name} needs a network; "
@@ -467,6 +467,11 @@ def _check_own(suite: Suite, path: Path, key: str) -> None:
         raise BenchError(
             f"{where}.backbone: got {backbone!r}, but method {name} brings its own "
             f"{method.INFO.own}; write {{name: none}}"
+        )
+    if method.INFO.trains and backbone != NO_NETWORK and not _takes_network(method, config):
+        raise BenchError(
+            f"{where}.backbone: got {backbone!r}, but method {name}, so set, goes on from what a "
+            "run has restored; write {name: none}"
         )
     if method.INFO.own and run.init not in _random_starts(suite):
         raise BenchError(
@@ -478,6 +483,13 @@ def _check_own(suite: Suite, path: Path, key: str) -> None:
             method.check(located(method, config, suite.folder))
         except BenchError as error:
             raise BenchError(f"{where}.method: {error}") from None
+
+
+def _takes_network(method: Any, config: Any) -> bool:
+    """Whether a method restores by the run's backbone."""
+    if hasattr(method, "takes_network"):
+        return method.takes_network(config)
+    return method.INFO.trains
 
 
 def _random_starts(suite: Suite) -> list[str]:

@@ -27,7 +27,7 @@ from benchlib import registry
 from benchlib.conformance import Subject
 from benchlib.conformance import kinds as contract
 from benchlib.contracts import BenchError, Window
-from benchlib.priors.kinds import masks, picture, points, tokens, vector
+from benchlib.priors.kinds import masks, picture, points, restored, tokens, vector
 
 KINDS = registry.names("priors/kinds")
 
@@ -185,6 +185,23 @@ PICTURE = Example(
 )
 
 
+def restored_cut(stored: restored.Restored, window: Window) -> dict[str, np.ndarray]:
+    cut = cut_by_pillow(picture.Picture(stored.pixels, aligned=True), window)
+    return {"restored": cut["picture"]}
+
+
+RESTORED = Example(
+    make=lambda height, width, seed: restored.Restored(some_picture(height, width, seed).pixels),
+    plain=restored_cut,
+    nothing={"restored": np.float32(128) / 255},
+    lies=True,
+    filler={"restored": 0},
+    turned=lambda stored: {
+        "restored": np.rot90(stored.pixels, 2).transpose(2, 0, 1).astype(np.float32) / 255
+    },
+)
+
+
 # --- points ---------------------------------------------------------------------------------------
 
 
@@ -265,6 +282,7 @@ EXAMPLES = {
     "vector": VECTOR,
     "tokens": TOKENS,
     "picture": PICTURE,
+    "restored": RESTORED,
     "points": POINTS,
 }
 

@@ -15,7 +15,8 @@ from test_methods import batch, moved, reaches, small_backbone, without_gradient
 from torch import nn
 from torch.nn.functional import unfold
 
-from benchlib.contracts import Backbone, BenchError, load_weights_into
+from benchlib.checks import check_choices
+from benchlib.contracts import Backbone, BenchError, Window, load_weights_into
 from benchlib.evaluate import evaluate
 from benchlib.methods import _ptg_rm as module
 from benchlib.methods import ptg_rm
@@ -23,10 +24,10 @@ from benchlib.methods._ptg_rm import Refinement
 from benchlib.methods.ptg_rm import Config
 from benchlib.params import configure, load_params
 from benchlib.plan import open_run
-from benchlib.prepare import prior_images
+from benchlib.prepare import make_priors, prior_images
 from benchlib.priors.kinds import vector
 from benchlib.records import write_json
-from benchlib.restore import load_model
+from benchlib.restore import load_model, prior_at
 from benchlib.train.record import train
 
 ROOT = Path(__file__).parent.parent
@@ -542,6 +543,71 @@ def test_from_params_to_rows(tmp_path):
         assert record["trained_parameters"] == (own if stays else record["parameters"])
         assert model.refinement11.conv_last3.weight.abs().max() > 0
         assert evaluate(plan)
+
+
+def of_restored_params() -> dict:
+    """The degraded images themselves, as a run of method ``identity``, refined by PTG-RM."""
+    params = refining_params()
+    for side in ("train", "test"):
+        prior = {"kind": "restored", "images": f"restored/{side}-as-it-is"}
+        params["priors"][f"both-{side}/restored"] = prior | {"prior": {"name": "as_it_is"}}
+        params["priors"][f"both-{side}/vector"] = params["priors"].pop(f"of-{side}")
+    as_it_is = run({"name": "identity"})
+    refined = {"name": "ptg_rm", "refine": "restored", "tune": "module"}
+    params["runs"] = {
+        "test-as-it-is": as_it_is,
+        "train-as-it-is": as_it_is | {"images": {"train": "train", "test": "train"}},
+        "refined": run(refined, "both", validation="held") | {"backbone": {"name": "none"}},
+    }
+    params["evaluation"]["swap"] = ["zeroed", "shuffled"]
+    return params
+
+
+def test_what_another_run_has_restored_is_refined(tmp_path):
+    """No backbone is built; a control changes the vector, and never what is refined."""
+    suite = load_params(write_params(tmp_path, of_restored_params()))
+    make_inputs(suite)
+    for key in ("train-as-it-is", "test-as-it-is"):
+        train(open_run(suite, key))
+        evaluate(open_run(suite, key))
+    for side in ("train", "test"):
+        make_priors(suite, f"both-{side}/restored")
+        fake_vectors(suite, f"both-{side}/vector")
+    plan = open_run(suite, "refined")
+    record = train(plan)
+    model = load_model(plan, 0)
+    assert not hasattr(model, "network")
+    own = sum(weight.numel() for weight in model.parameters())
+    assert record["trained_parameters"] == record["parameters"] == own
+    rows = evaluate(plan)
+    assert {row["swap"] for row in rows} == {"", "zeroed", "shuffled"}
+    pair = plan.test_pairs()[0]
+    item = plan.task.read(pair)
+    for control in (None, "zeroed", "shuffled"):
+        prior = plan.test_prior.swapped(control)
+        entries = prior_at(plan, pair, item, prior)(Window(0, 0, *plan.task.size(item)))
+        assert torch.equal(entries["restored"], plan.task.batch(item)["lq"])
+        assert bool(entries["vector"].any()) == (control != "zeroed")
+
+
+@pytest.mark.parametrize(
+    ("method", "backbone", "words"),
+    [
+        (
+            {"refine": "restored", "tune": "module"},
+            "nafnet",
+            "goes on from what a run has restored",
+        ),
+        ({"tune": "module"}, "none", "method ptg_rm needs a network"),
+        ({"refine": "restored"}, "none", "tune: got 'all' with refine 'restored'"),
+    ],
+)
+def test_a_run_names_a_backbone_or_refines_another_run(tmp_path, method, backbone, words):
+    params = of_restored_params()
+    params["runs"]["refined"] |= {"backbone": {"name": backbone}}
+    params["runs"]["refined"]["method"] = {"name": "ptg_rm"} | method
+    with pytest.raises(BenchError, match=words):
+        check_choices(load_params(path := write_params(tmp_path, params)), path)
 
 
 # --- settings ------------------------------------------------------------------------------------

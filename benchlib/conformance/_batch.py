@@ -39,6 +39,11 @@ def picture(count: int, height: int, width: int, size: int, rng: torch.Generator
     return {"picture": torch.rand(count, 3, height, width, generator=rng)}
 
 
+def restored(count: int, height: int, width: int, size: int, rng: torch.Generator) -> Batch:
+    """``restored`` (B,3,H,W) float32 in [0,1]."""
+    return {"restored": torch.rand(count, 3, height, width, generator=rng)}
+
+
 def points(count: int, height: int, width: int, size: int, rng: torch.Generator) -> Batch:
     """``points`` (B,3,2) float32 in pixels (x, y), ``points_label`` (B,3), ``boxes`` (B,1,4)."""
     sides = torch.tensor([width, height], dtype=torch.float32)
@@ -48,7 +53,7 @@ def points(count: int, height: int, width: int, size: int, rng: torch.Generator)
     return {"points": places, "points_label": labels, "boxes": corners.reshape(count, 1, 4)}
 
 
-KINDS: tuple[Callable[..., Batch], ...] = (masks, vector, tokens, picture, points)
+KINDS: tuple[Callable[..., Batch], ...] = (masks, vector, tokens, picture, points, restored)
 
 
 def batch(

@@ -13,6 +13,8 @@ And, where it needs them:
 
 ``USES``             versions of the shared files that its numbers pass through (``registry.uses``);
 ``needs(config)``    the batch entries for these settings, where they differ from ``INFO.needs``;
+``takes_network(config)``  False where, so set, it goes on from what another run has restored and
+    has no backbone of its own; the run then names ``backbone: {name: none}``;
 ``objective(model, batch, loss)``  what training minimises: a pair of a scalar to minimise, and of
     the restored images, in [0,1] where they are right. ``batch`` has ``hq`` too;
     ``loss(restored, hq)`` is the loss that the run names. Without it the training loop takes

@@ -69,13 +69,14 @@ class Config(Settings):
     SP/CA/SA". hidden: numbers between the two layers of T (None: 256, fewer for long vectors).
     normalise: divide the vector by its norm. mask, mask_channels, start: see above.
 
-    refine: the "image" that F gives, or the deepest "feature" (-f). tune: "all" trains F and R
-    by equation 8, "module" R alone, with F frozen. weight: lambda of equation 8. loss: "run" is
-    the loss that the run names, "charbonnier" the code's sum of sqrt(x^2 + 1e-6) in its place.
+    refine: the "image" that F gives, its deepest "feature" (-f), or what another run has
+    "restored" (F is that run, then; the backbone is none, and tune "module"). tune: "all" trains F
+    and R by equation 8, "module" R alone, with F frozen. weight: lambda of equation 8. loss: "run"
+    is the loss that the run names, "charbonnier" the code's sum of sqrt(x^2 + 1e-6) in its place.
     Raises BenchError for settings that do not go together.
     """
 
-    refine: Literal["image", "feature"] = "image"
+    refine: Literal["image", "feature", "restored"] = "image"
     tune: Literal["all", "module"] = "all"
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     loss: Literal["run", "charbonnier"] = "run"
@@ -87,6 +88,11 @@ class Config(Settings):
                 f"ptg_rm: mask_channels: got {self.mask_channels} with refine 'feature'; "
                 "a feature has no colours; expected 1"
             )
+        if self.refine == "restored" and self.tune != "module":
+            raise BenchError(
+                f"ptg_rm: tune: got {self.tune!r} with refine 'restored'; what a run has restored "
+                "cannot be tuned; set tune: module"
+            )
         if self.tune == "module" and self.weight != 1:
             raise BenchError(
                 f"ptg_rm: weight: got {self.weight:g} with tune 'module'; "
@@ -95,10 +101,18 @@ class Config(Settings):
 
 
 def needs(config: Config) -> tuple[str, ...]:
-    """The vector, unless an ablation leaves nothing that reads it."""
+    """The vector, unless an ablation leaves nothing that reads it; and what is refined."""
+    entries = []
     if config.reads_vector:
-        return ("vector",)
-    return ()
+        entries.append("vector")
+    if config.refine == "restored":
+        entries.append("restored")
+    return tuple(entries)
+
+
+def takes_network(config: Config) -> bool:
+    """Not where another run has restored."""
+    return config.refine != "restored"
 
 
 def charbonnier(restored: torch.Tensor, hq: torch.Tensor) -> torch.Tensor:
@@ -135,10 +149,11 @@ class PTGRM(nn.Module):
     def __init__(self, backbone: Backbone, config: Config):
         super().__init__()
         self.config = config
-        self.network = backbone()
-        self.network.requires_grad_(config.tune == "all")
-        self.blocks_of = backbone.blocks
-        self.on_image = config.refine == "image"
+        self.on_image = config.refine != "feature"
+        if takes_network(config):
+            self.network = backbone()
+            self.network.requires_grad_(config.tune == "all")
+            self.blocks_of = backbone.blocks
         # index: of the block whose map is refined; ratio: the image's side over that map's
         self.index, self.ratio, channels, halvings = 0, 1, 3, 2
         if not self.on_image:
@@ -152,7 +167,7 @@ class PTGRM(nn.Module):
     def train(self, mode: bool = True) -> PTGRM:
         """A frozen network stays in evaluation mode."""
         super().train(mode)
-        if self.config.tune == "module":
+        if self.config.tune == "module" and takes_network(self.config):
             self.network.eval()
         return self
 
@@ -168,7 +183,10 @@ class PTGRM(nn.Module):
             if not both:
                 return refined
             return refined, self.network(lq)
-        first = self.network(lq)
+        if takes_network(self.config):
+            first = self.network(lq)
+        else:
+            first = need("ptg_rm", batch, "restored")
         refined = self.refine(lq, first, vector)
         if not both:
             return refined

@@ -121,6 +121,8 @@ class PriorSet:
 
 def _load(part: Part, swap: str | None, dataset: str, image: str, shape: tuple[int, int]) -> Any:
     kind = part.module()
+    if not getattr(kind, "SWAPS", True):
+        swap = None
     folder = part.folder / dataset
     if swap == "shuffled":
         donor, own = _donor(folder, image)
