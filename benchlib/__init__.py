@@ -15,9 +15,11 @@ __all__ = ["__version__", "score"]
 
 import warnings
 
-warnings.filterwarnings(
-    "ignore", message="IProgress not found"
-)  # tqdm's advice in a kernel without widgets
+for advice in (
+    "IProgress not found",  # tqdm's, in a kernel without widgets
+    "torch.meshgrid: in an upcoming release",  # for who wrote a network that spandrel has
+):
+    warnings.filterwarnings("ignore", message=advice)
 
 
 def __getattr__(name: str) -> Any:
