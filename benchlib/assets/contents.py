@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from benchlib.assets.entry import Entry, Globs, Listing
+from benchlib.assets.entry import Entry, Globs, Listing, Table
 from benchlib.contracts import BenchError
 
 VERSION = 1
@@ -65,6 +65,8 @@ def find_pairs(entry: Entry, folder: Path, split: str) -> list[Pair]:
     layout = entry.layout[split]
     if isinstance(layout, Listing):
         found = _listed(entry, folder, layout)
+    elif isinstance(layout, Table):
+        found = [(folder / row.lq, folder / row.hq) for row in layout.table]
     else:
         found = _globbed(folder, layout)
     if not found and entry.manual:
