@@ -65,7 +65,15 @@ SEEN_SETS = {
     "mcmaster": 18,
     "bsds500": 400,
     "t91": 91,
+    "lol-v1": 1000,
+    "rain100h": 200,
+    "rain100l": 200,
+    "polyu": 200,
+    "levin09": 36,
+    "gopro-two": 4,
 }  # files
+TWICE = {"t91": 1, "lol-v1": 86, "rain100h": 2, "rain100l": 9}  # the same picture in one set
+PARTS = {"bsds500-test": 200, "lol-v1-part": 78, "rain100h-part": 24, "rain100l-part": 40}
 UNSEEN_SETS = {"div2k", "flickr2k", "wed", "urban100", "manga109", "kodak24"}
 UNSEEN_WEIGHTS = {
     *(
@@ -203,6 +211,7 @@ def test_catalogue_names_everything_the_issue_asks_for():
         "imdn-x3",
         "imdn-x4",
         *SEEN_SETS,
+        *PARTS,
         *UNSEEN,
     } <= set(entries)
     counts = {name: entry.counts for name, entry in entries.items() if entry.counts}
@@ -218,6 +227,16 @@ def test_catalogue_names_everything_the_issue_asks_for():
         "mcmaster": {"images": 18},
         "bsds500": {"images": 400},
         "t91": {"images": 91},
+        "bsds500-test": {"images": 200},
+        "lol-v1": {"train": 485, "test": 15},
+        "lol-v1-part": {"train": 24, "test": 15},
+        "rain100h": {"test": 100},
+        "rain100h-part": {"all": 12, "train": 4, "test": 8},
+        "rain100l": {"test": 100},
+        "rain100l-part": {"all": 20, "train": 8, "test": 12},
+        "polyu": {"test": 100},
+        "levin09": {"test": 32},
+        "gopro-two": {"test": 2},
         "div2k": {"images": 800},
         "flickr2k": {"images": 2650},
         "wed": {"images": 4744},
@@ -225,7 +244,8 @@ def test_catalogue_names_everything_the_issue_asks_for():
         "manga109": {"images": 109},
         "kodak24": {"images": 24},
     }
-    assert {name: len(entry.files) for name, entry in entries.items() if entry.files} == SEEN_SETS
+    files = {name: len(entry.files) for name, entry in entries.items() if entry.files}
+    assert files == SEEN_SETS | PARTS
 
 
 def test_catalogue_is_pinned_but_for_the_files_nobody_here_has_seen():
@@ -234,9 +254,12 @@ def test_catalogue_is_pinned_but_for_the_files_nobody_here_has_seen():
         name for name, entry in entries.items() if entry.sha256 is None and not entry.files
     } == UNSEEN
     hashes = [entry.sha256 for entry in entries.values() if entry.sha256]
-    hashes += [file.sha256 for entry in entries.values() for file in entry.files]
-    assert len(hashes) == len(entries) - len(UNSEEN) - len(SEEN_SETS) + sum(SEEN_SETS.values())
-    assert len(hashes) - len(set(hashes)) == 1  # T91 holds one image twice
+    single = len(entries) - len(UNSEEN) - len(SEEN_SETS) - len(PARTS)
+    assert len(hashes) == single == len(set(hashes))
+    for name, count in SEEN_SETS.items():
+        hashes = [file.sha256 for file in entries[name].files]
+        assert len(hashes) == count
+        assert count - len(set(hashes)) == TWICE.get(name, 0)
     for name, entry in entries.items():
         assert name == entry.name
         assert len(entry.citation) > 10
