@@ -65,6 +65,9 @@ SEEN_SETS = {
     "mcmaster": 18,
     "bsds500": 400,
     "t91": 91,
+    "kodak24": 24,
+    "set12": 12,
+    "bsd68": 68,
     "lol-v1": 1000,
     "rain100h": 200,
     "rain100l": 200,
@@ -74,7 +77,10 @@ SEEN_SETS = {
 }  # files
 TWICE = {"t91": 1, "lol-v1": 86, "rain100h": 2, "rain100l": 9}  # the same picture in one set
 PARTS = {"bsds500-test": 200, "lol-v1-part": 78, "rain100h-part": 24, "rain100l-part": 40}
-UNSEEN_SETS = {"div2k", "flickr2k", "wed", "urban100", "manga109", "kodak24"}
+UNSEEN_SETS = {
+    *("div2k", "flickr2k", "wed", "urban100", "manga109"),
+    *("lol-v2-real", "sid-sony", "rain13k", "hide", "realblur-r", "dpdd", "sidd-validation"),
+}
 UNSEEN_WEIGHTS = {
     *(
         f"{network}-{what}"
@@ -243,6 +249,18 @@ def test_catalogue_names_everything_the_issue_asks_for():
         "urban100": {"images": 100},
         "manga109": {"images": 109},
         "kodak24": {"images": 24},
+        "set12": {"images": 12},
+        "bsd68": {"images": 68},
+        "lol-v2-real": {"train": None, "test": 100},
+        "sid-sony": {"train": 1865, "val": 234, "test": 598},
+        "rain13k": {
+            **{"train": None, "test100": None, "test1200": None, "test2800": None},
+            **{"rain100h": 100, "rain100l": 100},
+        },
+        "hide": {"test": 2025},
+        "realblur-r": {"test": None},
+        "dpdd": {"train": 350, "val": 74, "test": 76, "test-left": 76, "test-right": 76},
+        "sidd-validation": {"validation": 1},
     }
     files = {name: len(entry.files) for name, entry in entries.items() if entry.files}
     assert files == SEEN_SETS | PARTS

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from scipy.io import savemat
 from test_sides import published, suite_of
 
 from benchlib import prepare
 from benchlib.assets import catalogue, find, load_catalogue
 from benchlib.assets.pinned import entry_hash
 from benchlib.contracts import BenchError
-from benchlib.datasets import Maker, paired
+from benchlib.datasets import Maker, paired, sidd_blocks
 from benchlib.degrade import none
 from benchlib.imageio import read_image, write_png
 
@@ -182,3 +183,98 @@ def test_real_rain_turned_back_shows_the_other_set_s_photographs(tmp_path, monke
     assert both == {"1", "49", "81"}
     for image in both:
         assert pixels["rain100h-part"][image] == pixels["rain100l-part"][image]
+
+
+# --- SIDD's blocks, SID's raw files ----------------------------------------------------------------
+
+
+def put_blocks(place: Path, **arrays: np.ndarray) -> sidd_blocks.Config:
+    for name, array in arrays.items():
+        savemat(place / f"{name}.mat", {name: array})
+    return sidd_blocks.Config(path=str(place))
+
+
+def test_sidd_s_blocks_come_out_in_their_places_and_share_their_photograph(tmp_path):
+    rng = np.random.default_rng(0)
+    noisy, clean = rng.integers(0, 256, (2, 2, 3, 8, 6, 3), np.uint8)
+    config = put_blocks(tmp_path, ValidationNoisyBlocksSrgb=noisy, ValidationGtBlocksSrgb=clean)
+    out = tmp_path / "out"
+    records = sidd_blocks.pairs(config, out, UNUSED)
+    names = [record["image"] for record in records]
+    assert names == ["0001_01", "0001_02", "0001_03", "0002_01", "0002_02", "0002_03"]
+    assert np.array_equal(read_image(out / records[4]["lq"]), noisy[1, 1])
+    assert np.array_equal(read_image(out / records[4]["hq"]), clean[1, 1])
+    for key in ("source", "pixels"):
+        assert len({record[key] for record in records[:3]}) == 1
+        assert len({record[key] for record in records}) == 2
+
+
+def test_the_catalogue_says_where_sidd_s_blocks_lie(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCHLIB_DATA", str(tmp_path))
+    with pytest.raises(BenchError, match="sidd-validation: not found in .*ValidationNoisyBlocks"):
+        sidd_blocks.pairs(sidd_blocks.Config(), tmp_path / "out", UNUSED)
+    (tmp_path / "sidd-validation").mkdir()
+    blocks = np.zeros((1, 2, 4, 4, 3), np.uint8)
+    names = {"ValidationNoisyBlocksSrgb": blocks, "ValidationGtBlocksSrgb": blocks}
+    put_blocks(tmp_path / "sidd-validation", **names)
+    assert len(sidd_blocks.pairs(sidd_blocks.Config(), tmp_path / "out", UNUSED)) == 2
+
+
+@pytest.mark.parametrize(
+    ("noisy", "said"),
+    [
+        (np.zeros((1, 2, 4, 5, 3), np.uint8), r"\(1, 2, 4, 5, 3\), but its reference .*expected"),
+        (np.zeros((2, 4, 4, 3), np.uint8), r"is \(2, 4, 4, 3\) uint8; expected \(photographs"),
+        (np.zeros((1, 2, 4, 4, 3)), r"float64; expected \(photographs"),
+    ],
+)
+def test_other_blocks_are_refused_in_one_line(tmp_path, noisy, said):
+    clean = np.zeros((1, 2, 4, 4, 3), np.uint8)
+    config = put_blocks(tmp_path, ValidationNoisyBlocksSrgb=noisy, ValidationGtBlocksSrgb=clean)
+    with pytest.raises(BenchError, match=said) as error:
+        sidd_blocks.pairs(config, tmp_path / "out", UNUSED)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "not there; put SIDD's ValidationNoisyBlocksSrgb.mat there"),
+        (b"no MATLAB file at all, but long enough to be looked at" * 20, "no whole MATLAB file of"),
+        (b"", "no whole MATLAB file of version 7 or less"),
+    ],
+)
+def test_what_is_no_matlab_file_is_refused_in_one_line(tmp_path, content, said):
+    if content is not None:
+        (tmp_path / "ValidationNoisyBlocksSrgb.mat").write_bytes(content)
+    with pytest.raises(BenchError, match=said) as error:
+        sidd_blocks.pairs(sidd_blocks.Config(path=str(tmp_path)), tmp_path / "out", UNUSED)
+    assert "\n" not in str(error.value)
+
+
+def test_another_array_in_the_file_is_refused(tmp_path):
+    savemat(tmp_path / "ValidationNoisyBlocksSrgb.mat", {"other": np.zeros(3)})
+    with pytest.raises(BenchError, match="holds no array ValidationNoisyBlocksSrgb"):
+        sidd_blocks.pairs(sidd_blocks.Config(path=str(tmp_path)), tmp_path / "out", UNUSED)
+
+
+def test_raw_files_of_sid_are_asked_to_be_converted(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCHLIB_DATA", str(tmp_path))
+    first = find("sid-sony").layout["test"].table[0]
+    raw = (tmp_path / "sid-sony" / first.lq).with_suffix(".ARW")
+    raw.parent.mkdir(parents=True)
+    raw.touch()
+    said = r"there is 10003_00_0\.04s\.ARW, a raw file: convert it"
+    with pytest.raises(BenchError, match=said) as error:
+        paired.pairs(paired.Config("sid-sony", "test"), tmp_path / "out", UNUSED)
+    assert "\n" not in str(error.value)
+
+
+def test_a_number_that_nobody_has_seen_is_not_checked(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCHLIB_DATA", str(tmp_path))
+    with pytest.raises(BenchError, match=r"train/Rain13K/input/\* .*\(any number of pairs\)"):
+        paired.pairs(paired.Config("rain13k", "train"), tmp_path / "out", UNUSED)
+    for number in range(3):
+        for side in ("input", "target"):
+            write_png(tmp_path / f"rain13k/train/Rain13K/{side}/{number}.png", picture(number))
+    assert len(paired.pairs(paired.Config("rain13k", "train"), tmp_path / "out", UNUSED)) == 3

@@ -132,7 +132,8 @@ class Entry(BaseModel):
     get: for ``manual``, where a person gets it. file: for ``manual``, the name of the one file.
     layout: for a data set, how the pairs of each split lie in the folder.
     images: for a data set, its plain photographs: a glob or several, joined.
-    counts: how many pairs each split has, and how many files ``images``.
+    counts: how many pairs each split has, and how many files ``images``; null for a split where
+        nobody here has seen a number, which is then not checked.
     archive: the file is a zip or tar to be unpacked; ``fetch`` returns the folder.
     """
 
@@ -150,7 +151,7 @@ class Entry(BaseModel):
     files: tuple[File, ...] = ()
     images: tuple[Inside, ...] = ()
     layout: dict[str, Globs | Listing | Table] = Field(default_factory=dict)
-    counts: dict[str, int] = Field(default_factory=dict)
+    counts: dict[str, int | None] = Field(default_factory=dict)
     archive: bool = False
 
     @field_validator("source", "images", mode="before")
