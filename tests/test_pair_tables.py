@@ -163,6 +163,12 @@ def test_the_part_of_lol_is_its_whole_test_and_some_of_its_training():
     part, whole = set(find("lol-v1-part").files), set(find("lol-v1").files)
     assert part < whole
     assert not {file for file in whole - part if file.path.startswith("eval15")}
+    numbers = {file.path.rpartition("/")[2] for file in part if file.path.startswith("our485")}
+    assert len(numbers) == 22
+    assert not numbers & {"2.png", "668.png"}  # scenes of the test
+    sources = {row.image: row.source for row in find("lol-v1").layout["test"].table}
+    assert sources["22"] == sources["23"]
+    assert len(set(sources.values())) == 14
 
 
 # --- the real files --------------------------------------------------------------------------------
