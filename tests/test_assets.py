@@ -65,8 +65,22 @@ SEEN_SETS = {
     "mcmaster": 18,
     "bsds500": 400,
     "t91": 91,
+    "kodak24": 24,
+    "set12": 12,
+    "bsd68": 68,
+    "lol-v1": 1000,
+    "rain100h": 200,
+    "rain100l": 200,
+    "polyu": 200,
+    "levin09": 36,
+    "gopro-two": 4,
 }  # files
-UNSEEN_SETS = {"div2k", "flickr2k", "wed", "urban100", "manga109", "kodak24"}
+TWICE = {"t91": 1, "lol-v1": 86, "rain100h": 2, "rain100l": 9}  # the same picture in one set
+PARTS = {"bsds500-test": 200, "lol-v1-part": 74, "rain100h-part": 24, "rain100l-part": 40}
+UNSEEN_SETS = {
+    *("div2k", "flickr2k", "wed", "urban100", "manga109"),
+    *("lol-v2-real", "sid-sony", "rain13k", "hide", "realblur-r", "dpdd", "sidd-validation"),
+}
 UNSEEN_WEIGHTS = {
     *(
         f"{network}-{what}"
@@ -203,6 +217,7 @@ def test_catalogue_names_everything_the_issue_asks_for():
         "imdn-x3",
         "imdn-x4",
         *SEEN_SETS,
+        *PARTS,
         *UNSEEN,
     } <= set(entries)
     counts = {name: entry.counts for name, entry in entries.items() if entry.counts}
@@ -218,14 +233,37 @@ def test_catalogue_names_everything_the_issue_asks_for():
         "mcmaster": {"images": 18},
         "bsds500": {"images": 400},
         "t91": {"images": 91},
+        "bsds500-test": {"images": 200},
+        "lol-v1": {"train": 485, "test": 15},
+        "lol-v1-part": {"train": 22, "test": 15},
+        "rain100h": {"test": 100},
+        "rain100h-part": {"all": 12, "train": 4, "test": 8},
+        "rain100l": {"test": 100},
+        "rain100l-part": {"all": 20, "train": 8, "test": 12},
+        "polyu": {"test": 100},
+        "levin09": {"test": 32},
+        "gopro-two": {"test": 2},
         "div2k": {"images": 800},
         "flickr2k": {"images": 2650},
         "wed": {"images": 4744},
         "urban100": {"images": 100},
         "manga109": {"images": 109},
         "kodak24": {"images": 24},
+        "set12": {"images": 12},
+        "bsd68": {"images": 68},
+        "lol-v2-real": {"train": None, "test": 100},
+        "sid-sony": {"train": 1865, "val": 234, "test": 598},
+        "rain13k": {
+            **{"train": None, "test100": None, "test1200": None, "test2800": None},
+            **{"rain100h": 100, "rain100l": 100},
+        },
+        "hide": {"test": 2025},
+        "realblur-r": {"test": None},
+        "dpdd": {"train": 350, "val": 74, "test": 76, "test-left": 76, "test-right": 76},
+        "sidd-validation": {"validation": 1},
     }
-    assert {name: len(entry.files) for name, entry in entries.items() if entry.files} == SEEN_SETS
+    files = {name: len(entry.files) for name, entry in entries.items() if entry.files}
+    assert files == SEEN_SETS | PARTS
 
 
 def test_catalogue_is_pinned_but_for_the_files_nobody_here_has_seen():
@@ -234,9 +272,12 @@ def test_catalogue_is_pinned_but_for_the_files_nobody_here_has_seen():
         name for name, entry in entries.items() if entry.sha256 is None and not entry.files
     } == UNSEEN
     hashes = [entry.sha256 for entry in entries.values() if entry.sha256]
-    hashes += [file.sha256 for entry in entries.values() for file in entry.files]
-    assert len(hashes) == len(entries) - len(UNSEEN) - len(SEEN_SETS) + sum(SEEN_SETS.values())
-    assert len(hashes) - len(set(hashes)) == 1  # T91 holds one image twice
+    single = len(entries) - len(UNSEEN) - len(SEEN_SETS) - len(PARTS)
+    assert len(hashes) == single == len(set(hashes))
+    for name, count in SEEN_SETS.items():
+        hashes = [file.sha256 for file in entries[name].files]
+        assert len(hashes) == count
+        assert count - len(set(hashes)) == TWICE.get(name, 0)
     for name, entry in entries.items():
         assert name == entry.name
         assert len(entry.citation) > 10

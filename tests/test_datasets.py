@@ -706,6 +706,8 @@ def test_a_missing_partner_a_wrong_count_and_absent_data_are_said(tree):
 
 def test_two_images_of_one_name_are_refused(monkeypatch):
     one, other = Path("d/a-b/1.png"), Path("d/a/b-1.png")
+    gopro = assets.find("gopro")
+    monkeypatch.setattr(assets, "find", lambda asset: gopro)
     monkeypatch.setattr(assets, "folder", lambda asset: Path("d"))
     monkeypatch.setattr(assets, "pairs", lambda asset, split: [(one, one), (other, other)])
     with pytest.raises(BenchError, match="split test: two images of the name 'a-b-1'"):

@@ -45,6 +45,7 @@ PLAIN = {
     "local_blur": local_blur.Config(),
 }
 SHIPPED = [*PLAIN, "bicubic", "gaussian_noise", "none"]
+DARK_RAINY_NOISY = ["low_light", "rain", "restormer_noise", "airnet_noise", "promptir_noise"]
 OUT_OF_RANGE = [
     *((name, {"extent": 0}) for name in PLAIN),
     *((name, {"gamma": 0.5}) for name in PLAIN),
@@ -54,6 +55,15 @@ OUT_OF_RANGE = [
     ("gaussian_noise", {"sigma": 0}),
     ("gaussian_noise", {"sigma": -1}),
     ("gaussian_noise", {"clip": "maybe"}),
+    ("low_light", {"exposure": 0}),
+    ("low_light", {"exposure": 1.5}),
+    ("low_light", {"read": -1}),
+    ("rain", {"density": 0.5}),
+    ("rain", {"opacity": 1}),
+    ("rain", {"angle": 90}),
+    ("restormer_noise", {"sigma": 0}),
+    ("airnet_noise", {"drawn": -1}),
+    ("promptir_noise", {"drawn": "all"}),
 ]
 every_degradation = pytest.mark.parametrize("name", NAMES)
 every_blur = pytest.mark.parametrize("name", PLAIN)
@@ -155,10 +165,15 @@ GOLDEN = {
     ("bicubic", 1): [132.278, 214.0, 6.0, 226.0],
     ("gaussian_noise", 1): [132.063, 186.879, 8.421, 184.278],
     ("none", 1): [132.309, 191.0, 16.0, 203.0],
+    ("low_light", 1): [23.625, 35.0, 3.0, 38.0],
+    ("rain", 1): [134.477, 191.0, 16.0, 203.0],
+    ("restormer_noise", 1): [132.057, 201.004, -1.086, 210.978],
+    ("airnet_noise", 1): [131.872, 189.0, 0.0, 190.0],
+    ("promptir_noise", 1): [132.771, 187.0, 8.0, 241.0],
 }
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", [*SHIPPED, *DARK_RAINY_NOISY])
 def test_numbers_change_with_the_version_alone(name):
     """The mean and three pixels of the green plane, in grey levels; one level is for rounding."""
     lq = run(name, pattern())

@@ -5,20 +5,24 @@ from __future__ import annotations
 import csv
 import os
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from benchlib.assets.entry import Entry, File, check_inside
+from benchlib.assets.entry import Entry, File, Row, check_inside
 from benchlib.contracts import BenchError, nearest
 
 CATALOGUE = Path(__file__).with_name("catalogue.yaml")
 LISTS = Path(__file__).with_name("lists")
 COLUMNS = ["path", "sha256", "bytes"]  # of a list
+PAIRS = list(Row._fields)  # columns of a table of pairs
+Lines = list[list[str]]  # of a CSV
+T = TypeVar("T")
 
 
 def load_catalogue(path: str | Path | None = None) -> dict[str, Entry]:
@@ -71,7 +75,13 @@ def _entry(path: Path, name: str, raw: dict[str, Any]) -> Entry:
     fields = {**raw, "name": name}
     if "files" in raw:
         fields = {"sha256": None, "bytes": None, **fields}
-        fields["files"] = _listed(path, name, raw["files"])
+        fields["files"] = tuple(_listed(path, f"{name}.files", raw["files"], _files))
+    if isinstance(raw.get("layout"), dict):
+        fields["layout"] = dict(raw["layout"])
+    for split, layout in fields.get("layout", {}).items():
+        if isinstance(layout, dict) and "table" in layout:
+            rows = _listed(path, f"{name}.layout.{split}.table", layout["table"], _rows)
+            fields["layout"][split] = layout | {"table": tuple(rows)}
     try:
         return Entry.model_validate(fields)
     except ValidationError as error:
@@ -87,28 +97,57 @@ def _first_problem(name: str, error: ValidationError) -> str:
     return f"{where}: {first['msg'].removeprefix('Value error, ')}"
 
 
-def _listed(path: Path, name: str, named: object) -> tuple[File, ...]:
-    """The list that an entry names, read."""
+def _listed(path: Path, where: str, named: object, parse: Callable[[Lines], list[T]]) -> list[T]:
+    """The list that an entry names, read.
+
+    where: the key that names it. parse: what makes entries of its lines, or raises ValueError.
+    """
     if not isinstance(named, str) or not re.fullmatch(r"[\w-][\w.-]*\.csv", named):
         raise BenchError(
-            f"{path.name}: {name}.files: expected the name of a CSV in lists/, got {named!r}"
+            f"{path.name}: {where}: expected the name of a CSV in lists/, got {named!r}"
         )
     file = path.with_name("lists") / named
     if not file.exists():
         file = LISTS / named
     try:
         with open(file, encoding="utf-8", newline="") as opened:
-            files = _files(list(csv.reader(opened)))
-        _check_places(files)
+            return parse(list(csv.reader(opened)))
     except (OSError, ValueError, csv.Error) as error:
-        raise BenchError(f"{path.name}: {name}.files: lists/{named}: {error}") from None
-    return tuple(files)
+        raise BenchError(f"{path.name}: {where}: lists/{named}: {error}") from None
 
 
-def _files(rows: list[list[str]]) -> list[File]:
+def _files(rows: Lines) -> list[File]:
     if rows[:1] != [COLUMNS] or len(rows) == 1:
         raise ValueError(f"expected the columns {','.join(COLUMNS)} and a line for each file")
-    return [_file(number, line) for number, line in enumerate(rows[1:], 2)]
+    files = [_file(number, line) for number, line in enumerate(rows[1:], 2)]
+    _check_places(files)
+    return files
+
+
+def _rows(lines: Lines) -> list[Row]:
+    """The pairs of a table. Raises ValueError for a wrong line, or an image named twice."""
+    if lines[:1] != [PAIRS] or len(lines) == 1:
+        raise ValueError(f"expected the columns {','.join(PAIRS)} and a line for each pair")
+    rows = [_row(number, line) for number, line in enumerate(lines[1:], 2)]
+    seen: set[str] = set()
+    for row in rows:
+        if row.image.casefold() in seen:
+            raise ValueError(f"the image '{row.image}' stands there twice")
+        seen.add(row.image.casefold())
+    return rows
+
+
+def _row(number: int, line: list[str]) -> Row:
+    named = len(line) == len(PAIRS) and re.fullmatch(r"[\w-][\w.-]*", line[0], re.ASCII)
+    if not named or not re.fullmatch("[0-3]", line[4]):
+        raise ValueError(
+            f"line {number}: expected image (letters, digits, -, _ and .),lq,hq,source,turned (0 "
+            f"to 3 quarters of a turn); got {','.join(line)!r}"
+        )
+    try:
+        return Row(line[0], check_inside(line[1]), check_inside(line[2]), line[3], int(line[4]))
+    except ValueError as error:
+        raise ValueError(f"line {number}: {error}") from None
 
 
 def _file(number: int, line: list[str]) -> File:

@@ -6,11 +6,12 @@ import os
 import re
 from pathlib import Path
 
-from benchlib.assets.entry import Entry, Globs, Listing
+from benchlib.assets.entry import Entry, Globs, Listing, Table
 from benchlib.contracts import BenchError
 
 VERSION = 1
 
+RAW = (".ARW", ".RAF")  # raw files of SID's cameras, which nothing here reads
 Pair = tuple[Path, Path]  # lq, hq
 
 
@@ -26,7 +27,7 @@ def not_found(entry: Entry, folder: Path) -> BenchError:
     """The one line that says where to get it, where to put it, and what must then lie there."""
     wanted = []
     for split, layout in entry.layout.items():
-        wanted.append(f"{split}: {layout} ({entry.counts[split]} pairs)")
+        wanted.append(f"{split}: {layout} ({_number(entry.counts[split])} pairs)")
     if entry.images:
         wanted.append(f"images: {', '.join(entry.images)} ({entry.counts['images']} files)")
     return BenchError(
@@ -34,6 +35,12 @@ def not_found(entry: Entry, folder: Path) -> BenchError:
         f"it holds {entry.file or '; '.join(wanted)}; or set BENCHLIB_DATA to the folder that "
         f"holds {entry.name}/"
     )
+
+
+def _number(count: int | None) -> str:
+    if count is None:
+        return "any number of"
+    return str(count)
 
 
 def find_images(entry: Entry, folder: Path) -> list[Path]:
@@ -65,6 +72,8 @@ def find_pairs(entry: Entry, folder: Path, split: str) -> list[Pair]:
     layout = entry.layout[split]
     if isinstance(layout, Listing):
         found = _listed(entry, folder, layout)
+    elif isinstance(layout, Table):
+        found = [(folder / row.lq, folder / row.hq) for row in layout.table]
     else:
         found = _globbed(folder, layout)
     if not found and entry.manual:
@@ -73,15 +82,24 @@ def find_pairs(entry: Entry, folder: Path, split: str) -> list[Pair]:
         for path in pair:
             if not path.is_file():
                 raise BenchError(
-                    f"{entry.name}: {path} is absent, a pair lacks it; expected {layout} in "
-                    f"{folder}"
+                    f"{entry.name}: {path} is absent, a pair lacks it{_beside(path)}; expected "
+                    f"{layout} in {folder}"
                 )
-    if len(found) != entry.counts[split]:
+    if entry.counts[split] not in (None, len(found)):
         raise BenchError(
             f"{entry.name}: split {split}: found {len(found)} pairs, expected "
             f"{entry.counts[split]}, in {folder} ({layout}); complete it: {_where_from(entry)}"
         )
     return found
+
+
+def _beside(path: Path) -> str:
+    """In words, a camera's raw file that lies where a converted one is expected; "" for none."""
+    for suffix in RAW:
+        raw = path.with_suffix(suffix)
+        if raw.is_file():
+            return f" (there is {raw.name}, a raw file: convert it, 8 or 16 bits, by rawpy)"
+    return ""
 
 
 def _where_from(entry: Entry) -> str:

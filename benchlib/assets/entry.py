@@ -58,6 +58,34 @@ class File(NamedTuple):
     bytes: int
 
 
+class Row(NamedTuple):
+    """One pair of a table.
+
+    image: its name, unique in the table. lq, hq: files, below the entry's folder. source: what was
+    photographed, shared by pairs of one photograph. turned: by how many quarters of a turn,
+    counter-clockwise, both files are stored; who reads them turns them back.
+    """
+
+    image: str
+    lq: str
+    hq: str
+    source: str
+    turned: int
+
+
+class Table(BaseModel):
+    """A split whose pairs stand one by one in a CSV of ``lists/`` (columns as in :class:`Row`).
+
+    For a split of chosen pairs, pairs of one photograph, and files that are stored turned.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    table: tuple[Row, ...]
+
+    def __str__(self) -> str:
+        return f"{self.table[0].lq} <-> {self.table[0].hq} and so on"
+
+
 class Globs(BaseModel):
     """A split whose pairs are found by name.
 
@@ -104,7 +132,8 @@ class Entry(BaseModel):
     get: for ``manual``, where a person gets it. file: for ``manual``, the name of the one file.
     layout: for a data set, how the pairs of each split lie in the folder.
     images: for a data set, its plain photographs: a glob or several, joined.
-    counts: how many pairs each split has, and how many files ``images``.
+    counts: how many pairs each split has, and how many files ``images``; null for a split where
+        nobody here has seen a number, which is then not checked.
     archive: the file is a zip or tar to be unpacked; ``fetch`` returns the folder.
     """
 
@@ -121,8 +150,8 @@ class Entry(BaseModel):
     file: Inside | None = None
     files: tuple[File, ...] = ()
     images: tuple[Inside, ...] = ()
-    layout: dict[str, Globs | Listing] = Field(default_factory=dict)
-    counts: dict[str, int] = Field(default_factory=dict)
+    layout: dict[str, Globs | Listing | Table] = Field(default_factory=dict)
+    counts: dict[str, int | None] = Field(default_factory=dict)
     archive: bool = False
 
     @field_validator("source", "images", mode="before")
@@ -191,6 +220,11 @@ def _check_folder(entry: Entry) -> None:
         raise ValueError(
             f"counts has {sorted(entry.counts)}, layout and images have {sorted(counted)}"
         )
+    for split, layout in entry.layout.items():
+        if isinstance(layout, Table) and len(layout.table) != entry.counts[split]:
+            raise ValueError(
+                f"counts.{split} is {entry.counts[split]}, its table has {len(layout.table)} pairs"
+            )
 
 
 @lru_cache(maxsize=64)  # asked for once a pair

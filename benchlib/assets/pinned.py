@@ -7,9 +7,10 @@ holds every name with its hash; other bytes get another name.
 from __future__ import annotations
 
 import csv
+import hashlib
 from pathlib import Path
 
-from benchlib.assets.entry import Entry, list_digest
+from benchlib.assets.entry import Entry, Table, list_digest
 from benchlib.contracts import BenchError
 from benchlib.files import new_file
 
@@ -18,10 +19,20 @@ UNPINNED = "unpinned"
 
 
 def entry_hash(entry: Entry) -> str:
-    """The SHA-256 of the entry's file, or of its list of many files; "unpinned" if unknown."""
+    """The SHA-256 of the entry's file, or of its list of many files; "unpinned" if unknown.
+
+    Tables of pairs count too: they say how files are turned.
+    """
+    known = entry.sha256 or UNPINNED
     if entry.files:
-        return list_digest(entry.files)
-    return entry.sha256 or UNPINNED
+        known = list_digest(entry.files)
+    lines = [known]
+    for split, layout in sorted(entry.layout.items()):
+        if isinstance(layout, Table):
+            lines += [f"{split} {' '.join(map(str, row))}" for row in layout.table]
+    if len(lines) == 1:
+        return known
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def read_pins(path: str | Path) -> dict[str, str]:
