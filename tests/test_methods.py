@@ -125,11 +125,8 @@ def pairs() -> list[tuple[str, str]]:
     """
     found = []
     for method in METHODS:
-        own = registry.load("methods", method).INFO.own
-        if not own:
-            found += [(method, "nafnet"), (method, "imdn")]
-        elif own == "network":
-            found.append((method, "none"))
+        networks = method_contract.networks(method_subject(method))
+        found += [(method, backbone) for backbone in networks]
     restoring = [method for method, _ in found]
     assert "checkpoint" in restoring and "images" not in restoring
     for backbone in BACKBONES:
