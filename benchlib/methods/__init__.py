@@ -12,10 +12,9 @@ A file has these:
 And, where it needs them:
 
 ``USES``             versions of the shared files that its numbers pass through (``registry.uses``);
-``BACKBONES``        names of the backbones that it is made for, where it is not for all: the tests try it
-    on them;
-``check_network(config, backbone)``  raises BenchError, before any work, for a network that it cannot
-    use;
+``BACKBONES``        names of the backbones that it is tried on, where it is not made for all;
+``check_network(config, backbone)``  raises BenchError, before any work, for a network that it
+    cannot use;
 ``needs(config)``    the batch entries for these settings, where they differ from ``INFO.needs``;
 ``objective(model, batch, loss)``  what training minimises: a pair of a scalar to minimise, and of
     the restored images, in [0,1] where they are right. ``batch`` has ``hq`` too;
