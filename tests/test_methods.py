@@ -51,6 +51,8 @@ def method_subject(method: str) -> Subject:
     """A method with its defaults, and what has none."""
     if method == "checkpoint":
         return Subject("methods", method, {"file": own_file()})
+    if method == "uretinex_reference":
+        return Subject("methods", method, {"light": ""})
     return Subject("methods", method)
 
 

@@ -15,6 +15,7 @@ And, where it needs them:
 ``BACKBONES``        names of the backbones that it is tried on, where it is not made for all;
 ``check_network(config, backbone)``  raises BenchError, before any work, for a network that it
     cannot use;
+``assets(config)``   entries of the catalogue that ``build`` fetches;
 ``needs(config)``    the batch entries for these settings, where they differ from ``INFO.needs``;
 ``objective(model, batch, loss)``  what training minimises: a pair of a scalar to minimise, and of
     the restored images, in [0,1] where they are right. ``batch`` has ``hq`` too;
