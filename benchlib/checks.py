@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchlib import registry
-from benchlib.contracts import BenchError, entries_read, nearest
+from benchlib.contracts import Backbone, BenchError, entries_read, nearest
 from benchlib.names import shown
 from benchlib.params import (
     Ablation,
@@ -481,6 +481,12 @@ def _check_own(suite: Suite, path: Path, key: str) -> None:
     if hasattr(method, "check"):
         try:
             method.check(located(method, config, suite.folder))
+        except BenchError as error:
+            raise BenchError(f"{where}.method: {error}") from None
+    if hasattr(method, "check_network"):
+        module, settings = configure("backbones", run.backbone)
+        try:
+            method.check_network(config, Backbone.from_module(module, settings))
         except BenchError as error:
             raise BenchError(f"{where}.method: {error}") from None
 

@@ -31,6 +31,7 @@ class Info:
     needs: the batch entries it reads besides ``lq`` ("labels": a label map, "vector": a vector).
     label: the row's name in tables.
     trains: False for a method with nothing to train.
+    truth: it is told each test image's reference, as the batch's "truth": not what restoring is.
     own: what it brings instead of a backbone: a "network", or restored "pictures". Its runs name
         the backbone ``none``, and start from no weights.
     """
@@ -40,6 +41,7 @@ class Info:
     needs: tuple[str, ...]
     label: str
     trains: bool = True
+    truth: bool = False
     own: Literal["", "network", "pictures"] = ""
 
 

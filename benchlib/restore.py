@@ -128,6 +128,13 @@ def prior_at(
     return lambda window: prior.collate([prior.crop(stored, window)])
 
 
+def with_truth(
+    plan: RunPlan, item: Any, at: Callable[[Window], dict[str, torch.Tensor]]
+) -> Callable[[Window], dict[str, torch.Tensor]]:
+    """As ``at``, and the reference there: for a method that says so (``INFO.truth``) alone."""
+    return lambda window: at(window) | {"truth": plan.task.crop(item, window)["hq"][None]}
+
+
 def restore(
     plan: RunPlan,
     model: nn.Module,
@@ -142,4 +149,6 @@ def restore(
     tiles: ``plan.tiles``, or the task's ``WHOLE``.
     """
     at = prior_at(plan, pair, item, prior)
+    if plan.method.INFO.truth:
+        at = with_truth(plan, item, at)
     return plan.task.restore(model, plan.task.batch(item), tiles, device, at)

@@ -51,6 +51,8 @@ def method_subject(method: str) -> Subject:
     """A method with its defaults, and what has none."""
     if method == "checkpoint":
         return Subject("methods", method, {"file": own_file()})
+    if method == "uretinex_reference":
+        return Subject("methods", method, {"light": ""})
     return Subject("methods", method)
 
 
@@ -125,11 +127,8 @@ def pairs() -> list[tuple[str, str]]:
     """
     found = []
     for method in METHODS:
-        own = registry.load("methods", method).INFO.own
-        if not own:
-            found += [(method, "nafnet"), (method, "imdn")]
-        elif own == "network":
-            found.append((method, "none"))
+        networks = method_contract.networks(method_subject(method))
+        found += [(method, backbone) for backbone in networks]
     restoring = [method for method, _ in found]
     assert "checkpoint" in restoring and "images" not in restoring
     for backbone in BACKBONES:

@@ -187,11 +187,14 @@ class RUAS(nn.Module):
             illuminations.append(illumination)
         return images, illuminations
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        brighter = self.enhance(image)[0][-1]
+    def finish(self, brighter: torch.Tensor) -> torch.Tensor:
+        """The restored image of the last step's brighter one."""
         if self.denoise:
             return self.denoise_net(brighter)
         return brighter
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.finish(self.enhance(image)[0][-1])
 
 
 def build(config: Config, in_channels: int = 3) -> nn.Module:

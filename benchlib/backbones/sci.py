@@ -121,8 +121,12 @@ class SCI(nn.Module):
         else:
             self.register_load_state_dict_pre_hook(_leave_out_calibrate)
 
+    def brighten(self, image: torch.Tensor, illumination: torch.Tensor) -> torch.Tensor:
+        """The restored image of the first stage's illumination."""
+        return reflectance(image, illumination)
+
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return reflectance(image, self.enhance(image))
+        return self.brighten(image, self.enhance(image))
 
     def stages(self, image: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Each stage's input and illumination, ``(B,3,H,W)`` both: what SCI's losses read.

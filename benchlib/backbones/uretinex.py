@@ -160,6 +160,17 @@ class URetinex(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.brighten(*self.unfold(image), self.config.ratio)
 
+    def as_bright_as(self, image: torch.Tensor, of_reference: torch.Tensor) -> torch.Tensor:
+        """The image, restored by the ratio of its reference's light ``(B,1,H,W)``."""
+        reflectance, illumination = self.unfold(image)
+        ratio = reference_ratio(illumination, of_reference)
+        return self.brighten(reflectance, illumination, ratio)
+
+    @staticmethod
+    def reference_light() -> nn.Module:
+        """What takes that light, with random weights: a :class:`ReferenceLight`."""
+        return ReferenceLight()
+
 
 class ReferenceLight(nn.Module):
     """The illumination ``(B,1,H,W)`` of a well lit photograph; names as in ``init_high.pth``."""

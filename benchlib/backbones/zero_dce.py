@@ -56,8 +56,12 @@ class ZeroDCE(nn.Module):
         x = self.e_conv6(torch.cat([second, x], 1)).relu()
         return self.e_conv7(torch.cat([first, x], 1)).tanh()
 
+    def brighten(self, image: torch.Tensor, curves: torch.Tensor) -> torch.Tensor:
+        """The restored image of what :meth:`curves` gives."""
+        return enhance(image[:, :3], curves)
+
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return enhance(image[:, :3], self.curves(image))
+        return self.brighten(image, self.curves(image))
 
 
 def enhance(image: torch.Tensor, curves: torch.Tensor) -> torch.Tensor:

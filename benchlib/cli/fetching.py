@@ -119,6 +119,10 @@ def needed(suite: Suite) -> list[str]:
         module, config = configure("priors", prior.prior, f"priors.{key}.prior")
         if hasattr(module, "assets"):
             names += module.assets(config)
+    for key, run in suite.runs.items():
+        module, config = configure("methods", run.method, f"runs.{key}.method")
+        if hasattr(module, "assets"):
+            names += module.assets(config)
     for metric in suite.metrics:
         names += registry.load("metrics", metric).ASSETS
     return list(dict.fromkeys(names))

@@ -88,7 +88,10 @@ class Pair:
         size = getattr(self.method.config(), "size", SIZE)
         if not isinstance(size, int):
             size = SIZE
-        return batch(height, width, needs=self.needs, size=size)
+        made = batch(height, width, needs=self.needs, size=size)
+        if getattr(self.method.module.INFO, "truth", False):
+            made["truth"] = made["lq"].flip(3).sqrt()
+        return made
 
 
 def moved(model: nn.Module) -> nn.Module:

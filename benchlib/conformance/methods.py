@@ -258,7 +258,8 @@ def on_networks(check: Callable[[Pair], None]) -> Callable[[Subject], None]:
 def networks(subject: Subject) -> tuple[str, ...]:
     """The backbones that a method is tried on; one that brings its own has none beside it."""
     own = getattr(subject.module.INFO, "own", "")
-    return {"": BACKBONES, "network": ("none",)}.get(own, ())
+    made_for = getattr(subject.module, "BACKBONES", BACKBONES)
+    return {"": made_for, "network": ("none",)}.get(own, ())
 
 
 ALONE = (

@@ -12,6 +12,10 @@ A file has these:
 And, where it needs them:
 
 ``USES``             versions of the shared files that its numbers pass through (``registry.uses``);
+``BACKBONES``        names of the backbones that it is tried on, where it is not made for all;
+``check_network(config, backbone)``  raises BenchError, before any work, for a network that it
+    cannot use;
+``assets(config)``   entries of the catalogue that ``build`` fetches;
 ``needs(config)``    the batch entries for these settings, where they differ from ``INFO.needs``;
 ``takes_network(config)``  False where, so set, it goes on from what another run has restored and
     has no backbone of its own; the run then names ``backbone: {name: none}``;

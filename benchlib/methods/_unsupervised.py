@@ -19,6 +19,7 @@ VERSION = 1
 # rows are R, G, B; columns Y, Cb, Cr
 YCBCR = ((0.257, -0.148, 0.439), (0.564, -0.291, -0.368), (0.098, 0.439, -0.071))
 YCBCR_OFFSET = (16 / 255, 128 / 255, 128 / 255)
+EXPOSED = 16  # pixels: the side of a region whose exposure Zero-DCE measures
 # half of the 24 neighbours of a pixel, as (rows, columns); the other half are the same pairs again
 NEIGHBOURS = (
     (1, 0),
@@ -91,7 +92,7 @@ def colour_constancy(enhanced: torch.Tensor) -> torch.Tensor:
     return fourth.sqrt().mean()
 
 
-def exposure(enhanced: torch.Tensor, level: float = 0.6, region: int = 16) -> torch.Tensor:
+def exposure(enhanced: torch.Tensor, level: float = 0.6, region: int = EXPOSED) -> torch.Tensor:
     """Squared distance of each region's mean brightness from ``level``."""
     return (avg_pool2d(enhanced.mean(1, keepdim=True), region) - level).square().mean()
 

@@ -46,10 +46,11 @@ from torch.nn.functional import pad
 
 from benchlib.contracts import Backbone, BenchError, Info, need
 from benchlib.methods._blocks import changed_blocks
+from benchlib.methods._own_losses import own_loss
 from benchlib.methods._ptg_rm import Refinement, Settings
 
 VERSION = 1
-USES = {"methods/_blocks.py": 1, "methods/_ptg_rm.py": 1}
+USES = {"methods/_blocks.py": 1, "methods/_own_losses.py": 1, "methods/_ptg_rm.py": 1}
 INFO = Info(paper="ptg-rm", source="section 3, equations 1 to 8", needs=("vector",), label="PTG-RM")
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 PROBE = 32  # pixels a side: the image on which the deepest block is found
@@ -72,14 +73,15 @@ class Config(Settings):
     refine: the "image" that F gives, its deepest "feature" (-f), or what another run has
     "restored" (F is that run, then; the backbone is none, and tune "module"). tune: "all" trains F
     and R by equation 8, "module" R alone, with F frozen. weight: lambda of equation 8. loss: "run"
-    is the loss that the run names, "charbonnier" the code's sum of sqrt(x^2 + 1e-6) in its place.
+    is the loss that the run names, "charbonnier" the code's sum of sqrt(x^2 + 1e-6) in its place,
+    "own" F's own loss without references (Table 4), of Zero-DCE, SCI or RUAS.
     Raises BenchError for settings that do not go together.
     """
 
     refine: Literal["image", "feature", "restored"] = "image"
     tune: Literal["all", "module"] = "all"
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    loss: Literal["run", "charbonnier"] = "run"
+    loss: Literal["run", "charbonnier", "own"] = "run"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,6 +94,11 @@ class Config(Settings):
             raise BenchError(
                 f"ptg_rm: tune: got {self.tune!r} with refine 'restored'; what a run has restored "
                 "cannot be tuned; set tune: module"
+            )
+        if self.loss == "own" and self.refine != "image":
+            raise BenchError(
+                f"ptg_rm: loss: got 'own' with refine {self.refine!r}; F's own loss is known of "
+                "images that F gives; set refine: image"
             )
         if self.tune == "module" and self.weight != 1:
             raise BenchError(
@@ -154,6 +161,8 @@ class PTGRM(nn.Module):
             self.network = backbone()
             self.network.requires_grad_(config.tune == "all")
             self.blocks_of = backbone.blocks
+        if config.loss == "own":
+            self.own_loss = own_loss("ptg_rm: loss: got 'own'", self.network)
         # index: of the block whose map is refined; ratio: the image's side over that map's
         self.index, self.ratio, channels, halvings = 0, 1, 3, 2
         if not self.on_image:
@@ -172,12 +181,17 @@ class PTGRM(nn.Module):
         return self
 
     def forward(
-        self, batch: dict[str, torch.Tensor], both: bool = False
+        self, batch: dict[str, torch.Tensor], both: bool = False, own: bool = False
     ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        """The refined images; with ``both`` also what F alone gives, as equation 8 needs."""
+        """The refined images; with ``both`` also what F alone gives, as equation 8 needs.
+
+        With ``own``: equation 8 by F's own loss, a number, and the refined images.
+        """
         lq, vector = batch["lq"], None
         if self.config.reads_vector:
             vector = need("ptg_rm", batch, "vector")
+        if own:
+            return self._by_own_loss(lq, vector)
         if not self.on_image:
             refined = self._refined_inside(lq, vector)
             if not both:
@@ -191,6 +205,16 @@ class PTGRM(nn.Module):
         if not both:
             return refined
         return refined, first
+
+    def _by_own_loss(
+        self, lq: torch.Tensor, vector: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        first = self.own_loss(self.network, lq)
+        refined = self.refine(lq, first.restored, vector)
+        value = self.config.weight * first.of(refined)
+        if self.config.tune == "all":
+            value = value + first.value
+        return value, refined
 
     def refine(
         self, image: torch.Tensor, f_out: torch.Tensor, vector: torch.Tensor | None
@@ -244,9 +268,11 @@ def objective(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Equation 8: the loss of what F gives plus ``weight`` times that of what is refined.
 
-    With F frozen, the latter alone.
+    With F frozen, the latter alone. By F's own loss ``hq`` is not read.
     """
     config: Any = getattr(model, "module", model).config  # several devices wrap it
+    if config.loss == "own":
+        return model(batch, own=True)
     if config.loss == "charbonnier":
         loss = charbonnier
     if config.tune == "module":
@@ -254,6 +280,12 @@ def objective(
         return loss(refined, batch["hq"]), refined
     refined, first = model(batch, both=True)
     return loss(first, batch["hq"]) + config.weight * loss(refined, batch["hq"]), refined
+
+
+def check_network(config: Config, backbone: Backbone) -> None:
+    """Raise BenchError for a network that has no loss of its own where one is asked for."""
+    if config.loss == "own":
+        own_loss("ptg_rm: loss: got 'own'", backbone())
 
 
 def build(backbone: Backbone, config: Config) -> nn.Module:

@@ -312,6 +312,11 @@ def restore_folder(
     from benchlib.plan import open_run
 
     plan = open_run(suite, key)
+    if plan.method.INFO.truth:
+        raise BenchError(
+            f"runs.{key}: method {plan.entry.method['name']} is told each image's reference, which own images do not "
+            "have; take another run"
+        )
     images = _inputs(plan, folder)
     name = Path(folder).resolve().name if folder else "test-images"
     out = out or suite.work / "own" / name / key
