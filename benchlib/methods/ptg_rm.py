@@ -238,6 +238,11 @@ def objective(
     return loss(first, batch["hq"]) + config.weight * loss(refined, batch["hq"]), refined
 
 
+def added(model: nn.Module) -> nn.Module:
+    """R, whose parameters and memory the cost table shows by themselves."""
+    return model.get_submodule("refinement11")
+
+
 def build(backbone: Backbone, config: Config) -> nn.Module:
     """A module from ``lq`` and ``vector`` ``(B,size)`` float32 to ``(B,3,scale H,scale W)``.
 
