@@ -193,6 +193,11 @@ def _check_evaluation(suite: Suite, path: Path, key: str) -> None:
         raise BenchError(
             f"{path}: runs.{key}: evaluation.overlap: got {how.overlap}; less than tile, {how.tile}"
         )
+    if how.tile is not None and how.quantise == "truncate":
+        raise BenchError(
+            f"{path}: runs.{key}: evaluation.quantise: got 'truncate' and a tile; the mean of "
+            "overlapping tiles cannot be truncated tile by tile: set tile null, or quantise: round"
+        )
     _check_once_each(f"runs.{key}: evaluation.protocols", how.protocols, path)
     _check_once_each(f"runs.{key}: evaluation.swap", how.swap, path)
     _check_once_each(f"runs.{key}: evaluation.tlc_sets", how.tlc_sets or [], path)

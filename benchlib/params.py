@@ -106,6 +106,11 @@ class Evaluation(Model):
         None, ge=8, le=MOST_PIXELS, description="TLC: the training crop's side"
     )
     tlc_sets: list[str] | None = Field(None, description="sets that TLC is used on; None: all")
+    quantise: Literal["round", "truncate"] = Field(
+        "round",
+        description="to 8 bits by the nearest level, or by the one below, as scripts do that save "
+        "with astype('uint8')",
+    )
 
 
 class Sides(Model):

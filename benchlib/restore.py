@@ -87,14 +87,36 @@ def with_local_pooling(plan: RunPlan, model: nn.Module) -> nn.Module:
     return model
 
 
+class Truncated(nn.Module):
+    """A network whose image ``(B,3,H,W)`` is cut down to the grey level below each value.
+
+    What ``astype("uint8")`` of 255 times an image does; rounding it afterwards changes nothing.
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return self.network(batch).clamp(0, 1).mul(255).floor().div(255)
+
+
+def truncates(plan: RunPlan) -> bool:
+    """Whether restored images are truncated to 8 bits; an input that no network changes is not."""
+    return plan.has_network and plan.how.quantise == "truncate"
+
+
 def models_by_set(plan: RunPlan, model: Callable[[], nn.Module]) -> Callable[[str], nn.Module]:
     """dataset -> the model that restores it; ``model`` makes one, at most two are made."""
 
     @cache
     def made(local: bool) -> nn.Module:
+        network = model()
         if local:
-            return with_local_pooling(plan, model())
-        return model()
+            network = with_local_pooling(plan, network)
+        if truncates(plan):
+            return Truncated(network)
+        return network
 
     return lambda dataset: made(uses_local_pooling(plan, dataset))
 
@@ -102,8 +124,8 @@ def models_by_set(plan: RunPlan, model: Callable[[], nn.Module]) -> Callable[[st
 def inference_mode(plan: RunPlan, dataset: str, item: Any) -> str:
     """How an item is restored, as its rows say it.
 
-    ``global`` or ``tlc<crop>``, with ``+tile<side>/<overlap>`` if it is cut; ``none`` for a method
-    without a network.
+    ``global`` or ``tlc<crop>``, with ``+tile<side>/<overlap>`` if it is cut and ``+truncated`` if
+    it is not rounded to 8 bits; ``none`` for a method without a network.
     """
     if not plan.has_network:
         return "none"
@@ -112,6 +134,8 @@ def inference_mode(plan: RunPlan, dataset: str, item: Any) -> str:
         mode = f"tlc{plan.how.tlc_crop}"
     if plan.task.tiled(item, plan.tiles):
         mode += f"+tile{plan.how.tile}/{plan.how.overlap}"
+    if truncates(plan):
+        mode += "+truncated"
     return mode
 
 

@@ -151,6 +151,43 @@ def test_peak_memory_and_time_of_a_network_that_is_known():
     )  # an image of a megapixel is 12e6 bytes
 
 
+class Holding(nn.Module):
+    """A part among layers that hold more than it does."""
+
+    def __init__(self):
+        super().__init__()
+        self.part = Known()
+
+    def forward(self, batch):
+        held = batch["lq"].repeat(1, 40, 1, 1)
+        return self.part(batch) + held[:, :3]
+
+
+def test_a_part_s_memory_is_its_own_and_its_forward_is_put_back():
+    batch, network = {"lq": torch.rand(1, 3, 40, 50)}, Holding()
+    with torch.inference_mode():
+        expected = network(batch)
+        out, mebibytes = module._peak_within(network.part, network, batch)
+    assert mebibytes == pytest.approx(20 * 12e6 / 2**20, rel=1e-4)
+    assert torch.equal(out, expected)
+    assert "forward" not in vars(network.part)
+
+
+def test_what_ptg_rm_adds_is_shown_by_itself(small):
+    """Its module reads no vector here: no prior is needed."""
+    method = {"name": "ptg_rm", "ranges": "sum", "channel": "features", "spatial": "features"}
+    suite = with_runs(small, plain=run({"name": "none"}), refined=run(method))
+    plain, refined = cost(suite, "plain"), cost(suite, "refined")
+    assert not [name for name in plain if name.startswith("added")]
+    assert refined["added_parameters"] == refined["parameters"] - plain["parameters"] > 0
+    assert 0 < refined["added_peak_mib_per_megapixel"] < refined["peak_mib_per_megapixel"]
+    shown = module.table_text(pd.DataFrame([plain | {"note": ""}, refined | {"note": ""}]))
+    assert shown["its memory alone (MiB/MP)"].tolist()[0] == "-"
+    assert float(shown["its memory alone (MiB/MP)"].tolist()[1]) > 0
+    only = module.table_text(pd.DataFrame([plain | {"note": ""}]))
+    assert "its memory alone (MiB/MP)" not in only
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_peak_memory_on_a_gpu_is_that_of_the_same_network():
     batch = {"lq": torch.rand(1, 3, 512, 1024, device="cuda")}

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from conftest import make_inputs, run, small_params, write_params
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
@@ -13,6 +14,7 @@ from benchlib.params import Suite, load_params
 from benchlib.plan import open_run
 from benchlib.prepare import make_data
 from benchlib.records import ROW, image_sets, read_json, read_pairs, read_rows
+from benchlib.restore import Truncated, load_model
 from benchlib.tasks import image
 from benchlib.train.data import crops_of
 from benchlib.train.record import train
@@ -140,6 +142,56 @@ def test_local_pooling_is_for_the_sets_that_are_named(small, tmp_path):
     assert modes == {"shake-blur": "global", "more": "tlc16"}
     psnr = rows[rows["metric"] == "PSNR"].set_index("dataset")["value"]
     assert psnr["shake-blur"] != psnr["more"]
+
+
+def test_truncation_stands_in_the_row_and_takes_the_level_below(small, tmp_path):
+    """As ``np.clip(255 * y, 0, 255).astype("uint8")`` of the network's output."""
+    for name in ("round", "truncate"):
+        (tmp_path / name).mkdir()
+    rounded = suite_with(tmp_path / "round")
+    truncated = suite_with(tmp_path / "truncate", evaluation={"quantise": "truncate"})
+    images = {}
+    for suite in (rounded, truncated):
+        make_inputs(suite)
+        evaluated(suite, "no-prior")
+        evaluated(suite, "blurred")
+        (pair,) = read_pairs(image_sets(suite, "test"))
+        folder = suite.work / "restored"
+        images[suite.evaluation.quantise] = [
+            read_image(folder / key / f"{pair.key}.png") for key in ("no-prior", "blurred")
+        ]
+    plan = open_run(truncated, "no-prior")
+    with torch.inference_mode():
+        out = load_model(plan, 0)(plan.task.batch(plan.task.read(pair)))[0]
+    values = np.clip(out.permute(1, 2, 0).numpy() * 255, 0, 255)
+    assert np.array_equal(images["truncate"][0], values.astype("uint8"))
+    assert not np.array_equal(images["truncate"][0], images["round"][0])
+    assert np.array_equal(images["truncate"][1], images["round"][1])  # the input itself
+    rows = read_rows(truncated, ["no-prior", "blurred"])
+    modes = dict(zip(rows["run"], rows["inference"], strict=True))
+    assert modes == {"no-prior": "global+truncated", "blurred": "none"}
+
+
+def test_every_level_survives_truncation():
+    """A network that gives whole levels exactly: none becomes the level below it."""
+    levels = torch.arange(256, dtype=torch.float32).view(1, 1, 16, 16).expand(1, 3, 16, 16)
+    network = Truncated(Constant((levels + 0.25) / 255))
+    assert np.array_equal(quantise(network({})[0])[..., 0].ravel(), np.arange(256))
+
+
+class Constant(torch.nn.Module):
+    def __init__(self, out: torch.Tensor):
+        super().__init__()
+        self.out = out
+
+    def forward(self, batch: dict) -> torch.Tensor:
+        return self.out
+
+
+def test_truncation_in_tiles_is_refused(tmp_path):
+    with pytest.raises(BenchError, match="quantise: got 'truncate' and a tile") as error:
+        suite_with(tmp_path, evaluation={"quantise": "truncate", "tile": 64})
+    assert "\n" not in str(error.value)
 
 
 def test_missing_weights_name_the_stage(small):

@@ -441,6 +441,7 @@ def everything() -> dict:
         "overlap": 8,
         "tlc_crop": 8,
         "tlc_sets": ["shake-blur"],
+        "quantise": "round",
     }
     for entry in params["runs"].values():
         entry["validation"] = "held"

@@ -14,16 +14,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import convolve2d
 from skimage.color import rgb2ycbcr
-from skimage.metrics import peak_signal_noise_ratio
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from benchlib import papers, registry
 from benchlib.contracts import BenchError
 from benchlib.metrics import load_metric, metrics_of, names, protocol, psnr_masked, ssim_masked
 from benchlib.metrics._align import aligned
+from benchlib.metrics._brightness import to_grey
 from benchlib.metrics._prepare import COLOURS, CUTS, to_y_exchanged, to_y_full, to_y_rounded
 
 ROOT = Path(__file__).parent.parent
@@ -247,6 +249,116 @@ def test_a_border_is_cut_from_all_images(name):
         assert protocol(f"{name}@1").measure(images, wanted) == plain.measure(inner, wanted)
         return
     assert protocol(f"{name}@3").measure(images, wanted) == protocol(name).measure(inner, wanted)
+
+
+# --- GT-mean, and SSIM along columns --------------------------------------------------------------
+
+GT_MEAN = ("hvi-cidnet-gt-mean", "pydiff-gt-mean", "llflow-gt-mean")
+
+
+def darker(official: dict) -> dict[str, np.ndarray]:
+    """A pair whose restored image is too dark, so that GT-mean has something to do."""
+    images = images_of(official)
+    return images | {"restored": (images["restored"] * 0.6).astype(np.uint8)}
+
+
+def psnr_of(restored: np.ndarray, reference: np.ndarray) -> float:
+    return float(peak_signal_noise_ratio(reference.astype(float), restored, data_range=255))
+
+
+def test_grey_is_opencvs():
+    cv2 = pytest.importorskip("cv2")
+    colours = every_third_colour()
+    assert np.array_equal(to_grey(colours), cv2.cvtColor(colours, cv2.COLOR_RGB2GRAY))
+    assert not np.array_equal(to_grey(colours), to_y_full(colours))
+
+
+@by_script_pair
+def test_gt_mean_by_grey_is_that_of_hvi_cidnet(official):
+    """Its operations in its order, and the measures of basicsr-rgb."""
+    cv2 = pytest.importorskip("cv2")
+    images = darker(official)
+    own, truth = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).mean() for image in images.values())
+    scaled = np.clip(images["restored"] * (truth / own), 0, 255)
+    measured = protocol("hvi-cidnet-gt-mean").measure(images, ["psnr", "ssim"])
+    assert measured["psnr"] == pytest.approx(psnr_of(scaled, images["reference"]), abs=1e-9)
+    single = [image.astype(np.float32) for image in (scaled, images["reference"])]
+    error = np.mean(np.square(single[0] - single[1])) + 1e-8
+    assert measured["psnr"] == pytest.approx(10 * np.log10(255**2 / error), abs=1e-4)
+    window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    theirs = structural_similarity(
+        scaled, images["reference"].astype(float), data_range=255, channel_axis=-1, **window
+    )
+    assert measured["ssim"] == pytest.approx(theirs, abs=1e-9)
+    plain = protocol("basicsr-rgb").psnr(images["restored"], images["reference"])
+    assert measured["psnr"] > plain + 2
+
+
+@by_script_pair
+def test_gt_mean_by_colours_is_that_of_pydiff(official):
+    images = darker(official)
+    own, truth = (np.mean(image) for image in images.values())
+    scaled = np.clip(images["restored"] * truth / own, 0, 255).astype("uint8")
+    found = protocol("pydiff-gt-mean").psnr(**images)
+    assert found == pytest.approx(psnr_of(scaled, images["reference"]), abs=1e-9)
+
+
+@by_script_pair
+def test_gt_mean_and_ssim_of_llflow(official):
+    """In torch as its script does; SSIM column by column, by its formula."""
+    cv2 = pytest.importorskip("cv2")
+    images = darker(official)
+    restored = torch.from_numpy(images["restored"]).permute(2, 0, 1)[None] / 255
+    mean_out = restored.reshape(1, -1).mean(dim=1)
+    grey = cv2.cvtColor(images["reference"].astype(np.float32), cv2.COLOR_BGR2GRAY)
+    bright = torch.clamp(restored * (grey.mean() / 255 / mean_out), 0, 1)
+    scaled = (bright[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+    measured = protocol("llflow-gt-mean").measure(images, ["psnr", "ssim_columns"])
+    # a value within a rounding error of a whole number may be truncated to the one below
+    assert measured["psnr"] == pytest.approx(psnr_of(scaled, images["reference"]), abs=2e-3)
+    first, second = (to_grey(image) for image in (scaled, images["reference"]))
+    assert measured["ssim_columns"] == pytest.approx(columns_ssim(first, second), abs=1e-4)
+
+
+def columns_ssim(first: np.ndarray, second: np.ndarray) -> float:
+    """SSIM of every 7 pixels in a column, sample covariance, by its definition."""
+    one = np.lib.stride_tricks.sliding_window_view(first, 7, axis=0)
+    two = np.lib.stride_tricks.sliding_window_view(second, 7, axis=0)
+    m1, m2, c1, c2 = one.mean(-1), two.mean(-1), 2.55**2, 7.65**2
+    both = ((one - m1[..., None]) * (two - m2[..., None])).sum(-1) / 6
+    spread = one.var(-1, ddof=1) + two.var(-1, ddof=1)
+    ratio = (2 * m1 * m2 + c1) * (2 * both + c2) / ((m1**2 + m2**2 + c1) * (spread + c2))
+    return float(ratio.mean())
+
+
+@by_script_pair
+def test_ssim_along_columns_is_by_its_definition_and_no_square_windows(official):
+    images = images_of(official)
+    first, second = (to_grey(image) for image in images.values())
+    value = load_metric("ssim_columns").measure(*images.values())
+    assert value == pytest.approx(columns_ssim(first, second), abs=1e-12)
+    assert abs(value - structural_similarity(first, second, data_range=255)) > 1e-3
+
+
+@pytest.mark.parametrize("name", GT_MEAN)
+def test_gt_mean_of_a_black_image_is_the_black_image(name):
+    images = random_images(6, 24, 24)
+    images["restored"] = np.zeros_like(images["restored"])
+    plain = protocol("basicsr-rgb").psnr(images["restored"], images["reference"])
+    assert protocol(name).measure(images, ["psnr"]) == {"psnr": plain}
+    assert "GT-mean" in protocol(name).meaning
+
+
+def test_scripts_whose_measure_has_another_name_too_give_its_numbers():
+    images = random_images(7, 24, 24)
+    for name, other in (
+        ("restormer-derain", "matlab-y-rounded"),
+        ("prenet", "basicsr-y"),
+        ("mprnet-sidd", "nafnet-ssim3d"),
+        ("restormer-gopro", "nafnet-ssim3d-separable"),
+    ):
+        wanted = protocol(name).metrics
+        assert protocol(name).measure(images) == protocol(other).measure(images, wanted)
 
 
 # --- what a protocol promises ---------------------------------------------------------------------

@@ -288,6 +288,11 @@ def check_network(config: Config, backbone: Backbone) -> None:
         own_loss("ptg_rm: loss: got 'own'", backbone())
 
 
+def added(model: nn.Module) -> nn.Module:
+    """R, whose parameters and memory the cost table shows by themselves."""
+    return model.get_submodule("refinement11")
+
+
 def build(backbone: Backbone, config: Config) -> nn.Module:
     """A module from ``lq`` and ``vector`` ``(B,size)`` float32 to ``(B,3,scale H,scale W)``.
 

@@ -9,8 +9,10 @@ from functools import partial
 import numpy as np
 
 from benchlib.contracts import BenchError, nearest
+from benchlib.metrics._brightness import MATCHES
 
 VERSION = 1
+USES = {"metrics/_brightness.py": 1}
 IMAGES = ("restored", "reference", "degraded")
 SMALLEST = 11  # pixels: SSIM's window
 
@@ -129,12 +131,26 @@ def check_images(protocol: str, images: Images) -> None:
         )
 
 
-def prepared(protocol: str, images: Images, colour: str, cut: str, border: int) -> Images:
+def prepared(
+    protocol: str, images: Images, colour: str, cut: str, border: int, match: str = "none"
+) -> Images:
     """The images of the restored one's size as metrics read them, float64 in [0,255].
 
-    Cut first, then the border, then the colour. Raises BenchError if under 11 pixels are left.
+    Cut first, then the border, then the brightness (match: a key of ``MATCHES``), then the colour.
+    Raises BenchError if under 11 pixels are left.
     """
+    inner = _inner(protocol, images, cut, border)
+    if "reference" in inner:
+        inner["restored"] = MATCHES[match].apply(inner["restored"], inner["reference"])
     ready = {}
+    for name, image in inner.items():
+        ready[name] = COLOURS[colour].apply(image)
+    return ready
+
+
+def _inner(protocol: str, images: Images, cut: str, border: int) -> Images:
+    """The images of the restored one's size without what is cut off."""
+    left = {}
     for name, image in images.items():
         if image.shape != images["restored"].shape:
             continue
@@ -145,6 +161,5 @@ def prepared(protocol: str, images: Images, colour: str, cut: str, border: int) 
                 f"{protocol}: an image of {image.shape[0]}x{image.shape[1]} leaves under "
                 f"{SMALLEST} pixels, SSIM's window; use larger images or a smaller border"
             )
-        inner = inner[border : height - border, border : width - border]
-        ready[name] = COLOURS[colour].apply(inner)
-    return ready
+        left[name] = inner[border : height - border, border : width - border]
+    return left

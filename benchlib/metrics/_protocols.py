@@ -16,6 +16,7 @@ import numpy as np
 from benchlib import registry
 from benchlib.contracts import BenchError, nearest
 from benchlib.metrics._align import aligned
+from benchlib.metrics._brightness import MATCHES
 from benchlib.metrics._prepare import COLOURS, CUTS, Images, check_images, prepared
 
 VERSION = 1
@@ -39,6 +40,7 @@ class Protocol:
     border: pixels cut from each side, after ``cut``.
     cut: a key of ``CUTS``: what is cut so that a multiple of pixels is left.
     align: whether the restored image is laid over the reference first.
+    match: a key of ``MATCHES``: how the restored image is made as bright as the reference first.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Protocol:
     border: int = 0
     cut: str = "none"
     align: bool = False
+    match: str = "none"
 
     @property
     def meaning(self) -> str:
@@ -54,6 +57,8 @@ class Protocol:
         words = [COLOURS[self.colour].words]
         if self.cut != "none":
             words.append(CUTS[self.cut].words)
+        if self.match != "none":
+            words.append(MATCHES[self.match].words)
         if self.align:
             words.append("brightness matched, aligned by a homography")
         if self.border:
@@ -99,7 +104,7 @@ class Protocol:
 
     def _ready(self, images: Images) -> Images:
         """What metrics read, float64; an alignment adds the mask of the pixels that count."""
-        ready = prepared(self.name, images, self.colour, self.cut, self.border)
+        ready = prepared(self.name, images, self.colour, self.cut, self.border, self.match)
         if self.align and "reference" in ready:
             moved = aligned(self.name, ready["restored"], ready["reference"])
             ready = dict(zip(("restored", "reference", "mask"), moved, strict=True))
@@ -123,11 +128,20 @@ _SCRIPTS = (
     Protocol("enlighten-anything", "y-full", ("psnr", "ssim_uniform"), cut="end-4"),
     Protocol("hinet-rgb", "rgb", ("psnr", "ssim_3d")),
     Protocol("hinet-y", "y-exchanged", ("psnr_single", "ssim_padded")),
+    Protocol("hvi-cidnet-gt-mean", "rgb", ("psnr", "ssim", "lpips_alex"), match="grey"),
     Protocol("ifan", "rgb", ("psnr", "ssim_uniform", "mae", "lpips_alex"), cut="end-8"),
     Protocol("llformer", "rgb", ("psnr", "ssim_uniform", "lpips_alex")),
+    Protocol(
+        "llflow-gt-mean", "rgb", ("psnr", "ssim_columns", "lpips_alex"), match="grey-over-colours"
+    ),
+    Protocol("mprnet-sidd", "rgb", ("psnr", "ssim_3d")),
+    Protocol("prenet", "y", ("psnr", "ssim")),
     Protocol("ptgrm", "rgb", ("psnr", "ssim")),
+    Protocol("pydiff-gt-mean", "rgb", ("psnr", "lpips_alex"), match="colours"),
     Protocol("restormer-defocus", "rgb", ("psnr", "ssim_uniform", "mae", "lpips_alex")),
+    Protocol("restormer-derain", "y-rounded", ("psnr", "ssim")),
     Protocol("restormer-gaussian", "rgb", ("psnr", "ssim")),
+    Protocol("restormer-gopro", "rgb", ("psnr", "ssim_3d_separable")),
     Protocol("restormer-realblur", "rgb", ("psnr_masked", "ssim_masked"), align=True),
     Protocol("snr", "rgb", ("psnr", "ssim")),
     Protocol("uformer-gopro", "rgb", ("psnr", "ssim_range2")),

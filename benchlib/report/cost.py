@@ -11,6 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,8 @@ def cost(suite: Suite, key: str) -> dict[str, Any]:
     peak_mib_per_megapixel: most memory held in a call over weights and input, MiB per megapixel of the call's input;
     memory_by says how: on CUDA ``max_memory_allocated``, on the CPU the same figure of torch's CPU allocator, from
     ``torch.profiler`` (allocated, not resident; unlike resident memory the same each time).
+    added_parameters, added_peak_mib_per_megapixel: the same of what the method adds to the network by itself (its
+    ``added``); not there for a method that names nothing.
     prior, prior_images: the prior read at test time, and the images it is computed from. prior_seconds_per_image,
     prior_seconds_per_megapixel, prior_peak_mib (of any image, over the loaded model), prior_peak_mib_per_megapixel,
     prior_memory_by, prior_device: as recorded when it was computed (of a bundle's parts the sums, and the largest
@@ -97,7 +100,7 @@ def cost(suite: Suite, key: str) -> dict[str, Any]:
         restore(plan, metered, pair, item, plan.test_prior, device, plan.tiles)
         return metered.readings
 
-    measured = _measure(readings, height * width / 1e6, device)
+    measured = _measure(readings, height * width / 1e6, device) | _added(plan, model, readings)
     return place | measured | _prior_cost(suite, plan) | _training_cost(plan)
 
 
@@ -145,20 +148,25 @@ SHOWN = {  # column of ``table`` -> (header, its unit's size, digits)
     "multiply_adds_per_megapixel": ("multiply-adds (G/MP)", 1e9, 2),
     "seconds_per_megapixel": ("network (s/MP)", 1.0, 3),
     "peak_mib_per_megapixel": ("memory (MiB/MP)", 1.0, 0),
+    "added_parameters": ("of these, added by the method (M)", 1e6, 3),
+    "added_peak_mib_per_megapixel": ("its memory alone (MiB/MP)", 1.0, 0),
     "prior_seconds_per_megapixel": ("prior (s/MP)", 1.0, 2),
     "prior_peak_mib": ("prior memory (MiB)", 1.0, 0),
     "train_seconds": ("training of a seed (s)", 1.0, 0),
 }
+OPTIONAL = ("added_parameters", "added_peak_mib_per_megapixel")  # shown where a run has them
 
 
 def table_text(frame: pd.DataFrame) -> pd.DataFrame:
     """``table`` as text, its main columns; "-" where a figure was not recorded; why a run was not measured."""
     import pandas as pd
 
+    columns = [name for name in SHOWN if name in frame or name not in OPTIONAL]
     lines = []
     for line in frame.to_dict("records"):
         shown = {"run": str(line["label"])}
-        for name, (header, size, digits) in SHOWN.items():
+        for name in columns:
+            header, size, digits = SHOWN[name]
             value = line.get(name, math.nan)
             shown[header] = "-" if pd.isna(value) else f"{value / size:,.{digits}f}"
         lines.append(shown | {"prior": str(line.get("prior") or "-"), "note": str(line["note"])})
@@ -241,31 +249,78 @@ def _seconds(network: nn.Module, batch: Batch) -> tuple[torch.Tensor, float]:
     return out, now() - begun
 
 
+def _added(
+    plan: RunPlan, model: nn.Module, readings: Callable[[Meter], list[float]]
+) -> dict[str, Any]:
+    """What the module that the method adds costs by itself, while the whole network runs."""
+    if not hasattr(plan.method, "added"):
+        return {}
+    part = plan.method.added(model)
+
+    def meter(network: nn.Module, batch: Batch) -> tuple[torch.Tensor, float]:
+        return _peak_within(part, network, batch)
+
+    return {
+        "added_parameters": sum(parameter.numel() for parameter in part.parameters()),
+        "added_peak_mib_per_megapixel": max(readings(meter)),
+    }
+
+
+def _peak_within(part: nn.Module, network: nn.Module, batch: Batch) -> tuple[torch.Tensor, float]:
+    """Peak memory of the calls of a part of the network, over what it is called with."""
+    peak = _cuda_bytes if batch["lq"].is_cuda else _cpu_bytes
+    sizes: list[int] = []
+    forward = part.forward
+
+    def metered(*inputs: Any) -> Any:
+        out, size = peak(partial(forward, *inputs))
+        sizes.append(size)
+        return out
+
+    setattr(part, "forward", metered)  # noqa: B010 - of this module alone, for one call
+    try:
+        out = network(batch)
+    finally:
+        delattr(part, "forward")
+    return out, _per_megapixel(max(sizes, default=0), batch)
+
+
 def _per_megapixel(size: float, batch: Batch) -> float:
     return size / 2**20 / (math.prod(batch["lq"].shape[-2:]) / 1e6)
 
 
 def _cuda_peak(network: nn.Module, batch: Batch) -> tuple[torch.Tensor, float]:
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    out = network(batch)
-    return out, _per_megapixel(torch.cuda.max_memory_allocated() - before, batch)
+    out, peak = _cuda_bytes(partial(network, batch))
+    return out, _per_megapixel(peak, batch)
 
 
 def _cpu_peak(network: nn.Module, batch: Batch) -> tuple[torch.Tensor, float]:
+    out, peak = _cpu_bytes(partial(network, batch))
+    return out, _per_megapixel(peak, batch)
+
+
+def _cuda_bytes(call: Callable[[], Any]) -> tuple[Any, int]:
+    """What a call gives, and the most that it held over what was there before."""
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    out = call()
+    return out, torch.cuda.max_memory_allocated() - before
+
+
+def _cpu_bytes(call: Callable[[], Any]) -> tuple[Any, int]:
     os.environ.setdefault(
         "KINETO_LOG_LEVEL", "99"
     )  # it writes of its start and stop, and that there is no GPU
     cpu = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=cpu, profile_memory=True) as profile:
-        out = network(batch)
+        out = call()
     results: Any = profile.profiler
     events = [event for event in results.kineto_results.events() if event.name() == "[memory]"]
     held = peak = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
         held += event.nbytes()
         peak = max(peak, held)
-    return out, _per_megapixel(peak, batch)
+    return out, peak
 
 
 def _network(plan: RunPlan, pair: Pair) -> nn.Module:

@@ -49,6 +49,7 @@ PHOTOGRAPHS = (
 LONG_SIDE = 256  # pixels
 HERE = f"benchlib/report/ledger.py: {', '.join(PHOTOGRAPHS)} at {LONG_SIDE} px"
 ALL = ("noise 25", "x4", "shake-blur")
+DARK = "noise 10, times 0.6"
 
 Pictures = list[
     np.ndarray
@@ -95,6 +96,8 @@ def measure() -> pd.DataFrame:
     lines = [line for kind in ALL for line in _measures(kind, kinds[kind], sharp)]
     lines += _averaging({kind: kinds[kind] for kind in ALL}, sharp)
     lines += [_rounding(kinds["noise 3"], sharp), *_resizing(sharp), *_clipping(sharp)]
+    lines += [_truncating(kinds["noise 3"], sharp), *_brightness(sharp), *_ssims(kinds, sharp)]
+    lines += [_resized(kinds["noise 3"], sharp)]
     return pd.DataFrame(lines, columns=EFFECTS).round(6)
 
 
@@ -288,6 +291,85 @@ def _rounding(images: Pictures, sharp: Pictures) -> dict[str, Any]:
         readings,
         as_float,
         _by("basicsr-rgb", "PSNR", _to_8bit(images), sharp),
+        "dB",
+    )
+
+
+def _truncating(images: Pictures, sharp: Pictures) -> dict[str, Any]:
+    """How an image becomes 8 bits: by the nearest level, or by ``astype("uint8")``."""
+    cut = [np.clip(image, 0, 255).astype(np.uint8) for image in images]
+    return _line(
+        "result truncated",
+        "noise 3",
+        ("rounded to 8 bits", "truncated to 8 bits"),
+        _by("basicsr-rgb", "PSNR", _to_8bit(images), sharp),
+        _by("basicsr-rgb", "PSNR", cut, sharp),
+        "dB",
+    )
+
+
+def _brightness(sharp: Pictures) -> list[dict[str, Any]]:
+    """GT-mean: of images that are too dark and noisy, by the means that three scripts take."""
+    dark = _to_8bit([0.6 * image for image in _noisy(10.0, sharp)])
+    plain = {word: _by("basicsr-rgb", word, dark, sharp) for word in ("PSNR", "SSIM")}
+    matched = {}
+    for word in ("PSNR", "SSIM"):
+        matched[word] = _by("hvi-cidnet-gt-mean", word, dark, sharp)
+    readings = ("as restored", "scaled to the reference's mean grey")
+    lines = []
+    for word, unit in (("PSNR", "dB"), ("SSIM", "SSIM")):
+        lines.append(_line(f"GT-mean: {word}", DARK, readings, plain[word], matched[word], unit))
+    for name, mean in (
+        ("pydiff-gt-mean", "of all colours, truncated"),
+        ("llflow-gt-mean", "grey over all colours, truncated"),
+    ):
+        other = _by(name, "PSNR", dark, sharp)
+        means = ("grey, not rounded", mean)
+        lines.append(_line("GT-mean: which mean", DARK, means, matched["PSNR"], other, "dB"))
+    return lines
+
+
+def _ssims(kinds: dict[str, Pictures], sharp: Pictures) -> list[dict[str, Any]]:
+    """SSIMs of scripts that are more than a window's shape apart, of noisy images."""
+    from skimage.metrics import structural_similarity
+
+    from benchlib.metrics._brightness import to_grey
+
+    images = kinds["noise 25"]
+    square = []
+    for image, reference in zip(images, sharp, strict=True):
+        greys = to_grey(image), to_grey(reference)
+        square.append(float(structural_similarity(*greys, data_range=255)))
+    along = load_metric("ssim_columns").measure
+    columns = [along(*pair) for pair in zip(images, sharp, strict=True)]
+    windows = ("square of 7 pixels", "7 pixels along columns (scikit-image 0.18, multichannel)")
+    single = _by("mprnet-sidd", "SSIM", images, sharp)
+    double = _by("restormer-gopro", "SSIM", images, sharp)
+    precision = ("single (nafnet-ssim3d)", "double (as MATLAB takes 8-bit arrays)")
+    return [
+        _line("SSIM of grey by LLFlow", "noise 25", windows, square, columns, "SSIM"),
+        _line("3-D SSIM's precision", "noise 25", precision, single, double, "SSIM"),
+    ]
+
+
+def _resized(images: Pictures, sharp: Pictures) -> dict[str, Any]:
+    """SNR-Aware restores LOL's 400x600 at 400x608 and resizes back; of a network that does nothing else."""
+    from torch import from_numpy
+    from torch.nn.functional import interpolate
+
+    back = []
+    for image in images:
+        height, width = image.shape[:2]
+        tensor = from_numpy(image).permute(2, 0, 1)[None].clamp(0, 255)
+        wider = interpolate(tensor, size=(height, round(width * 608 / 600)), mode="bilinear")
+        same = interpolate(wider, size=(height, width), mode="bilinear")
+        back.append(same[0].permute(1, 2, 0).numpy())
+    return _line(
+        "resized to be restored",
+        "noise 3",
+        ("at its own size", "608/600 as wide and back, bilinear"),
+        _by("basicsr-rgb", "PSNR", _to_8bit(images), sharp),
+        _by("basicsr-rgb", "PSNR", _to_8bit(back), sharp),
         "dB",
     )
 

@@ -241,6 +241,7 @@ def _mode(inference: str) -> str:
     """An inference mode in plain words: "whole image", "pooling in windows of 256 px", "in tiles of 96 px"."""
     said = re.sub(r"(?:global)?\+tile(\d+)/\d+", r" in tiles of \1 px", inference)
     said = re.sub(r"\btlc(\d+)", r"pooling in windows of \1 px", said)
+    said = said.replace("+truncated", ", truncated to 8 bits")
     return said.replace("global", "whole image").strip()
 
 
