@@ -50,6 +50,7 @@ check: | $(UV)
 LOCK := pip compile --universal --python-version 3.11 --no-annotate --no-header --quiet
 lock: | $(UV)
 	@$(UV) $(LOCK) requirements.in -o requirements.txt
+	@$(UV) $(LOCK) requirements-features.in -c requirements.txt -o requirements-features.txt
 	@$(UV) $(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 	@$(UV) $(LOCK) requirements-lab.in -c requirements.txt -o requirements-lab.txt
 

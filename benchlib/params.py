@@ -356,6 +356,8 @@ def located(module: Any, config: Any, folder: Path) -> Any:
     paths = {}
     for name in getattr(module, "PATHS", ()):
         given = getattr(config, name)
+        if given is None:
+            continue
         try:
             paths[name] = str(folder / Path(given).expanduser())
         except RuntimeError:

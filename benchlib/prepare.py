@@ -18,7 +18,7 @@ from benchlib.datasets import Maker, check_names
 from benchlib.files import new_folder, sha256
 from benchlib.imageio import read_image
 from benchlib.manifests import check_apart, check_one_scale
-from benchlib.params import Choice, Suite, configure
+from benchlib.params import Choice, Suite, configure, located
 from benchlib.priors._loop import Provider, compute, prior_of_image
 from benchlib.priors._meter import Meter
 from benchlib.records import image_sets, read_pairs, write_json, write_table
@@ -185,7 +185,8 @@ def make_priors(suite: Suite, key: str) -> dict[str, Any]:
     not computed again. Returns what the JSON says.
     """
     prior = suite.prior(key)
-    _, config = configure("priors", prior.prior, f"priors.{key}.prior")
+    module, config = configure("priors", prior.prior, f"priors.{key}.prior")
+    config = located(module, config, suite.folder)
     provider = Provider(prior.prior["name"], config, kept=suite.kept_priors)
     records: list[dict[str, Any]] = []
     scenes = _scenes(suite, prior.images)

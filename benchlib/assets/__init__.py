@@ -4,8 +4,8 @@ Layer 0. Environment variables: BENCHLIB_CACHE (where fetched files live), BENCH
 that must be fetched by hand lives), BENCHLIB_MIRROR (a folder or URL prefix laid out as host/path,
 tried first; what is secret in its URL is never printed), BENCHLIB_OFFLINE (1, true, yes or on).
 
-Its modules, each importing only those before it: entry, catalogue, archive, npm and https, cache,
-contents, pinned, download, many, store, sets.
+Its modules, each importing only those before it: entry, catalogue, archive, npm, pypi, hf and
+https, cache, contents, pinned, download, many, store, sets.
 """
 
 from benchlib.assets.cache import cache_folder

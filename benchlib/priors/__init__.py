@@ -13,6 +13,9 @@ packages.
 ``SHOWN``    optional: what a sentence of the report calls what it gives, many things ("SAM's
              masks"); the first paragraph of the file's docstring says there what it is;
 ``assets(config)``  optional: names of the catalogue's entries that it fetches;
+``stands_in(config)``  optional: whether, with these settings, it is a control in another prior's
+             place (a network of random weights); ``CONTROL = True`` where it always is;
+``PATHS``    optional: names of settings that are paths, relative to params.yaml;
 ``size(config)``  for a ``vector`` alone: its length.
 
 The loop over images, the cache, progress, time and memory are ``_loop.py``; a run's side of it,

@@ -24,7 +24,7 @@ from PIL import Image
 from benchlib.contracts import BenchError
 from benchlib.files import new_folder, progress
 from benchlib.imageio import SUFFIXES, image_files, read_image, write_png
-from benchlib.params import configure
+from benchlib.params import configure, located
 from benchlib.records import Pair, image_sets, parse_rows, read_pairs
 from benchlib.report import pictures, tables
 from benchlib.report.pictures import INPUT, SHARP, Scene
@@ -416,7 +416,8 @@ def _with_priors(
     refused: dict[str, str] = {}
     for part in prior.parts:
         choice = bundle[part.name].prior
-        _, config = configure("priors", choice)
+        module, config = configure("priors", choice)
+        config = located(module, config, suite.folder)
         provider = Provider(choice["name"], config, kept=plan.kept_priors)
         for record in compute(provider, seen, part.folder / OWN, plan.key):
             if record["refused"]:

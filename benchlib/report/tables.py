@@ -19,12 +19,13 @@ import pandas as pd
 
 from benchlib import registry
 from benchlib.contracts import BenchError
+from benchlib.params import configure
 from benchlib.records import read_rows
 from benchlib.report import statistics
 from benchlib.report.measures import PERCENT, Measure, measures_of
 
 if TYPE_CHECKING:
-    from benchlib.params import Run, Suite
+    from benchlib.params import Choice, Run, Suite
 
 VERSION = 2
 Column = tuple[str, str]  # metric as in the rows, protocol
@@ -83,22 +84,27 @@ def is_control(suite: Suite, run: str) -> bool:
     """Whether a run has a control in its prior's place: by ``prior.swap``, or a prior that is one."""
     if suite.run(run).prior.swap:
         return True
-    names = prior_names(suite, run)
-    return bool(names) and all(_stands_in(name) for name in names)
+    choices = _prior_choices(suite, run)
+    return bool(choices) and all(_stands_in(choice) for choice in choices)
 
 
-def _stands_in(prior: str) -> bool:
-    """Whether a file of ``priors`` says that it stands in another prior's place (superpixels)."""
-    return getattr(registry.load("priors", prior), "CONTROL", False)
+def _stands_in(choice: Choice) -> bool:
+    """Whether a prior says that it stands in another's place: superpixels, a network of random weights."""
+    module, config = configure("priors", choice)
+    if hasattr(module, "stands_in"):
+        return module.stands_in(config)
+    return getattr(module, "CONTROL", False)
+
+
+def _prior_choices(suite: Suite, run: str) -> list[Choice]:
+    """What a run reads at test time, with its settings: several in a bundle, none without one."""
+    parts = suite.bundles.get(suite.run(run).prior.test, {}).values()
+    return [part.prior for part in parts if part.prior["name"] != NO_PRIOR]
 
 
 def prior_names(suite: Suite, run: str) -> list[str]:
     """The files of ``priors`` that a run has at test time: several in a bundle, none without one."""
-    names = []
-    for part in suite.bundles.get(suite.run(run).prior.test, {}).values():
-        if part.prior["name"] != NO_PRIOR:
-            names.append(part.prior["name"])
-    return names
+    return [choice["name"] for choice in _prior_choices(suite, run)]
 
 
 def is_input(suite: Suite, run: str) -> bool:
