@@ -210,7 +210,12 @@ def _check_evaluation(suite: Suite, path: Path, key: str) -> None:
 
 def _check_control(suite: Suite, path: Path, key: str, control: Control) -> None:
     """All runs of a control are there and test on the same images."""
-    fields = ("base", "trained", "zeroed", "segmentation", "prior")
+    if control.segmentation and control.random:
+        raise BenchError(
+            f"{path}: controls.{key}.random: got {control.random!r} beside a segmentation; one "
+            "run stands in the prior's place: leave one of them out"
+        )
+    fields = ("base", "trained", "zeroed", "segmentation", "random", "prior")
     steps = [(field, getattr(control, field)) for field in fields]
     steps += [("others", run) for run in control.others]
     for field, run in steps:

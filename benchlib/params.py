@@ -170,9 +170,10 @@ class Control(Model):
     """Runs that together say what a prior itself adds: the gain over ``base``, in steps.
 
     base -> trained (further training, nothing else) -> zeroed (the method's parameters, its prior
-    zeroed) -> segmentation (superpixels in the prior's place) -> prior. ``trained`` is None where
-    base has had the same training, ``segmentation`` where no such run is wanted: the last step then
-    is all that masks add.
+    zeroed) -> segmentation (superpixels in the masks' place) or random (a network with random
+    weights in the provider's place) -> prior. ``trained`` is None where base has had the same
+    training, ``segmentation`` and ``random`` where no such run is wanted: the last step then is all
+    that the prior adds.
     """
 
     label: Text = Field(min_length=1)
@@ -180,6 +181,7 @@ class Control(Model):
     trained: Name | None = None
     zeroed: Name
     segmentation: Name | None = None
+    random: Name | None = None
     prior: Name
     others: list[Name] = Field([], description="shown beside, no step")
 

@@ -60,6 +60,8 @@ def degraded(suite: Suite) -> str:
         "super-resolution": "small input, enlarged",
         "denoising": "noisy input",
         "deblurring": "blurred input",
+        "low light": "dark input",
+        "deraining": "rainy input",
     }
     problems = {suite.run(run).problem for run in tables.compared(suite)}
     return words.get(problems.pop(), "degraded input") if len(problems) == 1 else "degraded input"

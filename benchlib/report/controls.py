@@ -1,7 +1,7 @@
 """What does the prior itself add? The total gain of a run over its base, split into steps between runs of its controls.
 
 Layer 4. A step is the paired difference between two neighbours of the chain base -> trained -> zeroed -> segmentation
--> prior; all steps are taken over the same images and seeds, so they add up to the total.
+(of a vector: random) -> prior; all steps are taken over the same images and seeds, so they add up to the total.
 """
 
 from __future__ import annotations
@@ -25,22 +25,34 @@ COLUMNS = (
 )  # fmt: skip
 TOTAL = "total"
 BOTH = "further training and extra parameters"
-STEPS = (
-    "further training",
-    "extra parameters",
-    "any segmentation",
-)  # and the last is called as the prior is
+STEPS = ("further training", "extra parameters")
+STAND_IN = {"segmentation": "any segmentation", "random": "any network's features"}
+# and the last is called as the prior is
 
 
 def chain(suite: Suite, control: Control) -> list[tuple[str, str]]:
     """(step, the run it leads to) from the base, whose step is empty, to the prior."""
-    name = " + ".join(tables.prior_names(suite, control.prior)).upper()
-    name = name if control.segmentation else f"segmentation by {name}"
-    runs = (control.base, control.trained, control.zeroed, control.segmentation, control.prior)
-    steps = ["", *STEPS, name]
+    stand_in = "random" if control.random else "segmentation"
+    runs = (
+        control.base,
+        control.trained,
+        control.zeroed,
+        getattr(control, stand_in),
+        control.prior,
+    )
+    steps = ["", *STEPS, STAND_IN[stand_in], _last(suite, control)]
     if not control.trained and suite.run(control.prior).init == f"runs/{control.base}":
         steps[2] = BOTH  # trained on from the base, and no run tells that apart
     return [(step, run) for step, run in zip(steps, runs, strict=True) if run]
+
+
+def _last(suite: Suite, control: Control) -> str:
+    """What the step to the prior is called."""
+    name = " + ".join(tables.prior_names(suite, control.prior)).upper()
+    parts = suite.bundle(suite.run(control.prior).prior.test).values()
+    if control.segmentation or {part.kind for part in parts} != {"masks"}:
+        return name
+    return f"segmentation by {name}"
 
 
 def split(suite: Suite, rows: pd.DataFrame, control: str) -> pd.DataFrame:

@@ -35,6 +35,8 @@ INPUTS = {
     "super-resolution": "input (bicubic)",
     "denoising": "noisy",
     "deblurring": "blurred",
+    "low light": "dark",
+    "deraining": "rainy",
 }  # problem -> its label
 MOST = 7  # methods side by side in one figure
 KINDS = ("median", "best", "worst")

@@ -358,9 +358,10 @@ def _place(step: str, steps: list[str]) -> int:
     """The colour of a step, the same in each control; steps taken as one have the colour after the prior's."""
     if step in controls.STEPS:
         return controls.STEPS.index(step)
-    return len(controls.STEPS) + (
-        step != steps[-1]
-    )  # the last step is the prior, whatever its name
+    if step in controls.STAND_IN.values():
+        return len(controls.STEPS)
+    # the last step is the prior, whatever its name
+    return len(controls.STEPS) + 1 + (step != steps[-1])
 
 
 def _bars(suite: Suite, axes, steps: pd.DataFrame, names: list[tuple[str, str]]) -> None:

@@ -25,7 +25,9 @@ from benchlib.report import statistics
 from benchlib.report.measures import PERCENT, Measure, measures_of
 
 if TYPE_CHECKING:
-    from benchlib.params import Choice, Run, Suite
+    from types import ModuleType
+
+    from benchlib.params import Choice, Prior, Run, Suite
 
 VERSION = 2
 Column = tuple[str, str]  # metric as in the rows, protocol
@@ -75,7 +77,7 @@ def controlling(suite: Suite) -> set[str]:
     """The runs that stand in a prior's place: named by an entry of ``controls``, or by themselves."""
     found = {run for run in suite.runs if is_control(suite, run)}
     for one in suite.controls.values():
-        found |= {run for run in (one.trained, one.zeroed, one.segmentation) if run}
+        found |= {run for run in (one.trained, one.zeroed, one.segmentation, one.random) if run}
         found |= set(one.others)
     return found
 
@@ -99,7 +101,13 @@ def _stands_in(choice: Choice) -> bool:
 def _prior_choices(suite: Suite, run: str) -> list[Choice]:
     """What a run reads at test time, with its settings: several in a bundle, none without one."""
     parts = suite.bundles.get(suite.run(run).prior.test, {}).values()
-    return [part.prior for part in parts if part.prior["name"] != NO_PRIOR]
+    guides = [part for part in parts if getattr(kind_of(part), "SWAPS", True)]
+    return [part.prior for part in guides if part.prior["name"] != NO_PRIOR]
+
+
+def kind_of(part: Prior) -> ModuleType:
+    """The file of ``priors/kinds`` that says how a prior is stored."""
+    return registry.load("priors/kinds", part.kind)
 
 
 def prior_names(suite: Suite, run: str) -> list[str]:
