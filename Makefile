@@ -53,6 +53,7 @@ lock: | $(UV)
 	@$(UV) $(LOCK) requirements-features.in -c requirements.txt -o requirements-features.txt
 	@$(UV) $(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 	@$(UV) $(LOCK) requirements-lab.in -c requirements.txt -o requirements-lab.txt
+	@$(UV) $(LOCK) requirements-extra-arches.in -c requirements.txt -o requirements-extra-arches.txt
 
 clean:
 	rm -rf work results/*/notebooks

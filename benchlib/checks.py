@@ -493,8 +493,13 @@ def _check_own(suite: Suite, path: Path, key: str) -> None:
             method.check(located(method, config, suite.folder))
         except BenchError as error:
             raise BenchError(f"{where}.method: {error}") from None
+    module, settings = configure("backbones", run.backbone)
+    if hasattr(module, "check"):
+        try:
+            module.check(settings)
+        except BenchError as error:
+            raise BenchError(f"{where}.backbone: {error}") from None
     if hasattr(method, "check_network"):
-        module, settings = configure("backbones", run.backbone)
         try:
             method.check_network(config, Backbone.from_module(module, settings))
         except BenchError as error:

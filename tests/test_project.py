@@ -149,7 +149,7 @@ def test_conda_and_uv_install_the_same_lock():
     files = [word.removeprefix("-r ") for word in conda[-1]["pip"] if word.startswith("-r ")]
     assert files == ["requirements.txt", "requirements-lab.txt"]
     lock = pinned(ROOT / "requirements.txt")
-    for name in ("lab", "features", "dev"):
+    for name in ("lab", "features", "extra-arches", "dev"):
         extra = f"requirements-{name}.txt"
         assert lock <= pinned(ROOT / extra), extra
     for line in (ROOT / "requirements.in").read_text().splitlines():

@@ -13,5 +13,6 @@ A file has these:
 And, where it needs them:
 
 ``scale(config)``       how much it enlarges (1 without it);
+``check(config)``        raises BenchError for what can be found wrong before any work;
 ``tlc(network, crop)``  the network, its global pooling replaced by windows of 1.5 training crops.
 """

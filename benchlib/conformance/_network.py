@@ -55,6 +55,26 @@ SMALL: dict[str, dict[str, Any]] = {
     "llformer": {"width": 2, "blocks": (1, 1, 1, 1), "heads": (1, 2, 2, 4), "refinement": 1},
     "hinet": {"width": 4, "depth": 3},
     "ifan": {"width": 2, "filters": 2},
+    "restormer": {"dim": 4, "blocks": (1, 1, 1, 1), "heads": (1, 2, 2, 4), "refinement": 1},
+    "mprnet": {"width": 16, "unet": 4, "full": 4, "cabs": 1},
+    "drunet": {"widths": (4, 6, 8, 8), "residuals": 1},
+    "uformer": {
+        "width": 4,
+        "depths": (1, 1, 1, 1, 1, 1, 1, 1, 1),
+        "heads": (1, 2, 2, 4, 4, 4, 2, 2, 2),
+        "window": 2,
+        "drop_path": 0.0,
+    },
+    "grl": {
+        "width": 12,
+        "local": False,
+        "depths": (2, 2),
+        "heads": (2, 3),
+        "window": 4,
+        "stripes": (4, 8),
+        "anchors": 2,
+        "drop_path": 0.0,
+    },
 }
 # the query and key of SNR-Aware: to it the images of these checks are one token, which is noise
 ONE_TOKEN = ("slf_attn.w_qs.weight", "slf_attn.w_ks.weight")

@@ -89,14 +89,15 @@ def gradients_reach_exactly_what_trains(pair: Pair) -> None:
 
 def saved_and_loaded_it_restores_the_same(pair: Pair) -> None:
     """Its weights can be saved, and loaded they restore the same."""
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
+
+    from benchlib.assets.weights import save_weights
 
     model = pair.build().eval()
-    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
     other = moved(model)
     with TemporaryDirectory() as folder:
         file = Path(folder) / "weights.safetensors"
-        save_file(weights, file)
+        save_weights(model.state_dict(), file)
         other.load_state_dict(load_file(file), strict=True)
     with torch.no_grad():
         data = pair.batch(16, 20)
