@@ -28,6 +28,7 @@ from benchlib.plan import RunPlan
 from benchlib.priors._read import PriorSet
 from benchlib.records import Pair, hardware, read_json, revision, write_json, write_rows
 from benchlib.restore import (
+    Truncated,
     check_trained,
     device_at_hand,
     inference_mode,
@@ -35,6 +36,7 @@ from benchlib.restore import (
     models_by_set,
     restore,
     threads,
+    truncates,
 )
 from benchlib.train.checkpoint import forget
 
@@ -104,7 +106,10 @@ def _rows(plan: RunPlan, pairs: list[Pair], pictures: dict[str, Path], out: Path
 
 
 def _models(plan: RunPlan, seed: int, device: torch.device) -> Callable[[str], nn.Module]:
-    return models_by_set(plan, lambda: load_model(plan, seed).to(device))
+    model_of = models_by_set(plan, lambda: load_model(plan, seed).to(device))
+    if not truncates(plan):
+        return model_of
+    return lambda dataset: Truncated(model_of(dataset))
 
 
 def _versions(plan: RunPlan) -> dict[str, int]:

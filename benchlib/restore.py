@@ -111,12 +111,9 @@ def models_by_set(plan: RunPlan, model: Callable[[], nn.Module]) -> Callable[[st
 
     @cache
     def made(local: bool) -> nn.Module:
-        network = model()
         if local:
-            network = with_local_pooling(plan, network)
-        if truncates(plan):
-            return Truncated(network)
-        return network
+            return with_local_pooling(plan, model())
+        return model()
 
     return lambda dataset: made(uses_local_pooling(plan, dataset))
 
