@@ -42,10 +42,11 @@ def network_input(
     return torch.from_numpy(normal).permute(2, 0, 1)[None]
 
 
-def randomise(network: nn.Module, seed: int, inputs: torch.Tensor) -> nn.Module:
+def randomise(network: nn.Module, seed: int, inputs: torch.Tensor | None) -> nn.Module:
     """Draw the weights of a network's convolutions and linear layers; evaluation mode after.
 
-    inputs: ``(B,3,h,w)``, on which batch normalisation is set. The same seed gives the same
+    inputs: ``(B,3,h,w)``, on which batch normalisation is set; None for a network without. What is
+    neither (positions, tokens) stays as the network has it. The same seed gives the same
     weights; torch's own generators stay as they were.
     """
     import torch
@@ -62,7 +63,7 @@ def randomise(network: nn.Module, seed: int, inputs: torch.Tensor) -> nn.Module:
             layer.reset_parameters()
             norms.append((layer, layer.momentum))
             layer.momentum = None  # the plain mean over all batches: one
-    if norms:
+    if norms and inputs is not None:
         network.train()
         with torch.no_grad():
             network(inputs)
