@@ -9,27 +9,19 @@ vector for every image). The pictures are noise of several scales, and no photog
 
 from __future__ import annotations
 
-import hashlib
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from benchlib import assets
-from benchlib.assets.weights import read_checkpoint
-from benchlib.contracts import BenchError, shortened
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 VERSION = 1
-USES = {"assets/weights.py": 1}
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of RGB in [0,1], as torchvision's classifiers have it
 IMAGENET_STD = (0.229, 0.224, 0.225)
 PICTURES = 16  # on which batch normalisation is set
-RUN_PREFIX = "network."  # of a run's weights, of method none
 PACKAGES = ("torch", "pillow", "numpy")
 
 
@@ -50,10 +42,11 @@ def network_input(
     return torch.from_numpy(normal).permute(2, 0, 1)[None]
 
 
-def randomise(network: nn.Module, seed: int, inputs: torch.Tensor) -> nn.Module:
+def randomise(network: nn.Module, seed: int, inputs: torch.Tensor | None) -> nn.Module:
     """Draw the weights of a network's convolutions and linear layers; evaluation mode after.
 
-    inputs: ``(B,3,h,w)``, on which batch normalisation is set. The same seed gives the same
+    inputs: ``(B,3,h,w)``, on which batch normalisation is set; None for a network without. What is
+    neither (positions, tokens) stays as the network has it. The same seed gives the same
     weights; torch's own generators stay as they were.
     """
     import torch
@@ -70,7 +63,7 @@ def randomise(network: nn.Module, seed: int, inputs: torch.Tensor) -> nn.Module:
             layer.reset_parameters()
             norms.append((layer, layer.momentum))
             layer.momentum = None  # the plain mean over all batches: one
-    if norms:
+    if norms and inputs is not None:
         network.train()
         with torch.no_grad():
             network(inputs)
@@ -95,52 +88,6 @@ def pictures(side: int, seed: int) -> torch.Tensor:
         total += interpolate(drawn, (side, side), mode="bilinear", align_corners=False)
         scales, grid = scales + 1, 2 * grid
     return total / scales**0.5
-
-
-def loaded(network: nn.Module, asset: str) -> nn.Module:
-    """The network with the weights of a catalogue's entry, strictly; in evaluation mode.
-
-    Raises BenchError if they cannot be had, or do not fit.
-    """
-    return load_file(network, assets.fetch(asset), asset)
-
-
-def load_file(network: nn.Module, path: str | Path, what: str) -> nn.Module:
-    """The same from a file of weights; ``what`` begins the error of those that do not fit."""
-    try:
-        network.load_state_dict(assets.load_weights(path), strict=True)
-    except RuntimeError as error:
-        said = shortened(" ".join(str(error).split()), 600)
-        raise BenchError(f"{what}: {path}: not the weights of this network ({said})") from None
-    return network.eval()
-
-
-def load_any(network: nn.Module, path: str | Path, what: str) -> nn.Module:
-    """The same from what any trainer has saved: wrappers and prefixes of names are taken off.
-
-    Raises BenchError where no reading fits.
-    """
-    problem = ""
-    for reading in read_checkpoint(path):
-        for prefix in ("", RUN_PREFIX):
-            weights = {}
-            for name, value in reading.weights.items():
-                weights[name.removeprefix(prefix)] = value
-            try:
-                network.load_state_dict(weights, strict=True)
-                return network.eval()
-            except RuntimeError as error:
-                problem = problem or shortened(" ".join(str(error).split()), 600)
-    raise BenchError(f"{what}: {path}: not the weights of this network ({problem})")
-
-
-def digest(network: nn.Module) -> str:
-    """SHA-256 of a network's weights, names and values: 64 hexadecimal digits."""
-    found = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        found.update(name.encode())
-        found.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
 
 
 def packages(*more: str) -> dict[str, Any]:

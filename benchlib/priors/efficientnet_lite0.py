@@ -16,37 +16,36 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field
 
-from benchlib.priors import _efficientnet, _features
+from benchlib.priors import _efficientnet, _features, _weights
 from benchlib.priors.kinds.vector import Vector
 
 if TYPE_CHECKING:
     from torch import nn
 
 VERSION = 1
-USES = {"priors/_features.py": 1, "priors/_efficientnet.py": 1}
+USES = {"priors/_features.py": 1, "priors/_efficientnet.py": 1, "priors/_weights.py": 1}
 KIND = "vector"
 SHOWN = "EfficientNet-Lite0's features"
+PATHS = ("file",)
 ASSET = "efficientnet-lite0"
 SIDE = 224  # pixels, as it was trained
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3  # of RGB in [0,1], as it was trained
 
 
 @dataclass(frozen=True)
-class Config:
-    """weights: "imagenet", as published, or "random", drawn by ``seed``: the control."""
+class Config(_weights.Weights):
+    """Which weights: as published, or "random", or a file's; see ``_weights.Weights``."""
 
-    weights: Literal["imagenet", "random"] = "imagenet"
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    weights: str = ASSET
 
 
 def stands_in(config: Config) -> bool:
     """Whether it is a control in another prior's place."""
-    return config.weights == "random"
+    return config.weights == _weights.RANDOM
 
 
 def size(config: Config) -> int:
@@ -56,9 +55,7 @@ def size(config: Config) -> int:
 
 def assets(config: Config) -> tuple[str, ...]:
     """The catalogue's entries that it fetches."""
-    if config.weights == "random":
-        return ()
-    return (ASSET,)
+    return _weights.entries(config)
 
 
 def open(config: Config, device: str) -> Callable[[np.ndarray], Vector]:
@@ -75,21 +72,12 @@ def record(config: Config, device: str) -> dict[str, Any]:
     return {
         "config": dataclasses.asdict(config),
         "model": "EfficientNet-Lite0",
-        "weights": _hashes(config),
+        "weights": _weights.hashes(config, build),
         "layer": "head after its activation, mean over all places",
         "input": {"side": SIDE, "resized": "whole image, bicubic"},
         "normalisation": {"mean": list(MEAN), "std": list(STD)},
         "versions": _features.packages(),
     }
-
-
-def _hashes(config: Config) -> dict[str, str]:
-    from benchlib import assets
-    from benchlib.files import sha256
-
-    if config.weights == "random":
-        return {f"random, seed {config.seed}": _features.digest(build(config))}
-    return {ASSET: sha256(assets.fetch(ASSET))}
 
 
 def build(config: Config) -> nn.Module:
@@ -98,9 +86,9 @@ def build(config: Config) -> nn.Module:
     Raises BenchError if they cannot be had or do not fit.
     """
     network = _efficientnet.EfficientNetLite0().requires_grad_(False)
-    if config.weights == "random":
+    if config.weights == _weights.RANDOM:
         return _features.randomise(network, config.seed, _features.pictures(SIDE, config.seed))
-    return _features.loaded(network, ASSET)
+    return _weights.load(network, config, "efficientnet_lite0")
 
 
 def features(image: np.ndarray, network: nn.Module, device: str) -> Vector:
