@@ -57,6 +57,8 @@ def check_references(suite: Suite, path: Path) -> None:
     for name in suite.metrics:
         _name("metrics", name, registry.names("metrics"), path)
     _check_once_each("metrics", suite.metrics, path)
+    for section in ("data", "weights", "priors", "runs"):
+        _check_letters(section, getattr(suite, section), path)
     _check_data(suite, path)
     _check_bundles(suite, path)
     for key, run in suite.runs.items():
@@ -87,6 +89,18 @@ def _check_once_each(where: str, items: Sequence[Any], path: Path) -> None:
     for place, item in enumerate(items):
         if item in items[:place]:
             raise BenchError(f"{path}: {where}: got {item!r} twice; name each once")
+
+
+def _check_letters(section: str, names: Collection[str], path: Path) -> None:
+    """No two names differ by capital letters alone: on many a disk their files are the same."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.lower(), name)
+        if other != name:
+            raise BenchError(
+                f"{path}: {section}: '{other}' and '{name}' differ by capital letters alone, and "
+                "are one file where a disk ignores these; rename one"
+            )
 
 
 def _check_data(suite: Suite, path: Path) -> None:

@@ -282,6 +282,21 @@ def test_check_tries_a_file_of_ones_own_against_its_contract(tmp_path, capsys):
     assert not all(line["ok"] for line in json.loads(done.stdout))
 
 
+def test_check_tries_every_file_of_a_plug_in_folder(tmp_path):
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "doubled.py").write_text(METRIC)
+    wrong = METRIC.replace("0.0, 510.0", "0.0, 1.0")
+    (tmp_path / "metrics" / "tripled.py").write_text(wrong)
+    done = run_command("check", str(tmp_path), "--json")
+    assert done.returncode == 1, done.stderr
+    lines = json.loads(done.stdout)
+    said = {line["what"]: [] for line in lines}
+    for line in lines:
+        said[line["what"]].append(line["ok"])
+    assert sorted(said) == ["metrics/doubled", "metrics/tripled"]
+    assert all(said["metrics/doubled"]) and not all(said["metrics/tripled"])
+
+
 def run_command(*words: str) -> subprocess.CompletedProcess:
     """``benchlib`` as a process of its own."""
     command = [sys.executable, "-m", "benchlib", *words]
@@ -382,6 +397,16 @@ def test_a_signal_reaches_dvc_and_its_end_is_waited_for(folder, signum, code):
 def test_the_committed_schema_is_the_models():
     """Renew it: benchlib schema --out params.schema.json."""
     assert json.loads((ROOT / "params.schema.json").read_text()) == params_schema()
+
+
+def test_the_schema_of_a_suite_knows_its_plug_ins(tmp_path):
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "doubled.py").write_text(METRIC)
+    write_params(tmp_path, small_params() | {"plugins": ["."]})
+    done = run_command("schema", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "doubled" in json.loads(done.stdout)["properties"]["metrics"]["items"]["enum"]
+    assert "doubled" not in params_schema()["properties"]["metrics"]["items"]["enum"]
 
 
 def test_the_schema_takes_every_suite_and_finds_typos():

@@ -375,6 +375,19 @@ def test_any_stems_get_names_that_are_safe_and_unique(stems):
         assert re.fullmatch(SAFE, name)
 
 
+def test_a_file_of_ones_own_that_repeats_another_is_named(tmp_path, capsys):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    for name, image in (("a", pixels), ("b", pixels), ("c", 255 - pixels)):
+        write_png(folder / f"{name}.png", image)
+    config = photographs.Config(path=str(folder))
+    photographs._say_repeated(config)
+    said = capsys.readouterr().out
+    assert said == "left out: b.png: the same bytes as another file of its folder\n"
+    assert [one.path.stem for one in photographs.list_photographs(config)] == ["a", "c"]
+
+
 def test_a_set_s_copies_and_small_photographs_are_left_out(sets):
     sets(t=["a.png", "b.png", "c.png"])
     first, second, _ = assets.images("t")

@@ -245,7 +245,7 @@ def test_what_gt_mean_does_to_the_dark_images_themselves():
     ],
 )
 def test_figures_of_official_enhancers_are_what_is_measured(name, saved, official):
-    """Each saved as its own script saves it, RGB; URetinex-Net takes a minute or two."""
+    """Each saved as its own script saves it, RGB; URetinex-Net takes minutes."""
     found = restored(name)
     plain = {word: values("basicsr-rgb", "psnr", views) for word, views in found.items()}
     matched = values("hvi-cidnet-gt-mean", "psnr", found[saved])

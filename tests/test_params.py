@@ -95,6 +95,11 @@ REFERENCES = [
     ({"priors.sam-test.kind": "mask"}, "sam-test.kind: got 'mask'", "did you mean masks?"),
     ({"runs.map.seeds": [1, 1]}, "runs.map.seeds: got [1, 1]", "each seed once"),
     (
+        {"runs.MAP": small_params()["runs"]["map"]},
+        "runs: 'map' and 'MAP' differ by capital letters alone",
+        "rename one",
+    ),
+    (
         {"evaluation": {"tile": 64, "overlap": 64}},
         "evaluation.overlap: got 64",
         "less than tile, 64",

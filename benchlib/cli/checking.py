@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from benchlib import registry
 from benchlib.cli._say import say, say_json, warn
-from benchlib.cli._suites import complete_suite, find_suite, suites
+from benchlib.cli._suites import PARAMS, complete_suite, find_suite, open_suite, suites
 from benchlib.contracts import BenchError
 
 
@@ -17,8 +18,8 @@ def check(
     what: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SUITE or FILE.py]...",
-            help="Suites, or a file of your own; default: the suite of this folder.",
+            metavar="[SUITE, FILE.py or FOLDER]...",
+            help="Suites, or a file or plug-in folder of your own; default: this folder's suite.",
             autocompletion=complete_suite,
         ),
     ] = None,
@@ -36,7 +37,7 @@ def check(
         names += suites()
     results: list[dict[str, Any]] = []
     for name in names or [None]:
-        if name is not None and name.endswith(".py"):
+        if name is not None and (name.endswith(".py") or _is_plugin_folder(name)):
             results += _check_file(Path(name).expanduser())
         else:
             results.append(_check_suite(name))
@@ -67,22 +68,41 @@ def _check_suite(name: str | None) -> dict[str, Any]:
     return found | {"what": suite.suite, "ok": True, "said": said}
 
 
+def _is_plugin_folder(name: str) -> bool:
+    """Whether a word names a folder laid out like the package, and no suite or its folder."""
+    folder = Path(name).expanduser()
+    if name in suites() or not folder.is_dir() or (folder / PARAMS).exists():
+        return False
+    return any((folder / kind).is_dir() for kind in registry.FOLDERS)
+
+
 def _check_file(path: Path) -> list[dict[str, Any]]:
-    """The contract tests of one file: one result a test, with ``ok``; as text it is its line."""
-    if not path.is_file():
+    """The contract tests of a file, or of each in a folder: one result a test, with ``ok``."""
+    if not path.exists():
         raise BenchError(f"{path}: no such file; expected a method, prior, metric... of your own")
     from benchlib import conformance
 
     results = []
     for one in conformance.check_file(path):
         fine = one.state != "failed"
-        line = {"what": path.name, "ok": fine}
+        what = path.name
+        if path.is_dir():
+            what = one.file
+        line = {"what": what, "ok": fine}
         line["said" if fine else "error"] = one.line()
         results.append(line)
     return results
 
 
 def schema(
+    suite: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SUITE]",
+            help="A suite whose plug-ins the schema is to know; default: none.",
+            autocompletion=complete_suite,
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="A file to write, instead of printing it.")
     ] = None,
@@ -96,6 +116,8 @@ def schema(
     """
     from benchlib.schema import params_schema
 
+    if suite is not None:
+        open_suite(suite)  # its plug-ins are known from then on
     text = json.dumps(params_schema(), indent=1, ensure_ascii=False, allow_nan=False)
     if out is None:
         say(text)

@@ -98,6 +98,7 @@ def pairs(config: Config, out: Path, make: Maker) -> list[dict[str, Any]]:
     found = list_photographs(config)
     records: list[dict[str, Any]] = []
     _check_copies(config, found, make.name)
+    _say_repeated(config)
     for photograph in progress(found, f"degrade {make.name}"):
         whole = read_image(photograph.path)
         pixels = pixels_digest(whole)
@@ -210,6 +211,17 @@ def _distinct(files: list[Path], min_side: int) -> list[Path]:
         if min(image_size(path)) >= min_side:
             kept.append(path)
     return kept
+
+
+def _say_repeated(config: Config) -> None:
+    """A line for each file of one's own folder that is left out: an earlier one has its bytes."""
+    if not config.path:
+        return
+    files = image_files(config.path)
+    kept = set(_distinct(files, 0))
+    for path in files:
+        if path not in kept:
+            print(f"left out: {path.name}: the same bytes as another file of its folder")
 
 
 def _free_name(taken: dict[str, Photograph], stem: str, name: str) -> str:

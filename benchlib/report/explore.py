@@ -318,8 +318,8 @@ def restore_folder(
             "have; take another run"
         )
     images = _inputs(plan, folder)
-    name = Path(folder).resolve().name if folder else "test-images"
-    out = out or suite.work / "own" / name / key
+    name = Path(folder).expanduser().resolve().name if folder else "test-images"
+    out = Path(out).expanduser() if out else suite.work / "own" / name / key
     lines = []
     with new_folder(out) as made:
         for name, seconds in _restore(suite, plan, images, made).items():
