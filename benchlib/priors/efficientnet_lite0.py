@@ -34,6 +34,7 @@ PATHS = ("file",)
 ASSET = "efficientnet-lite0"
 SIDE = 224  # pixels, as it was trained
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3  # of RGB in [0,1], as it was trained
+NORMALISATION = {"mean": list(MEAN), "std": list(STD)}
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,12 @@ def record(config: Config, device: str) -> dict[str, Any]:
         "weights": _weights.hashes(config, build),
         "layer": "head after its activation, mean over all places",
         "input": {"side": SIDE, "resized": "whole image, bicubic"},
-        "normalisation": {"mean": list(MEAN), "std": list(STD)},
+        "normalisation": NORMALISATION,
         "versions": _features.packages(),
     }
 
 
-def build(config: Config) -> nn.Module:
+def build(config: _weights.Weights) -> nn.Module:
     """The network with its weights, in evaluation mode.
 
     Raises BenchError if they cannot be had or do not fit.
