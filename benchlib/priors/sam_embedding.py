@@ -23,6 +23,7 @@ from benchlib.priors.kinds.vector import Vector
 VERSION = 1
 USES = {"priors/_sam.py": 1}
 KIND = "vector"
+SHOWN = "SAM's pooled features"
 CHANNELS = 256
 STRIDE = 16  # pixels of the resized image under one place of the embedding
 

@@ -127,16 +127,19 @@ def question(suite: Suite, runs: list[str]) -> str:
     priors = {name for run in runs for name in tables.prior_names(suite, run)}
     problem = problems.pop() if len(problems) == 1 else "restoration"
     if len(priors) > 1:
-        return f"Do the priors help {problem}?"
+        return f"Do {_together(suite, runs)} help {problem}?"
     if runs and not priors:
         return f"Does {run_label(suite, runs[0])} do better at {problem}?"
-    words = _shown_as(priors.pop()) if priors else None
+    words = tables.shown_as(priors.pop()) if priors else None
     return f"Do {words} help {problem}?" if words else f"Does the prior help {problem}?"
 
 
-def _shown_as(prior: str) -> str | None:
-    """What a prior's file calls it in a sentence, many things ("SAM's masks"); None where it says nothing."""
-    return getattr(registry.load("priors", prior), "SHOWN", None)
+def _together(suite: Suite, runs: list[str]) -> str:
+    """What priors of one kind are called together, if their kind says it; else "the priors"."""
+    kinds = {kind for run in runs for kind in tables.prior_kinds(suite, run)}
+    if len(kinds) != 1:
+        return "the priors"
+    return getattr(registry.load("priors/kinds", kinds.pop()), "SHOWN", "the priors")
 
 
 def _lead(evidence: list[str], alone: bool) -> str:
@@ -198,7 +201,7 @@ def _places(suite: Suite, whole: pd.DataFrame) -> str:
 def prior_words(suite: Suite, run: str) -> str:
     """What a run reads, in plain words: "SAM's masks"."""
     names = tables.prior_names(suite, run)
-    return " and ".join(_shown_as(name) or f"the prior {name}" for name in names)
+    return " and ".join(tables.shown_as(name) or f"the prior {name}" for name in names)
 
 
 def _shown(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> pd.DataFrame:

@@ -48,11 +48,13 @@ def chain(suite: Suite, control: Control) -> list[tuple[str, str]]:
 
 def _last(suite: Suite, control: Control) -> str:
     """What the step to the prior is called."""
-    name = " + ".join(tables.prior_names(suite, control.prior)).upper()
-    parts = suite.bundle(suite.run(control.prior).prior.test).values()
-    if control.segmentation or {part.kind for part in parts} != {"masks"}:
-        return name
-    return f"segmentation by {name}"
+    names = tables.prior_names(suite, control.prior)
+    if set(tables.prior_kinds(suite, control.prior)) != {"masks"}:
+        return " + ".join(tables.shown_as(name) or name.upper() for name in names)
+    said = " + ".join(names).upper()
+    if control.segmentation:
+        return said
+    return f"segmentation by {said}"
 
 
 def split(suite: Suite, rows: pd.DataFrame, control: str) -> pd.DataFrame:

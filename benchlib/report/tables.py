@@ -100,9 +100,24 @@ def _stands_in(choice: Choice) -> bool:
 
 def _prior_choices(suite: Suite, run: str) -> list[Choice]:
     """What a run reads at test time, with its settings: several in a bundle, none without one."""
+    return [part.prior for part in _guides(suite, run)]
+
+
+def shown_as(prior: str) -> str | None:
+    """What a prior's file calls it in a sentence, many things ("SAM's masks"); None where it says nothing."""
+    return getattr(registry.load("priors", prior), "SHOWN", None)
+
+
+def prior_kinds(suite: Suite, run: str) -> list[str]:
+    """The kinds of the priors that a run has at test time."""
+    return [part.kind for part in _guides(suite, run)]
+
+
+def _guides(suite: Suite, run: str) -> list[Prior]:
+    """The priors that guide a run at test time: not what it refines."""
     parts = suite.bundles.get(suite.run(run).prior.test, {}).values()
     guides = [part for part in parts if getattr(kind_of(part), "SWAPS", True)]
-    return [part.prior for part in guides if part.prior["name"] != NO_PRIOR]
+    return [part for part in guides if part.prior["name"] != NO_PRIOR]
 
 
 def kind_of(part: Prior) -> ModuleType:

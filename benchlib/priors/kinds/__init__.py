@@ -16,6 +16,7 @@ a frozen dataclass of what is stored of one image;
               was, for the control "another image's prior" where there is no other image;
 ``facts(stored)``         what records and the report say of it (numbers of one image);
 ``ROWS``      optional: row of an image -> the fact that it holds;
+``SHOWN``     optional: what the page's question calls several priors of the kind, in the plural;
 ``SWAPS``     optional: False where it is no guidance, and no control stands in its place;
 ``picture(stored, image)``  ``(H,W,3)`` uint8, for notebooks and the page; None if it shows nothing.
 """

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 VERSION = 1
 USES = {"priors/kinds/_arrays.py": 1}
 ENTRIES = ("vector",)
+SHOWN = "pre-trained features"
 ROWS = {"norm": "norm"}  # row of an image -> its fact
 
 
