@@ -127,6 +127,24 @@ def test_a_wrong_table_is_one_line(tmp_path, monkeypatch, rows, count, said):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("layout", "said"),
+    [
+        (5, r"made\.layout: "),
+        ({"test": {"table": 5}}, r"made\.layout\.test\.table: expected the name of a CSV"),
+        (
+            {"test": {"table": "no.csv"}},
+            r"made\.layout\.test\.table: lists/no\.csv: .*No such file",
+        ),
+    ],
+)
+def test_a_wrong_layout_is_one_line(tmp_path, monkeypatch, layout, said):
+    put_catalogue(tmp_path, monkeypatch, made=KNOWN | {"layout": layout})
+    with pytest.raises(BenchError, match=said) as error:
+        load_catalogue()
+    assert "\n" not in str(error.value)
+
+
 def test_what_a_table_says_is_part_of_what_never_changes_under_a_name(tmp_path, monkeypatch):
     hashes = set()
     for stated in (0, 1):
