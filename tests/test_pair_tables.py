@@ -101,6 +101,14 @@ def test_one_photograph_is_one_scene_whether_its_pair_was_turned_or_not(tmp_path
     assert [row["source"] for row in rows] == ["turned/7", "turned/7"]
 
 
+def test_a_turned_pair_without_a_source_is_its_own_scene(tmp_path, monkeypatch):
+    two_sets(tmp_path, monkeypatch, stated=1)
+    rows = [["7", "wet/7.png", "dry/7.png", "", "0"], ["8", "wet/8.png", "dry/8.png", "", "1"]]
+    put_catalogue(tmp_path, monkeypatch, turned=put_entry(tmp_path, "turned", rows))
+    records = paired.pairs(paired.Config("turned", "test"), tmp_path / "out", UNUSED)
+    assert [record["source"] for record in records] == ["", ""]
+
+
 def test_a_picture_left_turned_is_not_known(tmp_path, monkeypatch):
     """What the table is for: without it nobody would notice."""
     two_sets(tmp_path, monkeypatch, stated=0)
@@ -122,6 +130,24 @@ def test_a_picture_left_turned_is_not_known(tmp_path, monkeypatch):
 )
 def test_a_wrong_table_is_one_line(tmp_path, monkeypatch, rows, count, said):
     put_catalogue(tmp_path, monkeypatch, made=put_entry(tmp_path, "made", rows, count))
+    with pytest.raises(BenchError, match=said) as error:
+        load_catalogue()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("layout", "said"),
+    [
+        (5, r"made\.layout: "),
+        ({"test": {"table": 5}}, r"made\.layout\.test\.table: expected the name of a CSV"),
+        (
+            {"test": {"table": "no.csv"}},
+            r"made\.layout\.test\.table: lists/no\.csv: .*No such file",
+        ),
+    ],
+)
+def test_a_wrong_layout_is_one_line(tmp_path, monkeypatch, layout, said):
+    put_catalogue(tmp_path, monkeypatch, made=KNOWN | {"layout": layout})
     with pytest.raises(BenchError, match=said) as error:
         load_catalogue()
     assert "\n" not in str(error.value)

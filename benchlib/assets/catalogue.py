@@ -77,15 +77,21 @@ def _entry(path: Path, name: str, raw: dict[str, Any]) -> Entry:
         fields = {"sha256": None, "bytes": None, **fields}
         fields["files"] = tuple(_listed(path, f"{name}.files", raw["files"], _files))
     if isinstance(raw.get("layout"), dict):
-        fields["layout"] = dict(raw["layout"])
-    for split, layout in fields.get("layout", {}).items():
-        if isinstance(layout, dict) and "table" in layout:
-            rows = _listed(path, f"{name}.layout.{split}.table", layout["table"], _rows)
-            fields["layout"][split] = layout | {"table": tuple(rows)}
+        fields["layout"] = _with_tables(path, name, raw["layout"])
     try:
         return Entry.model_validate(fields)
     except ValidationError as error:
         raise BenchError(f"{path.name}: {_first_problem(name, error)}") from None
+
+
+def _with_tables(path: Path, name: str, layout: dict[str, Any]) -> dict[str, Any]:
+    """A layout whose tables of pairs are read."""
+    found = dict(layout)
+    for split, how in layout.items():
+        if isinstance(how, dict) and "table" in how:
+            rows = _listed(path, f"{name}.layout.{split}.table", how["table"], _rows)
+            found[split] = how | {"table": tuple(rows)}
+    return found
 
 
 def _first_problem(name: str, error: ValidationError) -> str:

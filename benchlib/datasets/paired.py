@@ -96,7 +96,10 @@ def _turned_back(asset: str, out: Path, image: str, found: Found) -> dict[str, A
     lq = write_lq(out / "lq" / image, np.ascontiguousarray(upright))
     hq = out / "hq" / f"{image}.png"
     write_png(hq, np.ascontiguousarray(np.rot90(read_image(found.hq), -found.turned)))
-    return pair_record(out, image, lq, hq, f"{asset}/{found.source}")
+    source = ""
+    if found.source:
+        source = f"{asset}/{found.source}"  # as those that lie in the entry's folder are called
+    return pair_record(out, image, lq, hq, source)
 
 
 def _found(config: Config) -> dict[str, Found]:
