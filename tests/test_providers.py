@@ -16,10 +16,12 @@ from torch import nn
 from benchlib import assets, registry
 from benchlib.assets.weights import save_weights
 from benchlib.contracts import BenchError
-from benchlib.params import configure
+from benchlib.params import configure, load_params, located
 from benchlib.priors import _deepest, _efficientnet, _features, efficientnet_lite0, restorer
+from benchlib.report import tables
 
-GOLDEN = Path(__file__).parent / "golden" / "efficientnet_lite0.npz"
+ROOT = Path(__file__).parent.parent
+GOLDEN = ROOT / "tests" / "golden" / "efficientnet_lite0.npz"
 
 
 def photographs() -> list[np.ndarray]:
@@ -231,3 +233,28 @@ def test_drawn_pictures_have_detail_of_every_size() -> None:
     assert 0.4 < float(pictures.var()) < 1.5
     coarse = nn.functional.avg_pool2d(pictures, 16)
     assert float(coarse.var()) > 0.2
+
+
+@pytest.mark.parametrize(
+    ("prior", "expected"),
+    [
+        ({"name": "efficientnet_lite0", "weights": "random"}, True),
+        ({"name": "efficientnet_lite0"}, False),
+        ({"name": "restorer", "weights": "random"}, True),
+        ({"name": "superpixels"}, True),
+        ({"name": "sam_embedding"}, False),
+    ],
+)
+def test_a_run_with_random_weights_is_a_control(prior, expected) -> None:
+    suite = load_params(ROOT / "suites" / "smoke" / "params.yaml")
+    test = suite.priors["embedding-test"].model_copy(update={"prior": prior})
+    changed = suite.model_copy(update={"priors": suite.priors | {"embedding-test": test}})
+    assert tables.is_control(changed, "film") is expected
+
+
+def test_a_relative_file_begins_at_params_yaml(tmp_path) -> None:
+    settings = {"weights": "file", "file": "own/a.pth", "sha256": "0" * 64}
+    module, config = configure("priors", {"name": "restorer", **settings})
+    assert located(module, config, tmp_path).file == str(tmp_path / "own" / "a.pth")
+    module, config = configure("priors", {"name": "restorer"})
+    assert located(module, config, tmp_path).file is None
