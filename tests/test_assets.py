@@ -82,6 +82,17 @@ PARTS = {"bsds500-test": 200, "lol-v1-part": 74, "rain100h-part": 24, "rain100l-
 UNSEEN_SETS = {
     *("div2k", "flickr2k", "wed", "urban100", "manga109"),
     *("lol-v2-real", "sid-sony", "rain13k", "hide", "realblur-r", "dpdd", "sidd-validation"),
+    "sidd-medium",
+}
+PTG_RM_WEIGHTS = {
+    *("restormer-rain", "restormer-blur", "restormer-defocus", "restormer-defocus-dual"),
+    *("restormer-real-noise", "restormer-noise", "restormer-grey"),
+    *("restormer-noise15", "restormer-noise25", "restormer-noise50"),
+    *("restormer-grey15", "restormer-grey25", "restormer-grey50"),
+    *("mprnet-rain", "mprnet-blur", "mprnet-real-noise", "uformer-real-noise", "uformer-blur"),
+    *("grl-noise15", "grl-noise25", "grl-noise50", "grl-blur", "grl-defocus"),
+    *("drunet", "drunet-grey", "hinet-rain", "hinet-blur", "hinet-real-noise", "llformer-lol-v1"),
+    *("snr-lol-v1", "snr-lol-v2-real", "snr-sid", "snr-sdsd-outdoor", "ifan", "ifan-dual"),
 }
 UNSEEN_WEIGHTS = {
     *(
@@ -91,6 +102,7 @@ UNSEEN_WEIGHTS = {
     ),
     *("cat-x2", "cat-x3", "cat-x4"),
     *("clip-vit-b-32-openai", "dinov2-vit-s-14"),
+    *PTG_RM_WEIGHTS,
 }
 UNSEEN = {
     *(
@@ -264,6 +276,7 @@ def test_catalogue_names_everything_the_issue_asks_for():
         "realblur-r": {"test": None},
         "dpdd": {"train": 350, "val": 74, "test": 76, "test-left": 76, "test-right": 76},
         "sidd-validation": {"validation": 1},
+        "sidd-medium": {"train": None},
     }
     files = {name: len(entry.files) for name, entry in entries.items() if entry.files}
     assert files == SEEN_SETS | PARTS
