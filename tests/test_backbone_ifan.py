@@ -19,6 +19,19 @@ def test_names_and_outputs_are_the_official_ones():
         torch.testing.assert_close(network(x), y, atol=1e-5, rtol=1e-5)  # up to 14
 
 
+def test_of_a_trainers_file_the_network_is_taken():
+    """The official files: the trainer's state dict, its second network from training beside."""
+    torch.manual_seed(0)
+    network, other = ifan.build(SMALL), ifan.build(SMALL)
+    state = {f"Network.{name}": value for name, value in network.state_dict().items()}
+    other.load_state_dict(state | {"reblurNet.conv.weight": torch.zeros(1)}, strict=True)
+    for name, value in network.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value)
+    del state["Network.conv1_1.0.weight"]
+    with pytest.raises(RuntimeError, match=r"Missing key.*conv1_1\.0\.weight"):
+        other.load_state_dict(state, strict=True)
+
+
 def test_a_row_is_weighed_by_the_columns_kernel_as_the_checkpoints_expect():
     features = torch.rand(1, 1, 3, 3)
     column, row = torch.rand(3), torch.rand(3)

@@ -90,6 +90,15 @@ def test_official_settings_are_found_again_in_the_weights(name, settings, millio
             assert found[key] == value, key
 
 
+def test_grl_reads_files_with_a_word_before_every_name():
+    network, other = small("grl"), small("grl")
+    with torch.no_grad():
+        network.conv_first.weight.mul_(2)
+    state = {f"model.{name}": value for name, value in network.state_dict().items()}
+    other.load_state_dict(state, strict=True)
+    assert torch.equal(other.conv_first.weight, network.conv_first.weight)
+
+
 @each_name
 def test_of_a_size_that_it_takes_it_gives_what_the_official_network_gives(name):
     network = small(name)

@@ -32,6 +32,7 @@ Count = Annotated[int, Field(ge=1)]
 Side = Annotated[int, Field(ge=2)]
 SQUEEZE = 18
 TABLES = ("table_", "index_", "mask_")
+TRAINER = "model."  # before the names in some official files
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,13 @@ class Config:
                 )
 
 
+def _take_network(_: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+    """Some official files have a word before every name."""
+    for name in list(state):
+        if name.startswith(prefix + TRAINER):
+            state[prefix + name.removeprefix(prefix + TRAINER)] = state.pop(name)
+
+
 def _leave_out_tables(_: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
     """What follows from the settings is in some official files, and in no other."""
     for name in list(state):
@@ -112,6 +120,7 @@ def build(config: Config, in_channels: int = 3) -> nn.Module:
         local_connection=config.local,
         drop_path_rate=config.drop_path,
     )
+    network.register_load_state_dict_pre_hook(_take_network)
     network.register_load_state_dict_pre_hook(_leave_out_tables)
     network.read_further(in_channels - 3)
     return network

@@ -4,7 +4,8 @@ Parameter names are those of codeslake/IFAN at 66bf136 (``models/archs/IFAN.py``
 so its checkpoints load strictly. A filter is a column and a row; the official code multiplies by
 the column's kernel twice and never reads the row's, which its author confirms (issue 13) and its
 checkpoints depend on: so it is here. Networks start as PyTorch starts them, not as the official
-training does.
+training does. Its files hold the whole trainer (``models/trainers/trainer.py``): the network by the
+name ``Network`` and, from training, one that blurs again, which is left out.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from benchlib.contracts import BenchError
 
 VERSION = 1
 USES = {"backbones/_sizes.py": 1}
+TRAINER = "Network."  # before the names in the official files
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,20 @@ def build(config: Config, in_channels: int = 3) -> nn.Module:
             "ifan: dual: the network reads a right and a left view after the image, but gets three "
             "channels; take a method that hands them over, or dual: false"
         )
-    return IFAN(config, in_channels)
+    network = IFAN(config, in_channels)
+    network.register_load_state_dict_pre_hook(_take_network)
+    return network
+
+
+def _take_network(_: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+    """Of a whole trainer's weights, those of the network alone."""
+    inner = prefix + TRAINER
+    if not any(name.startswith(inner) for name in state):
+        return
+    for name in list(state):
+        value = state.pop(name)
+        if name.startswith(inner):
+            state[prefix + name.removeprefix(inner)] = value
 
 
 def blocks(network: nn.Module) -> list[nn.Module]:
