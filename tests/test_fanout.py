@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import small_params, write_params
+from ruamel.yaml import YAML
 
 from benchlib import fanout
 from benchlib.cli import main
@@ -375,3 +377,78 @@ def test_run_gpus_is_read_before_any_work_and_dry_stays_dvcs(suite, capfd):
     assert not (suite / "WORDS").exists()
     assert main(["run", "-j", "2", "--dry"]) == 0
     assert words(suite) == ["repro --dry"]
+
+
+# ---------------------------------------------------------------- with DVC itself
+
+CHEAP = 'mkdir -p "$(dirname {out})"; echo {stage} ${{key}} > {out}'
+
+
+def toy(folder: Path) -> None:
+    """The project's pipeline with a shell's echo in the place of each notebook."""
+    for name in ("benchlib", "notebooks"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    made = small_params()
+    plain = made["runs"]["blurred"]
+    made["runs"] = {"one": plain, "two": plain | {"seeds": [1]}}
+    made["priors"] = {"none": made["priors"]["none"]}
+    made["metrics"] = ["psnr"]
+    write_params(folder, made)
+    yaml = YAML()
+    pipeline = yaml.load((ROOT / "dvc.yaml").read_text())
+    for name, whole in pipeline["stages"].items():
+        stage = whole.get("do", whole)
+        commands = []
+        for out in [*stage.get("outs", []), *stage.get("plots", []), *stage.get("metrics", [])]:
+            path = out if isinstance(out, str) else next(iter(out))
+            if not path.endswith((".csv", ".json", ".html", ".names")):
+                path += "/file"
+            commands.append(CHEAP.format(out=path, stage=name))
+        if name == "train":
+            commands.insert(0, 'test "${key}" != "$(cat FAIL)"')
+        if "foreach" not in whole:
+            commands = [command.replace(" ${key}", "") for command in commands]
+        if name == "metrics":
+            commands = [command.replace("${key}", "${item}") for command in commands]
+        stage["cmd"] = commands
+    with open(folder / "dvc.yaml", "w") as file:
+        yaml.dump(pipeline, file)
+    (folder / "FAIL").write_text("nothing")
+    (folder / ".gitignore").write_text("work/\n")
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, cwd=folder, check=True)
+    shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+@pytest.mark.skipif("BENCHLIB_TEST_DVC" not in os.environ, reason="BENCHLIB_TEST_DVC: a minute")
+def test_the_result_is_the_serial_one(tmp_path):
+    toy(tmp_path)
+    done = run(tmp_path, "benchlib", "run", "-j", "3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Running stage 'tables'" in done.stdout and "Running stage 'train" not in done.stdout
+    lock = YAML(typ="safe").load((tmp_path / "dvc.lock").read_text())
+    again = run(tmp_path, "benchlib", "run", "-j", "3")
+    assert "small: 0 of " in again.stdout and "up to date" in again.stdout
+    shutil.rmtree(tmp_path / ".dvc" / "cache")
+    (tmp_path / "dvc.lock").unlink()
+    assert run(tmp_path, "dvc", "repro", "--force").returncode == 0
+    assert YAML(typ="safe").load((tmp_path / "dvc.lock").read_text()) == lock
+
+
+@pytest.mark.skipif("BENCHLIB_TEST_DVC" not in os.environ, reason="BENCHLIB_TEST_DVC: a minute")
+def test_dvc_goes_on_from_a_failure(tmp_path):
+    toy(tmp_path)
+    (tmp_path / "FAIL").write_text("one")
+    failed = run(tmp_path, "benchlib", "run", "-j", "3")
+    assert failed.returncode == 255
+    assert "not run, since they need what failed: evaluate@one" in failed.stderr
+    assert (tmp_path / "results" / "small" / "rows" / "two.csv").exists()
+    (tmp_path / "FAIL").write_text("nothing")
+    done = run(tmp_path, "benchlib", "run", "-j", "3")
+    assert done.returncode == 0 and "small: 2 of " in done.stdout
+    assert (tmp_path / "results" / "small" / "report.html").exists()
