@@ -375,7 +375,7 @@ def run_stages(todo: Graph, slots: Sequence[Slot], place: Place) -> Outcome:
                     _say_end(queue, ended, place)
                 time.sleep(POLL)
             if received and queue.running:
-                print(f"stopping {len(queue.running)} stages; again: kill them now", flush=True)
+                print("stopping what runs; a second Ctrl-C kills it at once", flush=True)
         finally:
             end_all(queue.running, received)
             write_seconds(kept, seconds | queue.clock.seconds)
