@@ -21,7 +21,7 @@ LAYERS = {
     2: ["tasks", "methods", "backbones", "priors", "datasets", "degrade", "metrics", "papers"],
     3: ["plan", "own", "manifests", "prepare", "restore", "train", "evaluate", "conformance"],
     4: ["report"],
-    5: ["pipeline", "nbrun", "scoring", "cli", "__main__"],
+    5: ["pipeline", "fanout", "nbrun", "scoring", "cli", "__main__"],
 }
 LAYER = {folder: layer for layer, folders in LAYERS.items() for folder in folders}
 # names of protocols are checked before work; imported when called

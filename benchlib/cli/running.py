@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from benchlib import fanout
 from benchlib.cli._say import say, warn
 from benchlib.cli._suites import (
     complete_suite,
@@ -47,13 +48,33 @@ def run(
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Run even what is up to date.")
     ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs", "-j", min=1, max=1024, help="Run so many stages at once (default: one)."
+        ),
+    ] = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            "--gpus",
+            help="Devices to give out, one a stage: 0,1,2,3. Default: with -j, all there are. "
+            "Without -j, as many stages at once as devices.",
+        ),
+    ] = None,
 ) -> int:
     """Run a suite, from data to page: only what has changed runs (dvc repro in its folder).
 
     Stop it with Ctrl-C whenever you like; the next run goes on where it stood.
 
+    With -j or --gpus, stages that do not need each other run side by side, each on its device and
+    with its share of the processors; what each says goes to a file in work/SUITE/logs.
+
     Example: benchlib run demo
     """
+    devices = None
+    if gpus is not None:
+        devices = fanout.read_devices(gpus)
     path, targets = _split(words or [])
     suite = open_suite(str(path))
     folder = suite.folder
@@ -64,8 +85,11 @@ def run(
     for target in targets:
         _check_target(suite, target)
     _link_plugins(suite)
-    options = ["--dry"] * dry + ["--force"] * force
-    code = _dvc(["repro", *options, *targets], folder)
+    if dry or (jobs is None and devices is None):
+        options = ["--dry"] * dry + ["--force"] * force
+        code = _dvc(["repro", *options, *targets], folder)
+    else:
+        code = _side_by_side(suite, targets, jobs, devices, force)
     if code == INTERRUPTED or dry:
         return code
     if code:
@@ -95,14 +119,7 @@ def _check_target(suite: Suite, target: str) -> None:
         raise BenchError(f"{target}: no stage '{stage}'; {nearest(stage, (*KEYED, *ALONE))}")
     if not at:
         return
-    keys = {
-        "fetch": [*suite.data],
-        "weights": [*suite.weights],
-        "metrics": suite.metrics,
-        "priors": [*suite.priors],
-        "train": [*suite.runs],
-        "evaluate": [*suite.runs],
-    }.get(stage, [])
+    keys = fanout.stage_keys(suite).get(stage, [])
     if not keys:
         raise BenchError(f"{target}: {stage} is one stage; write {stage}")
     if key not in keys:
@@ -116,12 +133,50 @@ def _link_plugins(suite: Suite) -> None:
     plugins.link(suite)
 
 
+def _side_by_side(
+    suite: Suite, targets: list[str], jobs: int | None, devices: list[str] | None, force: bool
+) -> int:
+    """Run stages side by side, then DVC in the ordinary way: it makes the tables and the page."""
+    if devices is None:
+        devices = fanout.devices_at_hand()
+    slots = fanout.make_slots(jobs, devices)
+    end = fanout.run_suite(suite, targets, slots, _environment(), force)
+    if end.signum:
+        return 128 + end.signum
+    logs = spoken(suite.work / "logs")
+    for stage in end.failed:
+        warn(f"{suite.suite}: {stage} failed; what it said: {logs}/{stage}.log")
+    if end.failed:
+        if end.not_run:
+            needy = ", ".join(end.not_run)
+            warn(f"{suite.suite}: not run, since they need what failed: {needy}")
+        return _exit_code(next(iter(end.failed.values())))
+    last = [stage for stage in fanout.LAST if _is_wanted(stage, targets)]
+    if force and last:
+        return _dvc(["repro", "--single-item", "--force", *last], suite.folder)
+    return _dvc(["repro", *targets], suite.folder)
+
+
+def _is_wanted(stage: str, targets: list[str]) -> bool:
+    """Whether one of the last stages is asked for: tables also by the report."""
+    return not targets or stage in targets or (stage == "tables" and "report" in targets)
+
+
+def _environment() -> dict[str, str]:
+    here = str(Path(sys.executable).parent)  # DVC's stages call `python`: this one
+    return os.environ | {"PATH": os.pathsep.join([here, os.environ.get("PATH", os.defpath)])}
+
+
+def _exit_code(code: int) -> int:
+    """As a shell has it, for a process that a signal ended."""
+    return 128 - code if code < 0 else code
+
+
 def _dvc(words: list[str], folder: Path) -> int:
     """Run DVC in a folder; its exit code. A signal to us reaches it, and we wait for its end."""
-    here = str(Path(sys.executable).parent)  # its stages call `python`: this one
-    env = os.environ | {"PATH": os.pathsep.join([here, os.environ.get("PATH", os.defpath)])}
     interrupted = False
-    child = subprocess.Popen([sys.executable, "-m", "dvc", *words], cwd=folder, env=env)
+    command = [*fanout.dvc_command(), *words]
+    child = subprocess.Popen(command, cwd=folder, env=_environment())
 
     def pass_on(signum: int, _frame: object) -> None:
         child.send_signal(signum)
@@ -139,7 +194,7 @@ def _dvc(words: list[str], folder: Path) -> int:
             signal.signal(signum, handler)
     if interrupted:
         return INTERRUPTED
-    return 128 - code if code < 0 else code
+    return _exit_code(code)
 
 
 def _others() -> list[signal.Signals]:
