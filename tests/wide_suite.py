@@ -1,6 +1,6 @@
 """Suites of many runs or of many images, for tests and for timing of tables, plots and page.
 
-``python -m tests.wide_suite <runs> <images>`` says what each part takes of the processor.
+``python tests/wide_suite.py <runs> <images>`` says what each part takes of the processor.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from report_suite import row
 
 from benchlib import records
 from benchlib.imageio import write_png
 from benchlib.params import Suite
 from benchlib.report import export, page, plots, tables
-from tests.report_suite import row
 
 SETS = ("Set5", "Set14")
 PROTOCOLS = ("basicsr-y@4", "basicsr-rgb", "matlab-y-rounded@4")

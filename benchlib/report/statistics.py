@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 VERSION = 2
 CHUNK = 2**17  # places drawn at a time: a mebibyte, which a processor's cache holds
 KEPT = 2**21  # draws of as few places as this are kept: the next difference has as many scenes
+RANKED = 50  # values up to which their ranks' p is kept
 PLACE = ["dataset", "image"]
 
 
@@ -357,7 +358,21 @@ def wilcoxon(values: np.ndarray) -> float:
     values = np.round(values, 9)
     if not len(values):
         return float("nan")
-    return float(stats.wilcoxon(values).pvalue) if np.any(values) else 1.0
+    if not np.any(values):
+        return 1.0
+    if len(values) > RANKED:
+        return float(stats.wilcoxon(values).pvalue)
+    signed = np.sign(values) * stats.rankdata(np.abs(values))
+    return _wilcoxon_of_ranks(tuple(np.sort(signed)))
+
+
+@lru_cache(maxsize=2**14)
+def _wilcoxon_of_ranks(signed: tuple[float, ...]) -> float:
+    """The test knows of its values their signs and ranks alone, so that many share one p.
+
+    Where few images tie, SciPy goes through all their signs, a tenth of a second each time.
+    """
+    return float(stats.wilcoxon(np.array(signed)).pvalue)
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
