@@ -151,7 +151,7 @@ def _say_shown(figure: Figure, shown: int, every: int) -> None:
         figure.suptitle(said, fontsize=9, x=0.01, ha="left")
 
 
-def _fitting(suite: Suite, rows: pd.DataFrame, runs: list[str], room: int = ROOM) -> list[str]:
+def _fitting(suite: Suite, rows: pd.DataFrame, runs: list[str], room: int) -> list[str]:
     """The runs, at most as many as there is room for: see ``pictures.side_by_side``."""
     if len(runs) <= room:
         return runs
@@ -245,7 +245,7 @@ def mcr_bars(suite: Suite, rows: pd.DataFrame | None = None) -> Figure:
     table = table[(table["metric"] == metric) & (table["protocol"] == protocol)]
     table = table.set_index(["run", "dataset"])
     every, looks = pictures.restoring(suite, rows), _looks(suite)
-    runs = _fitting(suite, rows, every)
+    runs = _fitting(suite, rows, every, ROOM)
     table = table[table.index.isin(runs, level="run")]
     highest = table.groupby("dataset")["value"].max()
     there = [name for name in tables.datasets(suite, rows) if name in highest.index]
