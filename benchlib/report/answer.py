@@ -98,7 +98,8 @@ def headline(
         nothing = "Nothing to compare yet: a run without a prior and a run with one are needed."
         said = {"question": question(suite, runs), "lead": nothing, "methods": []}
         return said | {"setup": _setup(suite, rows, []), "ranges": False, "cautions": []}
-    found = {run: (_changes(suite, rows, run), _own_share(suite, steps, run)) for run in runs}
+    cells = psnr_cells(suite, rows)
+    found = {run: (_changes(cells, run), _own_share(suite, steps, run)) for run in runs}
     evidence = [
         meaning(line)
         for whole, own in found.values()
@@ -208,7 +209,7 @@ def _shown(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> pd.DataFrame:
     """The scores of the collections that the answering runs test on."""
     tests = {suite.run(run).images.test for run in runs or rows["run"].unique()}
     rows = tables.scored(suite, rows)
-    return rows[rows["run"].map(lambda run: suite.run(run).images.test).isin(tests)]
+    return rows[rows["run"].map(tables.tests_of(suite, rows)).isin(tests)]
 
 
 def _setup(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
@@ -246,14 +247,10 @@ def _chance(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
 
 def _ssim(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
     """Where SSIM says more than chance."""
-    cells = tables.cells(suite, rows)
+    cells = main_cells(suite, rows, "SSIM")
     said = []
     for run in runs:
-        same = tables.rows_of(suite, rows, suite.run(run).images.test)
-        protocol = dict(tables.main_columns(suite, same)).get("SSIM")
-        own = cells[
-            (cells["run"] == run) & (cells["metric"] == "SSIM") & (cells["protocol"] == protocol)
-        ]
+        own = cells[cells["run"] == run]
         for word, column in (("better", "gain"), ("worse", "loss")):
             sets = list(own.loc[own[column].eq(True), "dataset"])
             said += [f"“{run_label(suite, run)}” {word} on {', '.join(sets)}"] if sets else []
@@ -297,6 +294,9 @@ def _under_input(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
     cells = psnr_cells(suite, rows)
     means = {(cell.run, cell.dataset): cell.value for cell in cells.itertuples()}
     said: dict[str, list[str]] = {}
+    sets: dict[str, list[str]] = {}
+    for run, name in means:
+        sets.setdefault(run, []).append(name)
     shown = [*(tables.reference(suite, run) for run in runs), *runs]
     for run in dict.fromkeys(run for run in shown if run):
         inputs = [
@@ -304,8 +304,9 @@ def _under_input(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
             for key in tables.compared(suite, suite.run(run).images.test)
             if tables.is_input(suite, key)
         ]
-        own = [name for key, name in means if key == run and name != AVERAGE]
-        for name in own:
+        for name in sets.get(run, []):
+            if name == AVERAGE:
+                continue
             if any(means[run, name] < means.get((key, name), -np.inf) for key in inputs):
                 said.setdefault(name, []).append(f"“{run_label(suite, run)}”")
     return " ".join(
@@ -316,17 +317,21 @@ def _under_input(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
 
 def psnr_cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     """``tables.cells`` of PSNR under each collection's first protocol."""
+    return main_cells(suite, rows, "PSNR")
+
+
+def main_cells(suite: Suite, rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """``tables.cells`` of a metric under each collection's first protocol of it."""
     cells = tables.cells(suite, rows)
     main = {
-        n: dict(tables.main_columns(suite, tables.rows_of(suite, rows, n))).get("PSNR")
+        n: dict(tables.main_columns(suite, tables.rows_of(suite, rows, n))).get(metric)
         for n in cells["collection"].unique()
     }
-    return cells[(cells["metric"] == "PSNR") & (cells["protocol"] == cells["collection"].map(main))]
+    return cells[(cells["metric"] == metric) & (cells["protocol"] == cells["collection"].map(main))]
 
 
-def _changes(suite: Suite, rows: pd.DataFrame, run: str) -> pd.DataFrame:
-    """A run's cells of mean PSNR change, the Average last."""
-    cells = psnr_cells(suite, rows)
+def _changes(cells: pd.DataFrame, run: str) -> pd.DataFrame:
+    """A run's cells of mean PSNR change (of ``psnr_cells``), the Average last."""
     return cells[(cells["run"] == run) & cells["difference"].notna()]
 
 
@@ -368,12 +373,13 @@ def answers(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> list[dict[
     Each part has lines, one a test set, with the places of interval and mean on one axis that all cards share.
     """
     found = []
+    cells = psnr_cells(suite, rows)
     for run in answering(suite, rows):
         own = _own_share(suite, steps, run)
         parts = [
             (
                 f"Whole method, against “{run_label(suite, tables.reference(suite, run))}”",
-                _changes(suite, rows, run),
+                _changes(cells, run),
             )
         ]
         if len(own):
@@ -482,13 +488,15 @@ def cards(suite: Suite, rows: pd.DataFrame) -> list[dict[str, Any]]:
     typical = 2 * float(sizes.groupby(["run", "dataset"])["size"].quantile(0.95).median())
     ends = [0.01, typical, *(1.08 * means)]
     reach = max(end for end in ends if np.isfinite(end))
+    by_place = dict(iter(images.groupby(["run", "dataset"])["difference"]))
+    none = images["difference"].iloc[:0]
     cards = []
     for name in tables.datasets(suite, rows):
         strips = []
         for cell in changes[
             (changes["dataset"] == name) & changes["difference"].notna()
         ].itertuples():
-            own = images[(images["run"] == cell.run) & (images["dataset"] == name)]["difference"]
+            own = by_place.get((cell.run, name), none)
             dots = [
                 {
                     "x": _along(gain, reach),

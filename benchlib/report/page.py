@@ -204,11 +204,13 @@ def _measured(
     images = cells.groupby("dataset")["images"].max()
     names = tables.columns_of(suite, rows, collection)
     lines = []
+    by_run = tables.rows_by_run(rows)
     for run in tables.compared(suite, collection):
+        own = by_run.get(run, rows.iloc[:0])
         found = [by_place.get((run, name, *column)) for name in names for column in which]
         seeds, mode, to = (
-            tables.seeds(rows, run),
-            tables.inference(rows, run),
+            tables.seeds(own, run),
+            tables.inference(own, run),
             tables.reference(suite, run),
         )
         against = f"against “{answer.run_label(suite, to)}”" if to else "reference"
@@ -672,8 +674,10 @@ def _ledger() -> dict[str, Any]:
 
 def _provenance(suite: Suite, rows: pd.DataFrame) -> dict[str, Any]:
     lines = []
+    by_run = tables.rows_by_run(rows)
     for key in [run for runs in tables.collections(suite).values() for run in runs]:
-        run, own, record = suite.run(key), rows[rows["run"] == key], answer.record(suite, key)
+        run, record = suite.run(key), answer.record(suite, key)
+        own = by_run.get(key, rows.iloc[:0])
         prior = run.prior.train
         if run.prior.train != run.prior.test:
             prior += f" / {run.prior.test}"
@@ -693,7 +697,7 @@ def _provenance(suite: Suite, rows: pd.DataFrame) -> dict[str, Any]:
                 _cell(tables.command(suite, key), code=True),
                 _start(run, record),
                 _cell(prior, sub=[f"tested on {run.images.test}"]),
-                _cell(", ".join(names), sub=[_mode(tables.inference(rows, key))]),
+                _cell(", ".join(names), sub=[_mode(tables.inference(own, key))]),
                 _training(record),
                 _cell(_counted(record.get("parameters")), record.get("parameters", float("nan")),
                       sub=[f"{trained:,} trained" if trained else ""]),
@@ -980,7 +984,7 @@ def _draw(
 ) -> dict[str, Any]:
     with plots.theme(style):
         first = {"controls": plots.control_steps(suite, rows)} if len(steps) else {}
-    return first | plots.draw(suite, style, names)
+    return first | plots.draw(suite, style, names, rows)
 
 
 def _plot(figure: Any) -> str:

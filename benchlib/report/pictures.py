@@ -39,6 +39,7 @@ INPUTS = {
     "deraining": "rainy",
 }  # problem -> its label
 MOST = 7  # methods side by side in one figure
+ROOM = 40  # runs in a plot or under the page's slider: more cannot be told apart, or take minutes
 KINDS = ("median", "best", "worst")
 ERROR_SCALE = 4.0  # error maps: grey levels of difference times this
 
@@ -197,9 +198,9 @@ def focus(suite: Suite, rows: pd.DataFrame) -> str | None:
 
 
 def side_by_side(
-    suite: Suite, rows: pd.DataFrame, runs: tuple[str, ...] | None = None
+    suite: Suite, rows: pd.DataFrame, runs: tuple[str, ...] | None = None, most: int = MOST
 ) -> list[str]:
-    """At most MOST of the runs that restore (or of ``runs``), in params' order: what a figure has room for.
+    """At most ``most`` of the runs that restore (or of ``runs``), in params' order: what a figure has room for.
 
     The baseline, the focus run and its reference first, then the runs that no control needs, then the others.
     """
@@ -207,7 +208,7 @@ def side_by_side(
     main, means = focus(suite, rows), tables.controlling(suite)
     wanted = [tables.baseline(suite), main, tables.reference(suite, main) if main else None]
     wanted += [run for run in there if run not in means] + there
-    chosen = list(dict.fromkeys(run for run in wanted if run in there))[:MOST]
+    chosen = list(dict.fromkeys(run for run in wanted if run in there))[:most]
     return [run for run in there if run in chosen]
 
 
@@ -256,7 +257,7 @@ def choose(suite: Suite, rows: pd.DataFrame, by_set: bool) -> list[Scene]:
             chosen = group.iloc[place]
             where = (chosen["dataset"], chosen["image"])
             seen = rows[(rows["dataset"] == where[0]) & (rows["image"] == where[1])]["run"].unique()
-            runs = tuple(name for name in restoring(suite, rows) if name in seen)
+            runs = tuple(side_by_side(suite, rows, tuple(seen), ROOM))
             why = ", ".join(kind for kind in KINDS if places[kind] == place)
             scenes.append(Scene(suite, pairs[where], why, float(chosen["difference"]), run, runs))
     return scenes

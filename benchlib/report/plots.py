@@ -7,7 +7,7 @@ run's order gives its colour, and markers, line styles or names repeat what colo
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from io import BytesIO
 from pathlib import Path
 from textwrap import fill
@@ -27,7 +27,7 @@ from benchlib.contracts import BenchError
 from benchlib.files import new_file
 from benchlib.records import read_losses, read_record
 from benchlib.report import controls, pictures, tables
-from benchlib.report.pictures import INPUT, PRIOR, SHARP
+from benchlib.report.pictures import INPUT, PRIOR, ROOM, SHARP
 
 if TYPE_CHECKING:
     from benchlib.params import Suite
@@ -49,6 +49,7 @@ INK = {"light": ("#1c1e21", "#ffffff", "#d9dce1"), "dark": ("#e6e8eb", "#16181c"
 PLAIN = {"text.parse_math": False, "text.usetex": False}  # a "$" in a name is a "$"
 CROP = 80  # pixels, side of a qualitative crop
 MOST_BYTES = 600_000  # of one PNG
+PANELS = 12  # in one figure of a panel a run
 
 
 def theme(name: str = "light") -> AbstractContextManager[None]:
@@ -84,15 +85,19 @@ def theme(name: str = "light") -> AbstractContextManager[None]:
 LOSSES = {"psnr": "training loss, dB (minus PSNR)", "l1": "training loss, mean abs. difference"}
 
 
-def loss_curves(suite: Suite) -> Figure:
+def loss_curves(suite: Suite, rows: pd.DataFrame | None = None) -> Figure:
     """Training loss against iterations, a line a run and seed: faint as logged, strong as a running median.
 
     The legend below names the runs in their order.
     One panel a kind of loss (the run records name it); where training was validated, one more with the validation PSNR
-    (dB). Raises BenchError if no compared run has a loss file.
+    (dB). At most ROOM runs, the first ones. rows: not read, all plots are called alike. Raises BenchError if no
+    compared run has a loss file.
     """
     paths = {run: suite.results / "loss" / f"{run}.csv" for run in tables.compared(suite)}
-    curves = {run: read_losses(path) for run, path in paths.items() if path.exists()}
+    paths = {run: path for run, path in paths.items() if path.exists()}
+    every = len(paths)
+    paths = dict(list(paths.items())[:ROOM])
+    curves = {run: read_losses(path) for run, path in paths.items()}
     curves = {
         run: table for run, table in curves.items() if len(table)
     }  # a run with nothing to train has no lines
@@ -135,7 +140,22 @@ def loss_curves(suite: Suite) -> Figure:
         Line2D([], [], color=looks[run][0], linestyle=looks[run][1], linewidth=2.4) for run in names
     ]
     figure.legend(handles, list(names.values()), loc="outside lower center", ncols=wide)
+    _say_shown(figure, len(paths), every)
     return figure
+
+
+def _say_shown(figure: Figure, shown: int, every: int) -> None:
+    """A line above a figure that has no room for all runs."""
+    if shown < every:
+        said = f"{shown} of {every} runs; the tables hold all"
+        figure.suptitle(said, fontsize=9, x=0.01, ha="left")
+
+
+def _fitting(suite: Suite, rows: pd.DataFrame, runs: list[str], room: int) -> list[str]:
+    """The runs, at most as many as there is room for: see ``pictures.side_by_side``."""
+    if len(runs) <= room:
+        return runs
+    return pictures.side_by_side(suite, rows, tuple(runs), room)
 
 
 def _loss(suite: Suite, run: str) -> str:
@@ -162,6 +182,8 @@ def gain_against_masks(suite: Suite, rows: pd.DataFrame | None = None) -> Figure
         raise BenchError(
             f"{suite.results}/rows: no run has mask counts and a reference beside it; nothing to plot"
         )
+    every = len(runs)
+    runs = _fitting(suite, rows, runs, PANELS)
     wide, high = min(len(runs), 3), -(-len(runs) // 3)
     figure = Figure(figsize=(max(4.8, 2.7 * wide), 0.6 + 2.9 * high), layout="constrained")
     panels = figure.subplots(high, wide, sharex=True, sharey=True, squeeze=False)
@@ -192,6 +214,7 @@ def gain_against_masks(suite: Suite, rows: pd.DataFrame | None = None) -> Figure
         ncols=min(len(sets), 5),
         handletextpad=0.2,
     )
+    _say_shown(figure, len(runs), every)
     return figure
 
 
@@ -221,12 +244,13 @@ def mcr_bars(suite: Suite, rows: pd.DataFrame | None = None) -> Figure:
     table = tables.cells(suite, rows)
     table = table[(table["metric"] == metric) & (table["protocol"] == protocol)]
     table = table.set_index(["run", "dataset"])
-    runs, looks = pictures.restoring(suite, rows), _looks(suite)
+    every, looks = pictures.restoring(suite, rows), _looks(suite)
+    runs = _fitting(suite, rows, every, ROOM)
     table = table[table.index.isin(runs, level="run")]
     highest = table.groupby("dataset")["value"].max()
-    every = [name for name in tables.datasets(suite, rows) if name in highest.index]
-    none = [name for name in every if highest[name] == 0]
-    sets = [name for name in every if name not in none] or every[:1]
+    there = [name for name in tables.datasets(suite, rows) if name in highest.index]
+    none = [name for name in there if highest[name] == 0]
+    sets = [name for name in there if name not in none] or there[:1]
     figure = Figure(
         figsize=(max(6.0, 2.1 * len(sets)), 1.1 + 0.33 * len(runs)), layout="constrained"
     )
@@ -253,6 +277,7 @@ def mcr_bars(suite: Suite, rows: pd.DataFrame | None = None) -> Figure:
     if none:
         said += "\n" + fill(f"0 % on {', '.join(none)}, with every run.", 72)
     figure.supxlabel(said, fontsize=9)
+    _say_shown(figure, len(runs), len(every))
     return figure
 
 
@@ -426,7 +451,7 @@ def _colour(i: int) -> str:
     return cycle[i % len(cycle)]
 
 
-PLOTS: dict[str, Callable[[Suite], Figure]] = {
+PLOTS: dict[str, Callable[[Suite, pd.DataFrame | None], Figure]] = {
     "loss": loss_curves,
     "gain_against_masks": gain_against_masks,
     "mcr": mcr_bars,
@@ -453,14 +478,23 @@ def png(figure: Figure, dpi: int = 150) -> bytes:
 
 
 def draw(
-    suite: Suite, style: str = "light", names: tuple[str, ...] = tuple(PLOTS)
+    suite: Suite,
+    style: str = "light",
+    names: tuple[str, ...] = tuple(PLOTS),
+    rows: pd.DataFrame | None = None,
 ) -> dict[str, Figure]:
-    """The suite's plots by name; one that has nothing to show (no losses, no masks) is left out, and says why."""
+    """The suite's plots by name; one that has nothing to show (no losses, no masks) is left out, and says why.
+
+    rows: ``tables.everything``; None reads them, once for all plots.
+    """
+    if rows is None:
+        with suppress(BenchError):  # without rows each plot says for itself what it lacks
+            rows = tables.everything(suite)
     figures = {}
     with theme(style):
         for name in names:
             try:
-                figures[name] = PLOTS[name](suite)
+                figures[name] = PLOTS[name](suite, rows)
             except BenchError as error:
                 print(f"plot {name}: skipped: {error}")
     return figures

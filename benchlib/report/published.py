@@ -102,18 +102,19 @@ def reproduction(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     named = [key for key, run in suite.runs.items() if run.paper and run.table and run.row]
     ours = tables.cells(suite, rows)
     printed = _printed_words(suite)
+    by_run, cells_of = tables.rows_by_run(rows), tables.rows_by_run(ours)
     lines: list[dict[str, Any]] = []
     for paper in dict.fromkeys(suite.run(key).paper for key in named):
         numbers = papers.published(paper)
         numbers = numbers[numbers["metric"].isin(list(printed))]
         keys = [key for key in named if suite.run(key).paper == paper]
-        own = {key: ours[ours["run"] == key] for key in keys}
+        own = {key: cells_of.get(key, ours.iloc[:0]) for key in keys}
         if any(
             set(_row(suite, numbers, key)["dataset"]) & set(own[key]["dataset"]) - {tables.AVERAGE}
             for key in keys
         ):
             for key in keys:
-                covered = tables.averaged(suite, rows, key)
+                covered = tables.averaged(suite, by_run.get(key, rows.iloc[:0]), key)
                 lines += _beside(suite, numbers, key, own[key], covered)
     return pd.DataFrame(lines, columns=list(BESIDE))
 

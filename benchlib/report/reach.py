@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from benchlib.records import read_rows
+from benchlib.records import rows_of_run
 from benchlib.report import statistics, tables
 
 if TYPE_CHECKING:
@@ -58,13 +58,15 @@ def _of_run(suite: Suite, run: str) -> list[dict[str, Any]]:
     swap = suite.run(run).prior.swap
     if swap:
         return [_unmeasured(f"not measured: trained with a control in the prior's place ({swap})")]
-    if not (suite.results / "rows" / f"{run}.csv").exists():
+    path = suite.results / "rows" / f"{run}.csv"
+    if not path.exists():
         return [_unmeasured(f"not run: {tables.command(suite, run)}")]
-    lines = []
+    every = rows_of_run(path, run)
+    own, lines = every[every["swap"] == ""], []
     for control in CONTROLS:
-        rows = read_rows(suite, [run], swap=control)
+        rows = every[every["swap"] == control]
         if len(rows):
-            lines.append(_line(suite, run, control, rows))
+            lines.append(_line(suite, own, control, rows))
     if not lines and not suite.evaluation_of(run).swap:
         return [_unmeasured(NOT_ASKED)]
     if not lines:
@@ -81,11 +83,10 @@ def _unmeasured(note: str) -> dict[str, Any]:
     return unknown | {"note": note}
 
 
-def _line(suite: Suite, run: str, control: str, swapped: pd.DataFrame) -> dict[str, Any]:
+def _line(suite: Suite, own: pd.DataFrame, control: str, swapped: pd.DataFrame) -> dict[str, Any]:
     """One control's reach and PSNR against the prior itself, on the same images and seed."""
     from benchlib.evaluate import REACH, REACH_MOST
 
-    own = read_rows(suite, [run])
     protocol = dict(tables.main_columns(suite, own)).get(PSNR, "")
     seed = swapped["seed"].iloc[0]
     pair = []

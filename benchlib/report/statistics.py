@@ -8,8 +8,9 @@ do, a nominal 95 % covers 75 %), so it is widened by the standard corrections; s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 VERSION = 2
-CHUNK = 1000  # resamples at a time, so that a thousand images need no gigabyte
+CHUNK = 2**17  # places drawn at a time: a mebibyte, which a processor's cache holds
+KEPT = 2**21  # draws of as few places as this are kept: the next difference has as many scenes
+RANKED = 50  # values up to which their ranks' p is kept
 PLACE = ["dataset", "image"]
 
 
@@ -54,23 +57,41 @@ def compare(run: pd.DataFrame, reference: pd.DataFrame) -> Paired:
     number: 0 images and NaN.
     """
     every = differences(run, reference)
-    frame = every[np.isfinite(every).all(axis=1)]
-    values, scene = frame.to_numpy(), scenes(run).reindex(frame.index)
-    low, high = interval(values, scene.to_numpy())
+    return _judge(every.to_numpy(), scenes(run).reindex(every.index).to_numpy())
+
+
+def _judge(every: np.ndarray, scene: np.ndarray) -> Paired:
+    """What differences ``(images, seeds)`` say; scene: of each image, names or their codes."""
+    import pandas as pd
+
+    finite = np.isfinite(every).all(axis=1)
+    # a sum's last digit depends on its order: by columns, as pandas lays a frame out
+    values, scene = np.asfortranarray(every[finite]), scene[finite]
+    low, high = interval(values, scene)
     mean = float(values.mean()) if values.size else float("nan")
-    p = wilcoxon(frame.mean(axis=1).groupby(scene, sort=False).mean().to_numpy())
+    means = values.mean(1)
+    count = len(np.unique(scene))
+    if count < len(scene):
+        means = pd.Series(means).groupby(scene, sort=False).mean().to_numpy()
     images, seeds = values.shape
     significant = bool(low > 0 or high < 0)
     apart = len(every) - images
-    return Paired(images, scene.nunique(), seeds, mean, low, high, significant, p, apart)
+    return Paired(images, count, seeds, mean, low, high, significant, wilcoxon(means), apart)
 
 
 def scenes(rows: pd.DataFrame) -> pd.Series:
     """The scene of each image (index dataset, image); an image without one, or of rows without scenes, is its own."""
-    own = rows["dataset"].astype(str) + "/" + rows["image"].astype(str)
-    named = rows["scene"].astype(str) if "scene" in rows else own.where(own.isna(), "")
-    table = rows[PLACE].astype(str).assign(scene=named.where(named != "", own))
+    table = rows[PLACE].astype(str).assign(scene=_scene_names(rows))
     return table.drop_duplicates(PLACE).set_index(PLACE)["scene"]
+
+
+def _scene_names(rows: pd.DataFrame) -> pd.Series:
+    """The scene of each row."""
+    own = rows["dataset"].astype(str) + "/" + rows["image"].astype(str)
+    if "scene" not in rows:
+        return own
+    named = rows["scene"].astype(str)
+    return named.where(named != "", own)
 
 
 def compare_all(
@@ -85,18 +106,104 @@ def compare_all(
     import pandas as pd
 
     keys = ["dataset", "metric", "protocol"]
-    parts = {
-        (name, *place): part for (name, *place), part in rows.groupby(["run", *keys], sort=False)
-    }
-    lines = [
-        {"run": name, "reference": references[name], **dict(zip(keys, place, strict=True))}
-        | asdict(compare(part, parts[(references[name], *place)]))
-        for (name, *place), part in parts.items()
-        if name in references and (references[name], *place) in parts
-    ]
+    parts = sheets(rows)
+    lines = []
+    for (name, *place), part in parts.items():
+        other = parts.get((references.get(name, ""), *place))
+        if other is not None:
+            line = {"run": name, "reference": references[name]}
+            line |= dict(zip(keys, place, strict=True))
+            change = minus(part, other)
+            lines.append(line | asdict(_judge(change.values, change.scene)))
     fields = [*Paired.__dataclass_fields__]
     table = pd.DataFrame(lines, columns=["run", "reference", *keys, *fields])
     return table.assign(p_holm=table.groupby(list(family))["p"].transform(holm))
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One run's values of a data set under a metric and protocol: a line an image, a column a seed.
+
+    values: ``(images, seeds)`` float, in order of appearance. images: their names. scene: codes in
+    the order of the scenes' names. seeds: as text. whole: each image has one value of each seed.
+    table, at: the rows that it was laid out from.
+    """
+
+    values: np.ndarray
+    images: np.ndarray
+    scene: np.ndarray
+    seeds: tuple[str, ...]
+    whole: bool
+    table: pd.DataFrame
+    at: np.ndarray
+
+
+@dataclass(frozen=True)
+class Change:
+    """Differences of two sheets, ``(images, seeds)``, with the names and scenes of the images."""
+
+    values: np.ndarray
+    images: np.ndarray
+    scene: np.ndarray
+
+
+def sheets(rows: pd.DataFrame) -> dict[tuple[str, ...], Sheet]:
+    """(run, dataset, metric, protocol) -> its sheet, in order of appearance.
+
+    Rows are laid out once for all: a pivot of each comparison's two sides took most of the time
+    where there are many runs.
+    """
+    import pandas as pd
+
+    keys = ["run", "dataset", "metric", "protocol"]
+    number = rows.groupby(keys, sort=False).ngroup().to_numpy()
+    order = np.argsort(number, kind="stable")
+    order = order[np.searchsorted(number[order], 0) :]  # a row without a key is in no group
+    starts = np.flatnonzero(np.diff(number[order], prepend=-1))
+    names = [rows[name].to_numpy()[order[starts]] for name in keys]
+    images = rows["image"].astype(str).to_numpy(object)
+    scene = pd.factorize(_scene_names(rows).to_numpy(object), sort=True)[0]
+    seed, seeds = pd.factorize(rows["seed"].astype(str).to_numpy(object))
+    values = rows["value"].to_numpy(float)
+    found = {}
+    for key, at in zip(zip(*names, strict=True), np.split(order, starts[1:]), strict=True):
+        line, first = _places(images[at])
+        column, own_seeds = pd.factorize(seed[at])
+        wide = np.full((len(first), len(own_seeds)), np.nan)
+        wide[line, column] = values[at]
+        once = len(np.unique(line * len(own_seeds) + column)) == len(at)
+        whole = once and wide.size == len(at)
+        first = at[first]
+        texts = tuple(seeds[own_seeds])
+        found[key] = Sheet(wide, images[first], scene[first], texts, whole, rows, at)
+    return found
+
+
+def _places(names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The line of each name, numbered in order of appearance, and where each first appears."""
+    import pandas as pd
+
+    line, _ = pd.factorize(names)
+    _, first = np.unique(line, return_index=True)
+    return line, first
+
+
+def minus(ours: Sheet, theirs: Sheet) -> Change:
+    """``differences`` of two sheets of one data set, metric and protocol; raises what it raises."""
+    single = 1 in (len(ours.seeds), len(theirs.seeds))
+    alike = single or ours.seeds == theirs.seeds
+    if alike and ours.whole and theirs.whole and np.array_equal(ours.images, theirs.images):
+        return Change(_subtract(ours.values, theirs.values), ours.images, ours.scene)
+    rows = ours.table.iloc[ours.at]
+    every = differences(rows, theirs.table.iloc[theirs.at])
+    scene = scenes(rows).reindex(every.index).to_numpy()
+    return Change(every.to_numpy(), every.index.get_level_values("image").to_numpy(), scene)
+
+
+def _subtract(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """``a`` minus ``b``; equal values differ by 0, infinite too."""
+    a, b = np.broadcast_arrays(a, b)
+    return np.subtract(a, b, where=a != b, out=np.zeros(a.shape))
 
 
 def differences(run: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
@@ -120,14 +227,12 @@ def differences(run: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
         ours, theirs = ours[shared], theirs[shared]
     images = ours.index.intersection(theirs.index, sort=False)
     ours, theirs = ours.loc[images], theirs.loc[images]
-    a, b = np.broadcast_arrays(ours.to_numpy(), theirs.to_numpy())
+    a, b = ours.to_numpy(), theirs.to_numpy()
     if np.isnan(a).any() or np.isnan(b).any():
         for rows, side in ((run, ours), (reference, theirs)):
             _check_complete(rows, side)
     wide = ours if ours.shape[1] >= theirs.shape[1] else theirs
-    return pd.DataFrame(
-        np.subtract(a, b, where=a != b, out=np.zeros(a.shape)), images, wide.columns
-    )
+    return pd.DataFrame(_subtract(a, b), images, wide.columns)
 
 
 def _check_complete(rows: pd.DataFrame, table: pd.DataFrame) -> None:
@@ -184,14 +289,18 @@ def interval(
     )
     if len(names) < 2 or not np.isfinite(values).all():
         return float("nan"), float("nan")
-    mean, rng = float(values.mean()), np.random.default_rng(seed)
+    mean = float(values.mean())
     deviations, variances = np.zeros(resamples), []
     of_scene = np.bincount(code, values.mean(1) - mean) * (len(names) / len(values))
+    effects = []
     for effect in (of_scene, values.mean(0) - mean):
         n = len(effect)
         if n > 1:
-            deviations += np.sqrt(n / (n - 1)) * _resampled_means(effect, resamples, rng)
+            effects.append(effect)
             variances.append((effect.var(ddof=1) / n, n - 1))
+    for effect, means in zip(effects, _resampled_means(effects, resamples, seed), strict=True):
+        n = len(effect)
+        deviations += np.sqrt(n / (n - 1)) * means
     total = sum(variance for variance, _ in variances)
     if total == 0:
         return mean, mean
@@ -205,11 +314,39 @@ def interval(
     return mean + float(low), mean + float(high)
 
 
-def _resampled_means(values: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    counts = [min(CHUNK, resamples - start) for start in range(0, resamples, CHUNK)]
-    return np.concatenate(
-        [values[rng.integers(len(values), size=(n, len(values)))].mean(1) for n in counts]
-    )
+def _resampled_means(
+    effects: Sequence[np.ndarray], resamples: int, seed: int
+) -> Iterator[np.ndarray]:
+    """The means of each effect's resamples, ``(resamples,)``; the same draws for as many values."""
+    sizes = tuple(len(effect) for effect in effects)
+    draws = _draws
+    if sum(sizes) * resamples <= KEPT:
+        draws = _kept_draws
+    for effect, chunks in zip(effects, draws(sizes, resamples, seed), strict=True):
+        yield np.concatenate([effect[places].mean(1) for places in chunks])
+
+
+def _draws(sizes: tuple[int, ...], resamples: int, seed: int) -> Iterator[Iterator[np.ndarray]]:
+    """Per size, what resamples draw with replacement, ``(some resamples, size)`` at a time.
+
+    One generator after the other: each must be used up before the next.
+    """
+    rng = np.random.default_rng(seed)
+    for size in sizes:
+        yield _chunks(rng, size, resamples)
+
+
+def _chunks(rng: np.random.Generator, size: int, resamples: int) -> Iterator[np.ndarray]:
+    step = max(1, CHUNK // size)
+    for start in range(0, resamples, step):
+        yield rng.integers(size, size=(min(step, resamples - start), size))
+
+
+@lru_cache(maxsize=8)
+def _kept_draws(
+    sizes: tuple[int, ...], resamples: int, seed: int
+) -> tuple[tuple[np.ndarray, ...], ...]:
+    return tuple(tuple(chunks) for chunks in _draws(sizes, resamples, seed))
 
 
 def wilcoxon(values: np.ndarray) -> float:
@@ -221,7 +358,21 @@ def wilcoxon(values: np.ndarray) -> float:
     values = np.round(values, 9)
     if not len(values):
         return float("nan")
-    return float(stats.wilcoxon(values).pvalue) if np.any(values) else 1.0
+    if not np.any(values):
+        return 1.0
+    if len(values) > RANKED:
+        return float(stats.wilcoxon(values).pvalue)
+    signed = np.sign(values) * stats.rankdata(np.abs(values))
+    return _wilcoxon_of_ranks(tuple(np.sort(signed)))
+
+
+@lru_cache(maxsize=2**14)
+def _wilcoxon_of_ranks(signed: tuple[float, ...]) -> float:
+    """The test knows of its values their signs and ranks alone, so that many share one p.
+
+    Where few images tie, SciPy goes through all their signs, a tenth of a second each time.
+    """
+    return float(stats.wilcoxon(np.array(signed)).pvalue)
 
 
 def holm(p: Sequence[float]) -> np.ndarray:

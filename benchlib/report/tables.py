@@ -33,6 +33,7 @@ VERSION = 2
 Column = tuple[str, str]  # metric as in the rows, protocol
 NO_PRIOR = "none"
 GROUP = ["run", "dataset", "metric", "protocol"]
+READ = [*GROUP, "image", "scene", "seed", "value"]  # columns that ``cells`` are computed from
 LEFT_OUT = ("exact", "undefined")  # columns of ``cells``: images that its means leave out
 AVERAGE = "Average"  # the data set that is all images of a test collection; papers print it under that name
 
@@ -75,17 +76,27 @@ def scored(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
 
 def controlling(suite: Suite) -> set[str]:
     """The runs that stand in a prior's place: named by an entry of ``controls``, or by themselves."""
-    found = {run for run in suite.runs if is_control(suite, run)}
+    found = set()
+    stand_ins: dict[str, bool] = {}  # prior -> whether it is one: many runs read the same
+    for key, run in suite.runs.items():
+        prior = run.prior.test
+        if prior not in stand_ins:
+            stand_ins[prior] = _reads_stand_ins(suite, key)
+        if run.prior.swap or stand_ins[prior]:
+            found.add(key)
     for one in suite.controls.values():
-        found |= {run for run in (one.trained, one.zeroed, one.segmentation, one.random) if run}
+        found |= {key for key in (one.trained, one.zeroed, one.segmentation, one.random) if key}
         found |= set(one.others)
     return found
 
 
 def is_control(suite: Suite, run: str) -> bool:
     """Whether a run has a control in its prior's place: by ``prior.swap``, or a prior that is one."""
-    if suite.run(run).prior.swap:
-        return True
+    return bool(suite.run(run).prior.swap) or _reads_stand_ins(suite, run)
+
+
+def _reads_stand_ins(suite: Suite, run: str) -> bool:
+    """Whether all that a run reads at test time stands in a prior's place."""
     choices = _prior_choices(suite, run)
     return bool(choices) and all(_stands_in(choice) for choice in choices)
 
@@ -142,12 +153,10 @@ def has_prior(suite: Suite, run: str) -> bool:
 
 def baseline(suite: Suite, collection: str | None = None) -> str | None:
     """The first run of a test collection that restores and has no prior."""
-    plain = [
-        key
-        for key in compared(suite, collection)
-        if not is_input(suite, key) and not has_prior(suite, key)
-    ]
-    return plain[0] if plain else None
+    for key in compared(suite, collection):
+        if not is_input(suite, key) and not has_prior(suite, key):
+            return key
+    return None
 
 
 def reference(suite: Suite, run: str) -> str | None:
@@ -169,10 +178,10 @@ def reference(suite: Suite, run: str) -> str | None:
 
 def run_label(suite: Suite, run: str) -> str:
     """The run's name in tables: its label if it has one, with the key where two of a collection share a label."""
+    name = suite.run(run).label or run
     same = compared(suite, suite.run(run).images.test)
-    names = {key: suite.run(key).label or key for key in same}
-    shared = list(names.values()).count(names[run]) > 1
-    return f"{names[run]} ({run})" if shared else names[run]
+    names = [suite.runs[key].label or key for key in same]
+    return f"{name} ({run})" if names.count(name) > 1 else name
 
 
 def command(suite: Suite, run: str) -> str:
@@ -205,6 +214,11 @@ def _read(suite: Suite, runs: list[str]) -> pd.DataFrame:
 def rows_of(suite: Suite, rows: pd.DataFrame, collection: str | None = None) -> pd.DataFrame:
     """Those of the rows whose runs belong to a test collection."""
     return rows[rows["run"].isin(compared(suite, collection))]
+
+
+def rows_by_run(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Each run's rows, in order of appearance: taken apart once, not searched for each run."""
+    return {str(run): own for run, own in rows.groupby("run", sort=False)}
 
 
 def measured_collections(suite: Suite, rows: pd.DataFrame) -> list[str]:
@@ -240,14 +254,18 @@ def datasets(suite: Suite, rows: pd.DataFrame, collection: str | None = None) ->
 
 def averaged(suite: Suite, rows: pd.DataFrame, run: str) -> list[str]:
     """The test sets that a run's Average covers; empty where its evaluation asks for none or it has but one set."""
+    if not suite.evaluation_of(run).average:
+        return []
     own = scored(suite, rows[rows["run"] == run])
     sets = own["dataset"].unique().tolist()
-    return sets if suite.evaluation_of(run).average and len(sets) > 1 else []
+    return sets if len(sets) > 1 else []
 
 
 def columns_of(suite: Suite, rows: pd.DataFrame, collection: str | None = None) -> list[str]:
     """The data sets as the tables show them: ``datasets``, and the Average if a run has one."""
-    some = any(averaged(suite, rows, run) for run in compared(suite, collection))
+    by_run = rows_by_run(rows)
+    there = [run for run in compared(suite, collection) if run in by_run]
+    some = any(averaged(suite, by_run[run], run) for run in there)
     return datasets(suite, rows, collection) + [AVERAGE] * some
 
 
@@ -258,8 +276,8 @@ def pooled(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     averages of the SPT paper's Table 1 are.
     """
     copies = [rows]
-    for run in rows["run"].unique():
-        copies.append(average_rows(rows[rows["run"] == run], averaged(suite, rows, run)))
+    for run, own in rows_by_run(rows).items():
+        copies.append(average_rows(own, averaged(suite, own, run)))
     return pd.concat(copies, ignore_index=True)
 
 
@@ -294,17 +312,31 @@ def paired(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     """
     values = per_image(rows)
     references = {run: reference(suite, run) for run in values["run"].unique()}
-    parts = dict(iter(rows.groupby(GROUP, sort=False)))
-    changes = [values.iloc[:0][[*GROUP, "image"]].assign(difference=0.0)]
-    for (run, *place), part in parts.items():
-        other = parts.get((references[run], *place))
+    parts = statistics.sheets(rows)
+    keys, found = [], []
+    for key, part in parts.items():
+        other = parts.get((references[key[0]], *key[1:]))
         if other is not None:
-            change = (
-                statistics.differences(part, other).mean(axis=1).rename("difference").reset_index()
-            )
-            changes.append(change.assign(run=run, metric=place[1], protocol=place[2]))
-    values = values.merge(pd.concat(changes), on=[*GROUP, "image"], how="left")
+            keys.append(key)
+            found.append(statistics.minus(part, other))
+    changes = values.iloc[:0][[*GROUP, "image"]].assign(difference=0.0)
+    if found:
+        counts = [len(change.images) for change in found]
+        of_group = zip(GROUP, zip(*keys, strict=True), strict=True)
+        columns = {name: np.repeat(np.array(own, object), counts) for name, own in of_group}
+        columns["image"] = np.concatenate([change.images for change in found])
+        columns["difference"] = np.concatenate([_seed_means(change.values) for change in found])
+        changes = pd.DataFrame(columns)
+    values = values.merge(changes, on=[*GROUP, "image"], how="left")
     return values.assign(reference=values["run"].map(references))
+
+
+def _seed_means(changes: np.ndarray) -> np.ndarray:
+    """The mean of each line over its seeds that have a value; NaN without one."""
+    missing = np.isnan(changes)
+    sums = np.asfortranarray(np.where(missing, 0, changes)).sum(1)
+    with np.errstate(invalid="ignore"):
+        return sums / (~missing).sum(1)
 
 
 def cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
@@ -322,9 +354,14 @@ def cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     of its column, as displayed; none where all are the same, or where means leave out different numbers of images; the
     degraded input takes no part in MCR, which it defines.
     """
-    tests = rows["run"].map(lambda run: suite.run(run).images.test)
+    tests = rows["run"].map(tests_of(suite, rows))
     parts = [_kept_cells(suite, part) for _, part in rows.groupby(tests, sort=False)]
     return pd.concat(parts, ignore_index=True)
+
+
+def tests_of(suite: Suite, rows: pd.DataFrame) -> dict[str, str]:
+    """The test collection of each run of the rows."""
+    return {run: suite.run(run).images.test for run in rows["run"].unique()}
 
 
 _KEPT: dict[
@@ -334,7 +371,8 @@ _KEPT: dict[
 
 def _kept_cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     """The cells of one test collection, computed once in a process."""
-    key = hashlib.sha256(pd.util.hash_pandas_object(rows, index=False).to_numpy().tobytes())
+    read = rows[[name for name in READ if name in rows]]
+    key = hashlib.sha256(pd.util.hash_pandas_object(read, index=False).to_numpy().tobytes())
     key.update(suite.model_dump_json().encode())
     if key.digest() not in _KEPT:
         while len(_KEPT) >= 16:
@@ -369,9 +407,11 @@ def _cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
         )
         .reset_index()
     )
-    table.insert(1, "label", [run_label(suite, run) for run in table["run"]])
-    table.insert(2, "collection", [suite.run(run).images.test for run in table["run"]])
-    table["reference"] = [reference(suite, run) for run in table["run"]]
+    runs = table["run"].unique()
+    table.insert(1, "label", table["run"].map({run: run_label(suite, run) for run in runs}))
+    table.insert(2, "collection", table["run"].map(tests_of(suite, table)))
+    references = {run: reference(suite, run) for run in runs}
+    table["reference"] = [references[run] for run in table["run"]]
     table = table.merge(_chances(suite, rows), on=GROUP, how="left").astype({"scenes": "Int64"})
     table["apart"] = table["apart"].fillna(0).astype(int)
     table = table.merge(_counts(suite, rows), on=GROUP, how="left")
@@ -408,7 +448,7 @@ def _chances(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
 def _best(suite: Suite, table: pd.DataFrame) -> pd.Series:
     known = measures(suite)
     against = [name for name, one in known.items() if one.judges_input]
-    inputs = table["run"].map(lambda run: is_input(suite, run))
+    inputs = table["run"].map({run: is_input(suite, run) for run in table["run"].unique()})
     takes_part = table[~(table["metric"].isin(against) & inputs)]
     best = pd.Series(False, table.index)
     keys = ["collection", "metric", "dataset", "protocol"]
@@ -570,11 +610,13 @@ def _lay_out(
     for name in columns_of(suite, rows, collection):
         header += [(name, shown) for shown in names.values()]
     lines: dict[str, dict[Column, Any]] = {}
+    by_run, cells_of = rows_by_run(rows), rows_by_run(table)
     for run in compared(suite, collection):
         line = dict.fromkeys(header, "-")
-        line[header[0]] = inference(rows, run) or f"not run: evaluate@{run}"
-        line[header[1]] = str(seeds(rows, run)) if run in set(rows["run"]) else "-"
-        for cell in table[table["run"] == run].itertuples():
+        own = by_run.get(run, rows.iloc[:0])
+        line[header[0]] = inference(own, run) or f"not run: evaluate@{run}"
+        line[header[1]] = str(seeds(own, run)) if len(own) else "-"
+        for cell in cells_of.get(run, table.iloc[:0]).itertuples():
             if (cell.metric, cell.protocol) in which:
                 line[(cell.dataset, names[cell.metric, cell.protocol])] = show(cell)
         lines[run_label(suite, run)] = line
@@ -596,9 +638,9 @@ def counts_note(suite: Suite, rows: pd.DataFrame, collection: str | None = None)
     note = f"On {counts}. {seeds_text(rows)}. Mean over images of the mean over seeds."
     if _leaves_out(scores):
         note += f" {LEFT_OUT_NOTE}"
-    covered = next(
-        (sets for run in compared(suite, collection) if (sets := averaged(suite, rows, run))), []
-    )
+    by_run = rows_by_run(rows)
+    there = [run for run in compared(suite, collection) if run in by_run]
+    covered = next((sets for run in there if (sets := averaged(suite, by_run[run], run))), [])
     return note + (
         f" {AVERAGE}: all images of {', '.join(covered)}, so weighted by their counts."
         if covered
@@ -640,7 +682,7 @@ def inference(rows: pd.DataFrame, run: str) -> str:
 
 def seeds_text(rows: pd.DataFrame) -> str:
     """How many seeds: "One seed a run", "3 seeds a run" or "1 to 3 seeds a run"."""
-    counts = [seeds(rows, run) for run in rows["run"].unique()]
+    counts = [seeds(own, run) for run, own in rows_by_run(rows).items()]
     low, high = min(counts), max(counts)
     if low == high:
         return "One seed a run" if low == 1 else f"{low} seeds a run"

@@ -1,0 +1,138 @@
+"""Tables of many runs: what is costly is done as often for many runs as for a few, by count."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import pytest
+from wide_suite import wide_suite, write_wide
+
+from benchlib.params import Suite
+from benchlib.report import answer, export, pictures, plots, statistics, tables
+
+PARTS = (
+    (statistics, "differences"),  # a pivot of each side
+    (tables, "_kept_cells"),  # hashes all rows
+    (tables, "scored"),
+    (tables, "rows_by_run"),
+    (tables, "main_columns"),
+    (tables, "rows_of"),
+)
+
+
+def counted(monkeypatch, work, suite: Suite) -> Counter:
+    """How often the costly parts are called while tables are made."""
+    calls: Counter = Counter()
+
+    def count(module, name):
+        inner = getattr(module, name)
+
+        def counting(*given, **named):
+            calls[name] += 1
+            return inner(*given, **named)
+
+        monkeypatch.setattr(module, name, counting)
+
+    with monkeypatch.context() as monkeypatch:
+        for module, name in PARTS:
+            count(module, name)
+        work(suite)
+    return calls
+
+
+def figures(suite: Suite) -> None:
+    """All figures and tables of text, and the answer's words."""
+    rows = tables.everything(suite)
+    export._measured(suite, rows)
+    tables.metrics(suite, rows)
+    steps = pd.DataFrame(columns=["run", "kind", "control"])
+    answer.headline(suite, rows, steps)
+    answer.answers(suite, rows, steps)
+
+
+def test_costly_parts_are_not_called_more_often_for_more_runs(tmp_path, monkeypatch):
+    calls = []
+    for runs in (7, 14):
+        suite = write_wide(wide_suite(tmp_path / str(runs), runs, average=False), images=4)
+        tables._KEPT.clear()
+        calls.append(counted(monkeypatch, figures, suite))
+    few, many = calls
+    assert few["_kept_cells"] > 0
+    assert many["differences"] == 0
+    assert many == few
+
+
+def ragged_rows() -> pd.DataFrame:
+    """Rows of runs that differ in their seeds and images, copies of scenes and exact images."""
+    rng = np.random.default_rng(3)
+    seeds = {"base": "0", "one": "0", "three": "210", "other": "12", "ten": "0123456789"}
+    lines = []
+    for run, own in seeds.items():
+        for i in range(9):
+            if run == "one" and i == 4:
+                continue
+            for seed in own:
+                value = np.inf if (run, i) == ("three", 2) else rng.normal(30, 2)
+                place = {"run": run, "dataset": "d", "image": f"i{i}", "scene": f"s{i // 2}"}
+                lines.append(place | {"metric": "PSNR", "seed": seed, "value": value})
+    rows = pd.DataFrame(lines).assign(protocol="p")
+    odd = rows["run"] == "other"
+    return pd.concat([rows[~odd], rows[odd].iloc[::-1]], ignore_index=True)
+
+
+REFERENCES = {"one": "base", "three": "base", "other": "three", "ten": "other"}
+
+
+def test_rows_laid_out_once_give_the_figures_of_each_comparison_by_itself():
+    rows = ragged_rows()
+    found = statistics.compare_all(rows, REFERENCES).set_index("run")
+    assert list(found.index) == ["one", "three", "ten", "other"]
+    for run, reference in REFERENCES.items():
+        ours, theirs = rows[rows["run"] == run], rows[rows["run"] == reference]
+        alone = asdict(statistics.compare(ours, theirs))
+        together = found.loc[run, list(alone)].to_dict()
+        assert together == pytest.approx(alone, rel=0, abs=0, nan_ok=True)
+
+
+def test_a_side_without_a_gap_is_subtracted_as_differences_says():
+    rows = ragged_rows()
+    parts = statistics.sheets(rows)
+    place = ("d", "PSNR", "p")
+    for run, reference in REFERENCES.items():
+        change = statistics.minus(parts[(run, *place)], parts[(reference, *place)])
+        ours, theirs = rows[rows["run"] == run], rows[rows["run"] == reference]
+        expected = statistics.differences(ours, theirs)
+        assert list(change.images) == list(expected.index.get_level_values("image"))
+        np.testing.assert_array_equal(change.values, expected.to_numpy())
+
+
+def test_draws_do_not_depend_on_how_many_are_made_at_a_time(monkeypatch):
+    values = np.random.default_rng(0).normal(size=(40, 3))
+    kept = statistics.interval(values)
+    monkeypatch.setattr(statistics, "KEPT", 0)
+    monkeypatch.setattr(statistics, "CHUNK", 997)
+    assert statistics.interval(values) == kept
+
+
+def test_a_plot_of_more_runs_than_it_has_room_for_says_so(tmp_path, monkeypatch):
+    suite = write_wide(wide_suite(tmp_path, 9), images=2)
+    assert plots.mcr_bars(suite).get_suptitle() == ""
+    monkeypatch.setattr(plots, "ROOM", 4)
+    monkeypatch.setattr(plots, "PANELS", 3)
+    rows = tables.everything(suite)
+    said = "runs; the tables hold all"
+    assert plots.mcr_bars(suite, rows).get_suptitle() == f"4 of 8 {said}"
+    assert plots.gain_against_masks(suite, rows).get_suptitle() == f"3 of 5 {said}"
+    assert plots.loss_curves(suite).get_suptitle() == f"4 of 9 {said}"
+
+
+def test_the_pages_slider_has_room_for_so_many_runs(tmp_path, monkeypatch):
+    suite = write_wide(wide_suite(tmp_path, 9), images=2)
+    monkeypatch.setattr(pictures, "ROOM", 4)
+    for scene in pictures.choose(suite, tables.everything(suite), by_set=True):
+        assert len(scene.runs) == 4
+        assert scene.focus in scene.runs
+        assert tables.reference(suite, scene.focus) in scene.runs
