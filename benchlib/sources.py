@@ -113,7 +113,25 @@ def _shared_files(suite: Suite, one: Choice, other: Choice) -> str:
     published = (one.get("asset"), one.get("split"))
     if one.get("asset") and published == (other.get("asset"), other.get("split")):
         return f"{one['asset']}, split {one.get('split')}"
+    both = _listed_pairs(one) & _listed_pairs(other)
+    if both:
+        return f"{len(both)} pairs of {one['asset']}, among others"
     return ""
+
+
+def _listed_pairs(choice: Choice) -> set[tuple[str, str]]:
+    """(asset, hq) of the pairs of a published split that the catalogue lists one by one."""
+    from benchlib.assets import load_catalogue
+    from benchlib.assets.entry import Table
+
+    asset = str(choice.get("asset"))
+    entry = load_catalogue().get(asset)
+    if entry is None:
+        return set()
+    layout = entry.layout.get(str(choice.get("split")))
+    if not isinstance(layout, Table):
+        return set()
+    return {(asset, row.hq) for row in layout.table}
 
 
 def _listed(choice: Choice) -> list[str]:

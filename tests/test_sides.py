@@ -70,6 +70,7 @@ def suite_of(place: Path, train: dict, test: dict, **more) -> Suite:
         (photos("p", part=[0, 2]), photos("p", part=[1, 3])),
         (photos("p", part=[0, 2]), photos("p", part=[2, 3], min_side=9)),
         (published("gopro", "test"), published("gopro", "test")),
+        (published("rain100l-part", "train"), published("rain100l-part", "all")),
         (published("set5", "x4"), {"name": "photographs", "images": ["set5"], "degrade": NONE}),
         ({"name": "photographs", "images": ["set5"], "degrade": NONE}, published("set5", "x2")),
     ],
@@ -91,6 +92,7 @@ def test_the_same_files_on_two_sides_are_refused_on_loading(tmp_path, train, tes
         (photos("p"), photos("q")),
         (photos("p", part=[0, 2]), photos("p", part=[2, 3])),
         (published("gopro", "train"), published("gopro", "test")),
+        (published("rain100l-part", "train"), published("rain100l-part", "test")),
         (own_pairs("a"), own_pairs("b")),
     ],
 )

@@ -8,7 +8,7 @@ do, a nominal 95 % covers 75 %), so it is widened by the standard corrections; s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -319,7 +319,7 @@ def _resampled_means(
 ) -> Iterator[np.ndarray]:
     """The means of each effect's resamples, ``(resamples,)``; the same draws for as many values."""
     sizes = tuple(len(effect) for effect in effects)
-    draws = _draws
+    draws: Callable[..., Iterable[Iterable[np.ndarray]]] = _draws
     if sum(sizes) * resamples <= KEPT:
         draws = _kept_draws
     for effect, chunks in zip(effects, draws(sizes, resamples, seed), strict=True):

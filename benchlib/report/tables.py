@@ -315,7 +315,7 @@ def paired(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     parts = statistics.sheets(rows)
     keys, found = [], []
     for key, part in parts.items():
-        other = parts.get((references[key[0]], *key[1:]))
+        other = parts.get((references[key[0]] or "", *key[1:]))
         if other is not None:
             keys.append(key)
             found.append(statistics.minus(part, other))
