@@ -383,7 +383,7 @@ def answers(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> list[dict[
             )
         ]
         if len(own):
-            name = " + ".join(tables.prior_names(suite, run)).upper()
+            name = tables.prior_words(suite, run)
             parts.append(
                 (f"{name} itself, against “{run_label(suite, own['reference'].iloc[0])}”", own)
             )

@@ -48,13 +48,10 @@ def chain(suite: Suite, control: Control) -> list[tuple[str, str]]:
 
 def _last(suite: Suite, control: Control) -> str:
     """What the step to the prior is called."""
-    names = tables.prior_names(suite, control.prior)
-    if set(tables.prior_kinds(suite, control.prior)) != {"masks"}:
-        return " + ".join(tables.shown_as(name) or name.upper() for name in names)
-    said = " + ".join(names).upper()
-    if control.segmentation:
-        return said
-    return f"segmentation by {said}"
+    name = tables.prior_words(suite, control.prior)
+    if control.segmentation or set(tables.prior_kinds(suite, control.prior)) != {"masks"}:
+        return name
+    return f"segmentation by {name}"
 
 
 def split(suite: Suite, rows: pd.DataFrame, control: str) -> pd.DataFrame:

@@ -119,6 +119,14 @@ def shown_as(prior: str) -> str | None:
     return getattr(registry.load("priors", prior), "SHOWN", None)
 
 
+def prior_words(suite: Suite, run: str) -> str:
+    """What a run's priors are called in a step: "SAM" of masks, else in their files' own words."""
+    names = prior_names(suite, run)
+    if set(prior_kinds(suite, run)) == {"masks"}:
+        return " + ".join(names).upper()
+    return " + ".join(shown_as(name) or name.upper() for name in names)
+
+
 def prior_kinds(suite: Suite, run: str) -> list[str]:
     """The kinds of the priors that a run has at test time."""
     return [part.kind for part in _guides(suite, run)]
