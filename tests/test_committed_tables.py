@@ -19,6 +19,7 @@ PARAMS = {
     "demo": "params.yaml",
     "spt-small": "suites/spt-small/params.yaml",
     "spt-ablations-small": "suites/spt-ablations-small/params.yaml",
+    "ptg-rm-small": "suites/ptg-rm-small/params.yaml",
 }
 
 
