@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,10 +98,15 @@ def prepare(monkeypatch, folder: Path) -> None:
     add_file(monkeypatch, "methods", folder / "moody.py")
 
 
-def made(folder: Path, given: dict) -> Suite:
+def made(folder: Path, given: dict, inputs: Suite | None = None) -> Suite:
+    """A suite with its pairs, or with those of ``inputs``."""
     folder.mkdir(parents=True, exist_ok=True)
     suite = load_params(write_params(folder, given))
-    make_inputs(suite)
+    if inputs is None:
+        make_inputs(suite)
+    else:
+        for name in ("data", "weights", "priors"):
+            shutil.copytree(inputs.work / name, suite.work / name)
     return suite
 
 
@@ -145,7 +151,7 @@ def test_two_processes_train_as_one_does_also_after_a_crash_and_a_kill(tmp_path,
     prepare(monkeypatch, tmp_path)
     alone = made(tmp_path / "one", params(1))
     record.train(open_run(alone, "moody"))
-    both = made(tmp_path / "two", params(2))
+    both = made(tmp_path / "two", params(2), alone)
     told = record.train(open_run(both, "moody"))
     one, two = losses(alone, "moody"), losses(both, "moody")
     assert two["iteration"].tolist() == 2 * list(range(1, STEPS + 1))
@@ -155,7 +161,7 @@ def test_two_processes_train_as_one_does_also_after_a_crash_and_a_kill(tmp_path,
     assert two["validation_psnr"].notna().sum() == 4
     assert (told["devices"], told["training"]["devices"]) == (2, 2)
 
-    again = made(tmp_path / "again", params(2))
+    again = made(tmp_path / "again", params(2), alone)
     monkeypatch.setenv("BENCHLIB_TEST_MOOD", "crash:1:10")
     with pytest.raises(devices.DeviceError) as error:
         record.train(open_run(again, "moody"))
@@ -360,6 +366,15 @@ def test_more_devices_than_there_are_is_said_before_the_work(tmp_path, monkeypat
         record.train(open_run(suite, "no-prior"))
 
 
+class Frozen(nn.Sequential):
+    """Keeps its statistics, as a method does with a frozen network."""
+
+    def train(self, mode: bool = True) -> nn.Sequential:
+        super().train(mode)
+        self[1].eval()
+        return self
+
+
 def test_batch_statistics_are_refused_unless_they_are_frozen(tmp_path, monkeypatch):
     monkeypatch.setattr(devices, "_processors", lambda: 2)
     given = small_params()
@@ -368,10 +383,9 @@ def test_batch_statistics_are_refused_unless_they_are_frozen(tmp_path, monkeypat
     suite = load_params(write_params(tmp_path, given))
     with pytest.raises(BenchError, match=r"runs.sci.*batch statistics \(BatchNorm2d .*devices: 1"):
         record.train(open_run(suite, "sci"))
-    frozen = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
-    frozen.train = lambda mode=True: frozen.eval()  # type: ignore[method-assign]
+    frozen = Frozen(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
     devices.refuse_batch_statistics(open_run(suite, "sci"), frozen)
-    assert not frozen[1].training
+    assert frozen.training and not frozen[1].training
 
 
 def test_threads_are_shared_and_each_device_has_one():
