@@ -151,7 +151,7 @@ def train_apart(plan: RunPlan, begun: Path, digest: str, devices: int) -> None:
     ) as name:
         folder = Path(name)
         _write_order(plan, begun, digest, folder)
-        each = max(1, torch.get_num_threads() // devices)
+        each = max(1, (plan.budget.threads or torch.get_num_threads()) // devices)
         print(f"{plan.key}: {_said(devices, each)}", flush=True)
         with open(folder / "stderr", "w", encoding="utf-8") as errors:
             process = subprocess.Popen(
