@@ -41,6 +41,11 @@ def budgets(suite: Suite, key: str) -> list[Training]:
     for i, one in enumerate(budget.candidates):
         if "candidates" in one:
             raise BenchError(f"{where}.{i}.candidates: a candidate has none of its own; remove it")
+        if "devices" in one:
+            raise BenchError(
+                f"{where}.{i}.devices: a run's candidates share its devices; remove it here, and "
+                f"set runs.{key}.training.devices"
+            )
     if budget.candidates:
         tried = [merged(budget, one, f"{where}.{i}") for i, one in enumerate(budget.candidates)]
     return [one.model_copy(update={"candidates": []}) for one in tried]
@@ -189,6 +194,7 @@ def _check_budget(suite: Suite, path: Path, key: str, budget: Training) -> None:
     for name in budget.sets or []:
         _name(f"runs.{key}.training.sets", name, trained, path)
     _check_once_each(f"runs.{key}.training.sets", budget.sets or [], path)
+    _check_devices(path, key, budget)
     if budget.iterations and not trained:
         raise BenchError(
             f"{path}: runs.{key}.validation: got {run.validation!r}, the only set of "
@@ -198,6 +204,18 @@ def _check_budget(suite: Suite, path: Path, key: str, budget: Training) -> None:
     if chooses and budget.iterations and run.validation is None:
         raise BenchError(
             f"{path}: runs.{key}.validation: missing; training.keep and candidates choose by it"
+        )
+
+
+def _check_devices(path: Path, key: str, budget: Training) -> None:
+    """Each device gets as many crops of a batch as any other."""
+    if not isinstance(budget.devices, int) or not budget.iterations:
+        return
+    if budget.batch % budget.devices:
+        fit = [str(n) for n in range(1, budget.batch + 1) if budget.batch % n == 0]
+        raise BenchError(
+            f"{path}: runs.{key}.training.devices: got {budget.devices}, which do not share a "
+            f"batch of {budget.batch} evenly; may be {', '.join(fit)}, or change training.batch"
         )
 
 

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
 
 from benchlib import names, registry
 from benchlib.contracts import BenchError, nearest
@@ -37,8 +38,25 @@ MOST_SEED = 2**32 - 1  # what the generators of all libraries take
 MOST = 10**9  # of whole numbers in settings that state no bound of their own
 SMALLEST = 1e-12  # less is zero beside the numbers of a network in float32
 
+MOST_DEVICES = 1024
+AUTO = "auto"
+
 Iterations = Annotated[int, Field(ge=1, le=MOST_ITERATIONS)]
 Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
+
+
+def _devices(value: Any) -> Any:
+    """A number of devices, or ``auto``. Said here: of a union, pydantic names its inner parts."""
+    if value == AUTO or (type(value) is int and 1 <= value <= MOST_DEVICES):
+        return value
+    raise PydanticCustomError(
+        "devices", "expected a whole number from 1 to {most}, or auto", {"most": MOST_DEVICES}
+    )
+
+
+Devices = Annotated[
+    Annotated[int, Field(ge=1, le=MOST_DEVICES)] | Literal["auto"], BeforeValidator(_devices)
+]
 
 
 class Model(BaseModel):
@@ -73,6 +91,9 @@ class Training(Model):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     workers: int = Field(0, ge=0, le=1024, description="processes that load crops")
     threads: int | None = Field(None, ge=1, le=1024, description=THREADS)
+    devices: Devices = Field(
+        1, description="GPUs of one host, or processes where there is none; auto: all GPUs"
+    )
     log_every: Iterations = Field(50, description="iterations")
     validate_every: Iterations = Field(1000, description="iterations")
     watch: str = Field("basicsr-rgb", description="protocol of the validation")

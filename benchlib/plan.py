@@ -50,7 +50,8 @@ class RunPlan:
     train_images, test_images: collections; starts: seed -> weights that training begins with (None:
     the network's own random start). metrics: files of ``metrics`` that are measured.
     plugins: file -> "version" and "sha256" of what its numbers pass through outside the checkout.
-    sides: images that must not meet.
+    sides: images that must not meet. params: what ``params.yaml`` said, for processes that this one
+    starts: they open the plan anew.
     """
 
     suite: str
@@ -76,6 +77,7 @@ class RunPlan:
     places: Places
     kept_priors: Path
     plugins: dict[str, dict[str, Any]]
+    params: Suite
 
     @property
     def trains(self) -> bool:
@@ -174,6 +176,7 @@ def open_run(suite: Suite, key: str) -> RunPlan:
         places=_places(suite, key),
         kept_priors=suite.kept_priors,
         plugins=registry.fingerprints(_named(suite, run)),
+        params=suite,
     )
 
 

@@ -60,6 +60,10 @@ TYPES = [
     ({"training.iterations": "many"}, "training.iterations: got 'many'", "integer"),
     ({"training.iterations": -1}, "training.iterations: got -1", "greater than or equal to 0"),
     ({"training.lr": 0}, "training.lr: got 0", "greater than or equal to"),
+    ({"training.devices": "two"}, "training.devices: got 'two'", "1 to 1024, or auto"),
+    ({"training.devices": 0}, "training.devices: got 0", "1 to 1024, or auto"),
+    ({"training.devices": True}, "training.devices: got True", "1 to 1024, or auto"),
+    ({"runs.map.training": {"devices": 2.0}}, "runs.map.training.devices: got 2.0", "or auto"),
     ({"task": ...}, "task: missing", "required"),
     ({"metrics": ...}, "metrics: missing", "required"),
     ({"metrics": []}, "metrics: got []", "at least 1 item"),
@@ -136,6 +140,21 @@ REFERENCES = [
         "",
     ),
     ({"runs.map.training": {"sets": ["held"]}}, "sets: got 'held'", "may be shake-blur"),
+    (
+        {"runs.map.training": {"devices": 4, "batch": 6}},
+        "runs.map.training.devices: got 4, which do not share a batch of 6 evenly",
+        "may be 1, 2, 3, 6",
+    ),
+    (
+        {"training.devices": 2, "runs.map.training": {"candidates": [{"batch": 3}]}},
+        "runs.map.training.devices: got 2, which do not share a batch of 3",
+        "may be 1, 3",
+    ),
+    (
+        {"runs.map.training": {"candidates": [{"devices": 2}]}},
+        "runs.map.training.candidates.0.devices: a run's candidates share its devices",
+        "set runs.map.training.devices",
+    ),
     ({"runs.cat.training": {"keep": "best"}}, "runs.cat.validation: missing", "choose by it"),
     (
         {

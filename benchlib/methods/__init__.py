@@ -22,8 +22,8 @@ And, where it needs them:
 ``objective(model, batch, loss)``  what training minimises: a pair of a scalar to minimise, and of
     the restored images, in [0,1] where they are right. ``batch`` has ``hq`` too;
     ``loss(restored, hq)`` is the loss that the run names. Without it the training loop takes
-    ``loss(restored, batch["hq"])`` of ``restored = model(batch)``. Call ``model(batch)``, rather
-    than a part of the model, so that gradients are shared where a run has several devices.
+    ``loss(restored, batch["hq"])`` of ``restored = model(batch)``. Minimise a mean over images:
+    where a run has several devices, each has a share of the batch and takes its own.
 ``added(model)``     the module that it adds to the network, whose cost is shown by itself too.
 
 A method that brings what restores, instead of a backbone, says so in ``INFO.own`` and has:

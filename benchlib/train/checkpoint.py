@@ -127,10 +127,11 @@ def save_trained(path: Path, trained: Trained) -> None:
     path.unlink(missing_ok=True)
 
 
-def read_trained(path: Path, model: nn.Module) -> Trained | None:
+def read_trained(path: Path, model: nn.Module, expected: bool = False) -> Trained | None:
     """The finished training beside the checkpoint ``path``, if there is one of this model.
 
-    Says in one line that it is taken over, or why not.
+    Says in one line that it is taken over, or why not. expected: another process of this stage has
+    just made it, so that it goes without saying.
     """
     file = path.with_suffix(".trained")
     if not file.exists():
@@ -140,11 +141,12 @@ def read_trained(path: Path, model: nn.Module) -> Trained | None:
     if wrong:
         print(f"{file}: ignored: {wrong}", flush=True)
         return None
-    print(
-        f"{file}: this training is finished and taken over ({state['seconds']:.0f} s); delete the "
-        "file to train anew",
-        flush=True,
-    )
+    if not expected:
+        print(
+            f"{file}: this training is finished and taken over ({state['seconds']:.0f} s); delete "
+            "the file to train anew",
+            flush=True,
+        )
     return Trained(**state)
 
 

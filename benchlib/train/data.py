@@ -18,7 +18,7 @@ from benchlib.records import Pair
 from benchlib.seeding import name_rng
 
 VERSION = 1
-KEPT = 2**30  # bytes of items and priors that a run keeps in memory, all its loading processes
+KEPT = 2**30  # bytes of items and priors that a run keeps in memory, in all its processes
 
 
 class Crops(Dataset):
@@ -105,10 +105,13 @@ class Crops(Dataset):
         return batch | self.prior.collate([crop["prior"] for crop in crops])
 
 
-def crops_of(plan: RunPlan, budget: Training | None = None, seed: int | None = None) -> Crops:
+def crops_of(
+    plan: RunPlan, budget: Training | None = None, seed: int | None = None, devices: int = 1
+) -> Crops:
     """The training crops of one run, as the loop draws them.
 
-    Of its first budget and first seed, if none is given.
+    Of its first budget and first seed, if none is given. devices: how many share the memory that
+    they are kept in.
     """
     budget = budget or plan.budgets[0]
     if seed is None:
@@ -119,5 +122,5 @@ def crops_of(plan: RunPlan, budget: Training | None = None, seed: int | None = N
         prior=plan.train_prior,
         crop=budget.crop,
         seed=seed,
-        keep=KEPT // max(1, budget.workers),
+        keep=KEPT // (max(1, budget.workers) * devices),
     )

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from safetensors.torch import load_file
 from torch import nn
 
 from benchlib import own, registry
 from benchlib.assets.weights import save_weights
-from benchlib.contracts import load_weights_into
+from benchlib.contracts import BenchError, load_weights_into
 from benchlib.files import check_writable, new_folder, sha256
 from benchlib.manifests import check_run
 from benchlib.metrics import protocol
@@ -33,7 +34,13 @@ from benchlib.train.checkpoint import (
     save_trained,
 )
 from benchlib.train.data import crops_of
-from benchlib.train.loop import Job, fit, plain_objective
+from benchlib.train.devices import (
+    devices_of,
+    refuse_batch_statistics,
+    threads_each,
+    train_apart,
+)
+from benchlib.train.loop import Job, Share, fit, plain_objective
 
 VERSION = 1
 
@@ -44,25 +51,27 @@ def train(plan: RunPlan) -> dict[str, Any]:
     Several budgets are each trained with the first seed; the one of the best validation is the
     run's, and the record's ``choice`` lists all. Resumes from the last checkpoint of the same
     parameters, versions, data and torch, and takes over what is finished (``checkpoint``): a stage
-    that failed after its training does not train again. Raises BenchError for images that the run
-    cannot use (``manifests.check_run``), for a loss that is not finite, and for what the disk
-    refuses.
+    that failed after its training does not train again. Over several devices other processes train
+    (``devices``), and this one writes what they have made. Raises BenchError for images that the
+    run cannot use (``manifests.check_run``), for devices that are not there, for a loss that is not
+    finite, and for what the disk refuses.
     """
+    devices = devices_of(plan)
+    if devices > 1:
+        refuse_batch_statistics(plan, build_model(plan))
     check_run(plan)
     check_writable(plan.places.run.parent, plan.places.loss.parent)
     own.check_scale(plan, own.pairs_at_hand(plan))
-    begun = plan.places.resume / _digest(plan)
+    digest = _digest(plan)
+    begun = plan.places.resume / digest
     begin(begun, plan.key, plan.places.run)
-    first, *others = plan.entry.seeds
     with new_folder(plan.places.run) as out:
-        tried = []
-        for i, budget in enumerate(plan.budgets):
-            tried.append(_train_seed(plan, budget, first, begun / f"candidate{i}-seed{first}.pt"))
-        best = _best(tried)
+        share: Share | None = Share()
+        if devices > 1:
+            train_apart(plan, begun, digest, devices)
+            share = None
+        tried, best, seeds = _train_seeds(plan, begun, share)
         budget = plan.budgets[best]
-        seeds = {first: tried[best]}
-        for seed in others:
-            seeds[seed] = _train_seed(plan, budget, seed, begun / f"candidate0-seed{seed}.pt")
         for seed, trained in seeds.items():
             save_weights(trained.weights, out / f"seed{seed}.safetensors")
         record = _record(plan, budget, seeds) | {"choice": _choice(plan, tried, best)}
@@ -77,6 +86,41 @@ def train(plan: RunPlan) -> dict[str, Any]:
         write_table(plan.places.loss, LOG, log)
     deliver(begun, plan.key)
     return record
+
+
+def train_share(plan: RunPlan, begun: Path, digest: str, share: Share) -> None:
+    """Train this process's share of a run, as the one who started it sees the run.
+
+    digest: what it saw the training made from. Raises BenchError where that has changed since.
+    """
+    if _digest(plan) != digest:
+        raise BenchError(
+            f"runs.{plan.key}: code, data or the device have changed since this stage began; run "
+            "it again"
+        )
+    _train_seeds(plan, begun, share)
+
+
+def _train_seeds(
+    plan: RunPlan, begun: Path, share: Share | None
+) -> tuple[list[Trained], int, dict[int, Trained]]:
+    """Train each budget with the first seed, and the best one with the other seeds.
+
+    begun: the training's folder of ``.resume``. share: this process's part of every batch; None
+    where other processes have trained, and what they finished is taken. Returns the trainings of
+    the budgets, which of them is the best, and seed -> its training with that one.
+    """
+    first, *others = plan.entry.seeds
+    tried = []
+    for i, budget in enumerate(plan.budgets):
+        checkpoint = begun / f"candidate{i}-seed{first}.pt"
+        tried.append(_train_seed(plan, budget, first, checkpoint, share))
+    best = _best(tried)
+    seeds = {first: tried[best]}
+    for seed in others:
+        checkpoint = begun / f"candidate0-seed{seed}.pt"
+        seeds[seed] = _train_seed(plan, plan.budgets[best], seed, checkpoint, share)
+    return tried, best, seeds
 
 
 def _best(tried: list[Trained]) -> int:
@@ -104,36 +148,59 @@ def start_model(plan: RunPlan, seed: int) -> nn.Module:
     return model
 
 
-def _train_seed(plan: RunPlan, budget: Training, seed: int, checkpoint: Path) -> Trained:
+def _train_seed(
+    plan: RunPlan, budget: Training, seed: int, checkpoint: Path, share: Share | None
+) -> Trained:
     model = start_model(plan, seed)
     if not plan.trains or not budget.iterations:
         with threads(budget.threads):
             return _trained(plan, budget, model, Progress(), None)
-    finished = read_trained(checkpoint, model)
+    finished = read_trained(checkpoint, model, expected=share is None)
     if finished:
         return finished
-    with threads(budget.threads):
-        trained = _fit(plan, budget, seed, model, checkpoint)
-    save_trained(checkpoint, trained)
+    if share is None:
+        raise BenchError(
+            f"{checkpoint.parent}: what the devices trained is not there; run the stage again"
+        )
+    with threads(threads_each(budget.threads, share.devices)):
+        trained = _fit(plan, budget, seed, model, checkpoint, share)
+    if share.is_first:
+        save_trained(checkpoint, trained)
+    if share.devices > 1:
+        PartialState().wait_for_everyone()
+    if not share.is_first:  # what is chosen by this training is chosen alike everywhere
+        return _train_seed(plan, budget, seed, checkpoint, None)
     return trained
 
 
-def _fit(plan: RunPlan, budget: Training, seed: int, model: nn.Module, checkpoint: Path) -> Trained:
+def _fit(
+    plan: RunPlan,
+    budget: Training,
+    seed: int,
+    model: nn.Module,
+    checkpoint: Path,
+    share: Share,
+) -> Trained:
     validate = partial(validation_psnr, plan=plan, budget=budget, pairs=plan.held_out_pairs())
     if len(plan.budgets) > 1:
         print(f"{plan.key}, seed {seed}: {_changes(plan, budget)}", flush=True)
     before = None
-    if budget.keep == "best":
+    if budget.keep == "best" and share.is_first:
         device = device_at_hand()
         before = validate(model.to(device), device)
     objective = getattr(plan.method, "objective", plain_objective)
-    crops = crops_of(plan, budget, seed)
-    progress = fit(Job(model, crops, budget, seed, checkpoint, validate, objective))
-    return _trained(plan, budget, model, progress, before)
+    crops = crops_of(plan, budget, seed, share.devices)
+    job = Job(model, crops, budget, seed, checkpoint, validate, objective, share)
+    return _trained(plan, budget, model, fit(job), before, share.devices)
 
 
 def _trained(
-    plan: RunPlan, budget: Training, model: nn.Module, progress: Progress, before: float | None
+    plan: RunPlan,
+    budget: Training,
+    model: nn.Module,
+    progress: Progress,
+    before: float | None,
+    devices: int = 1,
 ) -> Trained:
     """What is kept of a training: the last weights, or the best validation's."""
     kept, iteration, psnr = model.state_dict(), budget.iterations, None
@@ -143,15 +210,20 @@ def _trained(
         best = progress.best
         kept, iteration, psnr = best["model"], best["iteration"], best["psnr"]
     weights = {name: value.contiguous().cpu() for name, value in kept.items()}
-    return Trained(weights, progress.log, progress.seconds, iteration, psnr, before, _made())
+    made = _made(devices)
+    return Trained(weights, progress.log, progress.seconds, iteration, psnr, before, made)
 
 
-def _made() -> dict[str, Any]:
-    """By what a training is made, for its record."""
+def _made(devices: int) -> dict[str, Any]:
+    """By what a training is made, for its record; ``threads`` are those of each device."""
     device = str(device_at_hand())
+    machine = hardware(device)
+    if devices > 1 and device != "cpu":
+        machine = f"{devices} x {machine}"
     return {
         "device": device,
-        "hardware": hardware(device),
+        "hardware": machine,
+        "devices": devices,
         "torch": str(torch.__version__),
         "threads": torch.get_num_threads(),
         "revision": revision(Path(__file__).parent),
@@ -233,12 +305,16 @@ def _count(plan: RunPlan) -> tuple[int, int]:
 
 
 def _digest(plan: RunPlan) -> str:
-    """What a checkpoint depends on: parameters, versions, the method's code, data, prior, torch."""
+    """What a checkpoint depends on: parameters, versions, the method's code, data, prior, torch.
+
+    And how many devices there are, where it is more than one: gradients add in another order.
+    """
+    devices = devices_of(plan)
     names = {"backbone", "method", "validation", "init", "seeds", "images", "prior"}
     state = [
         plan.key,
         plan.entry.model_dump_json(include=names),
-        plan.budget.model_dump_json(),
+        plan.budget.model_dump_json(exclude={"devices"}),
         str(plan.versions()),
         str(device_at_hand()),
         torch.__version__,
@@ -253,4 +329,6 @@ def _digest(plan: RunPlan) -> str:
     for part in plan.train_prior.parts:
         state.append(str(read_json(part.folder / "prior.json")))
         state.append(str(registry.version(f"priors/kinds/{part.kind}.py")))
+    if devices > 1:
+        state.append(f"{devices} devices")
     return hashlib.sha256("\0".join(state).encode()).hexdigest()[:16]
