@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 LAUNCH = "BENCHLIB_LAUNCH"  # names the settings file; a job does not get it
 TOOLS = ("sbatch", "srun", "scancel", "squeue")
 POLL = 0.5  # seconds between two looks at a job's log
-LONGEST_WAIT = 30.0  # seconds between two questions to Slurm; the first comes after one
+FIRST_WAIT = 1.0  # seconds until Slurm is asked how the job is; then longer each time
+LONGEST_WAIT = 30.0
 GRACE = 15.0  # seconds that a stage has to end in; its notebook takes up to five
 GRACE_CANCEL = 10.0  # seconds that we wait for the end of a job that we have cancelled
 GRACE_RESULT = 15.0  # seconds until a network folder shows what another host has written
@@ -152,15 +153,12 @@ class Settings(Need):
         return merged(base, self.stages.get(kind, {}), f"{path}: stages.{kind}")  # type: ignore[call-overload]
 
 
-def settings_file() -> Path | None:
-    """The file that BENCHLIB_LAUNCH names; None where nothing is to travel.
+def settings_file() -> Path:
+    """The file that BENCHLIB_LAUNCH names.
 
     A relative path begins at the current folder, or where that has none, at DVC's project.
     """
-    given = os.environ.get(LAUNCH, "")
-    if not given:
-        return None
-    path = Path(given).expanduser()
+    path = Path(os.environ[LAUNCH]).expanduser()
     root = os.environ.get("DVC_ROOT")
     if not path.exists() and root:
         path = Path(root) / path
@@ -399,12 +397,10 @@ class Trip:
 def plan(stem: str, values: dict[str, Any], words: list[str]) -> Trip | None:
     """The trip of a notebook, None for one that runs here; asked before any work.
 
-    stem: of the notebook, 30_train. values: its parameters. words: the launcher's own. Raises
-    BenchError for settings that are wrong.
+    Reads BENCHLIB_LAUNCH. stem: of the notebook, 30_train. values: its parameters. words: the
+    launcher's own. Raises BenchError for settings that are wrong.
     """
     path = settings_file()
-    if path is None:
-        return None
     settings = read_settings(path)
     kind = stem.partition("_")[2]
     if kind not in settings.travel or "params" not in values:
@@ -693,7 +689,7 @@ def _follow(trip: Trip, job: Job[int], told: Callable[[], object]) -> int:
     """
     tails = [Tail(job.paths.stdout, sys.stdout), Tail(job.paths.stderr, sys.stderr)]
     shown_state = State("PENDING")
-    wait = 1.0
+    wait = FIRST_WAIT
     ask_next = time.monotonic() + wait
     while not job.paths.result_pickle.exists():
         if told():
@@ -712,7 +708,7 @@ def _follow(trip: Trip, job: Job[int], told: Callable[[], object]) -> int:
         if state != shown_state and state.name != "COMPLETING":
             _say(f"job {job.job_id}: {state}")
             shown_state = state
-            wait = 1.0
+            wait = FIRST_WAIT
         wait = min(1.5 * wait, LONGEST_WAIT)
         ask_next = time.monotonic() + wait
     return _result(trip, job, tails)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchlib import fanout, launch
+from benchlib import fanout
 from benchlib.cli._say import say, warn
 from benchlib.cli._suites import (
     complete_suite,
@@ -30,6 +30,7 @@ INTERRUPTED = 130
 KEYED = ("fetch", "weights", "metrics", "priors", "train", "evaluate")
 ALONE = ("names", "tables", "report")
 PIPELINE = "dvc.yaml"
+LAUNCH = "BENCHLIB_LAUNCH"
 
 
 def run(
@@ -130,16 +131,18 @@ def _check_target(suite: Suite, target: str) -> None:
 
 def _check_launch(gpus: str | None) -> None:
     """Check the settings of jobs before any work, and name them for stages, who run elsewhere."""
-    settings = launch.settings_file()
-    if settings is None:
+    if not os.environ.get(LAUNCH):
         return
+    from benchlib import launch
+
+    settings = launch.settings_file()
     launch.read_settings(settings)
     if gpus is not None:
         raise BenchError(
             f"--gpus {gpus}: those are devices of this host, and stages run as jobs "
-            f"({launch.LAUNCH}); write `gpus: 1` into {settings.name}"
+            f"({LAUNCH}); write `gpus: 1` into {settings.name}"
         )
-    os.environ[launch.LAUNCH] = str(settings)
+    os.environ[LAUNCH] = str(settings)
 
 
 def _link_plugins(suite: Suite) -> None:
@@ -173,7 +176,7 @@ def _side_by_side(
 
 def _slots(jobs: int | None, devices: list[str] | None) -> list[fanout.Slot]:
     """The places where stages run; those that only wait for jobs share nothing of this host."""
-    if launch.settings_file() is not None:
+    if os.environ.get(LAUNCH):
         return [fanout.Slot(number + 1) for number in range(jobs or 1)]
     if devices is None:
         devices = fanout.devices_at_hand()
