@@ -50,6 +50,7 @@ GRACE = 15.0  # seconds that a stage has to end in; its notebook takes up to fiv
 GRACE_CANCEL = 10.0  # seconds that we wait for the end of a job that we have cancelled
 GRACE_RESULT = 15.0  # seconds until a network folder shows what another host has written
 GRACE_PREEMPTION = 600.0  # seconds: SIGTERM comes first, the signal that requeues later
+TIMED_OUT = -1  # in the place of an exit code: the time limit was met too often
 LONGEST_ERROR = 600  # characters of what Slurm says that are printed
 # Slurm signals all processes of a job. The stage is stopped in order; it ignores what means that.
 COMMAND = 'trap "" USR1 USR2; exec "$0" -m benchlib.nbrun "$@"'
@@ -328,7 +329,16 @@ class Stage:
     child: Any = field(default=None, repr=False)  # the launcher's process, within the job
 
     def __call__(self) -> int:
-        """Run the stage; its exit code."""
+        """Run the stage; its exit code, or TIMED_OUT."""
+        from submitit.core.utils import UncompletedJobError
+
+        try:
+            return self.run()
+        except UncompletedJobError:  # of submitit's, where it would requeue once more
+            return TIMED_OUT
+
+    def run(self) -> int:
+        """Run the launcher in this job; its exit code."""
         env = {name: value for name, value in os.environ.items() if name != LAUNCH}
         if self.threads is not None:
             env |= dict.fromkeys(THREADS, str(self.threads))
@@ -437,8 +447,10 @@ def run(trip: Trip, told: Callable[[], object]) -> int:
         guardian = _guard(trip, job)
         try:
             code = _follow(trip, job, told)
-        finally:
+        except BenchError:  # after any other error the guardian cancels the job
             _dismiss(guardian)
+            raise
+        _dismiss(guardian)
     return _finish(trip, code)
 
 
@@ -741,14 +753,20 @@ def _result(trip: Trip, job: Job[int], tails: list[Tail]) -> int:
         if not tails[0].last:
             time.sleep(0.1)
     _pass_on(tails, whole=True)
+    log = _shorter(job.paths.stderr)
     try:
-        return job.result()
+        code = job.result()
     except Exception as error:  # of the job, told by submitit as text
         trace = [line for line in str(error).splitlines() if re.match(r"\w[\w.]*: ", line)]
-        said = shortened([*trace, type(error).__name__][0], LONGEST_ERROR)
+        said = shortened([type(error).__name__, *trace][-1], LONGEST_ERROR)
+        raise BenchError(f"job {job.job_id} ({trip.name}): {said}; its log: {log}") from None
+    if code == TIMED_OUT:
         raise BenchError(
-            f"job {job.job_id} ({trip.name}): {said}; its log: {_shorter(job.paths.stderr)}"
-        ) from None
+            f"job {job.job_id} ({trip.name}) has met its time limit {trip.settings.timeouts + 1} "
+            f"times; ask for more `time` or `timeouts` in {trip.path.name}, and run it again to go "
+            f"on from there; its log: {log}"
+        )
+    return code
 
 
 def _lost(trip: Trip, job: Job[int], state: State) -> str:

@@ -248,7 +248,7 @@ def test_the_job_asks_for_what_the_settings_say(slurm, suite, monkeypatch):
     ):
         assert line in script
     assert not [line for line in script if re_any(line, "wckey", "account", "qos", "password")]
-    command = script[-2]
+    command = script[-1]
     assert command.startswith("srun ") and " --cpus-per-task=8 " in command
     assert script.index("module load cuda") < script.index(command)
 
@@ -347,7 +347,7 @@ def test_a_lost_job_is_one_line(slurm, suite, monkeypatch, state, account, what)
         launch.run(made, Play(made, slurm, lambda play: play.state(state)))
     assert str(error.value).endswith("; its log: work/small/.jobs/train@map/7_0_log.out")
     assert "\n" not in str(error.value)
-    assert said(slurm, "scancel") == ["7"] or account is None  # by the guardian, which may be late
+    assert said(slurm, "scancel") == []
 
 
 def test_a_job_that_is_queued_again_is_followed(slurm, suite, monkeypatch, capfd):
@@ -385,6 +385,13 @@ def test_an_error_within_the_job_is_one_line(slurm, suite, monkeypatch):
     with pytest.raises(BenchError, match=r"^job 7 \(.*\): ModuleNotFoundError: No module") as error:
         launch.run(made, Play(made, slurm, lambda play: play.result("error", trace)))
     assert "\n" not in str(error.value)
+
+
+def test_a_job_that_met_its_time_limit_too_often_is_one_line(slurm, suite, monkeypatch):
+    made = trip(suite, monkeypatch, "timeouts: 2")
+    play = Play(made, slurm, lambda play: play.result("success", launch.TIMED_OUT))
+    with pytest.raises(BenchError, match="has met its time limit 3 times; ask for more `time`"):
+        launch.run(made, play)
 
 
 def test_who_is_told_to_end_cancels_the_job_and_waits(slurm, suite, monkeypatch, capfd):
@@ -588,6 +595,16 @@ def test_a_training_that_is_preempted_is_the_straight_one(tmp_path, trained):
     assert weights.keys() == trained.keys()
     for name, value in weights.items():
         assert value.equal(trained[name]), name
+
+
+def test_a_stage_that_submitit_gives_up_returns(monkeypatch):
+    from submitit.core.utils import UncompletedJobError
+
+    def too_often(_stage: Stage) -> int:
+        raise UncompletedJobError("Job not requeued because: timed-out too many times.")
+
+    monkeypatch.setattr(Stage, "run", too_often)
+    assert Stage([], "", "", None)() == launch.TIMED_OUT
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
