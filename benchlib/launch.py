@@ -464,7 +464,7 @@ def _turn(trip: Trip, told: Callable[[], object]) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     folder = trip.folder.parent / "at-once"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     locks = [FileLock(folder / str(number)) for number in range(most)]
     said = False
     while not told():
@@ -509,6 +509,8 @@ def _submit(trip: Trip) -> Job[int]:
             raise BenchError(
                 f"{trip.path}: {trip.name} was not submitted: {said or type(error).__name__}"
             ) from None
+    if trip.settings.executor == "debug":
+        return job  # it runs when it is asked for its result, and says all here
     if trip.settings.executor == "slurm":
         (trip.folder / "job").write_text(job.job_id, encoding="utf-8")
     log = _shorter(job.paths.stdout)
@@ -582,6 +584,8 @@ def _finish(trip: Trip, code: int) -> int:
     """Clear up: of a stage that failed, the logs stay."""
     if not code:
         shutil.rmtree(trip.folder, ignore_errors=True)
+        with suppress(OSError):  # others are out
+            trip.folder.parent.rmdir()
         return 0
     for file in trip.folder.glob("*.pkl"):
         file.unlink(missing_ok=True)

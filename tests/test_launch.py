@@ -333,8 +333,16 @@ def test_the_log_is_shown_and_the_exit_code_is_the_jobs(slurm, suite, monkeypatc
     ("state", "account", "what"),
     [
         ("CANCELLED by 1000|None|n1", None, "ended without a result: cancelled on n1; run it"),
-        ("OUT_OF_MEMORY|OutOfMemory|", None, "out of memory .*ask for more `memory` in slurm.yaml"),
-        ("TIMEOUT|TimeLimit|n1", None, "timeout on n1; ask for more `time`, or .* in slurm.yaml"),
+        (
+            "OUT_OF_MEMORY|OutOfMemory|",
+            None,
+            ".*: out of memory .*ask for more `memory` in slurm.yaml",
+        ),
+        (
+            "TIMEOUT|TimeLimit|n1",
+            None,
+            ".*: timeout on n1; ask for more `time`, or .* in slurm.yaml",
+        ),
         (None, "NODE_FAIL|None|n2\nx|y|z", "ended without a result: node fail on n2"),
         (None, None, "is lost: Slurm no longer knows it"),
     ],
@@ -508,7 +516,7 @@ def test_a_notebook_runs_as_a_job(tmp_path, executor):
     assert done.returncode == 1
     assert "from the job cat\n" in done.stdout
     assert done.stderr == (
-        "nbrun: ZeroDivisionError: division by zero (cell 3 of 30_train.ipynb; the traceback is in "
+        "nbrun: ZeroDivisionError: division by zero (cell 4 of 30_train.ipynb; the traceback is in "
         "out.ipynb)\n"
     )
     assert (tmp_path / "out.ipynb").is_file()
