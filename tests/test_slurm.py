@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -132,11 +133,14 @@ def test_a_job_that_somebody_cancels_is_one_line(slurm, tmp_path):
 
 def copy_of_the_project(folder: Path, env: dict[str, str]) -> Path:
     """A clone with the smoke suite; its folder."""
-    for name in ("benchlib", "notebooks", "suites/smoke", "dvc.yaml", ".dvcignore", ".dvc/config"):
+    for name in ("benchlib", "notebooks", "suites/smoke", "dvc.yaml", ".dvcignore"):
         source = ROOT / name
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            left_out = shutil.ignore_patterns("__pycache__", "dvc.lock")
+            shutil.copytree(source, folder / name, ignore=left_out)
+        else:
+            shutil.copy(source, folder / name)
     (folder / ".gitignore").write_text("work/\n")
     for words in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
         subprocess.run(words, cwd=folder, env=env, check=True)
@@ -159,12 +163,13 @@ def test_the_smoke_suite_four_at_once_killed_once(slurm, tmp_path):
             most = max(most, len(jobs(env)))
             assert first.poll() is None, (tmp_path / "log").read_text()
             time.sleep(0.3)
-        psutil.Process(first.pid).kill()
         os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
     for process in psutil.process_iter(["cmdline"]):  # stages are in groups of their own
         words = process.info["cmdline"] or []
-        if "dvc" in words and process.is_running() and str(folder) == _cwd(process):
-            os.killpg(process.pid, signal.SIGKILL)
+        if "dvc" in words and str(folder) == _cwd(process):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     wait_for(lambda: not jobs(env), 120)
     again = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     assert again.returncode == 0, again.stdout + again.stderr
