@@ -39,7 +39,8 @@ from benchlib.names import read_yaml, shown
 from benchlib.params import LINE, Model, load_params, merged
 
 if TYPE_CHECKING:
-    from submitit import DelayedSubmission, Executor, Job
+    from submitit import Executor, Job
+    from submitit.helpers import DelayedSubmission
 
 LAUNCH = "BENCHLIB_LAUNCH"  # names the settings file; a job does not get it
 TOOLS = ("sbatch", "srun", "scancel", "squeue")

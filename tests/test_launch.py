@@ -19,8 +19,9 @@ from conftest import make_inputs, small_params, write_params
 from safetensors.torch import load_file
 
 from benchlib import launch, nbrun
-from benchlib.cli import main
+from benchlib.cli import main, running
 from benchlib.contracts import BenchError
+from benchlib.fanout import Slot
 from benchlib.launch import Stage, Trip
 from benchlib.params import load_params
 
@@ -454,7 +455,8 @@ def test_a_launcher_that_is_killed_leaves_no_job(slurm, suite, monkeypatch):
     wait_for(lambda: len(said(slurm, "squeue")) > 0)
     process.kill()
     process.wait()
-    wait_for(lambda: said(slurm, "scancel") == ["7"])
+    wait_for(lambda: said(slurm, "scancel"))
+    assert said(slurm, "scancel") == ["7"]
 
 
 # ---------------------------------------------------------------- in the job
@@ -634,6 +636,13 @@ def test_run_reads_the_settings_before_any_work(suite, monkeypatch, capfd):
     settings(suite, "executor: local")
     assert main(["run", "--gpus", "0"]) == 1
     assert "those are devices of this host, and stages run as jobs" in capfd.readouterr().err
+
+
+def test_stages_that_wait_for_jobs_share_no_threads_of_this_host(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("BENCHLIB_LAUNCH", "slurm.yaml")
+    assert running._slots(3, None) == [Slot(1), Slot(2), Slot(3)]
+    assert running._slots(None, None) == [Slot(1)]
 
 
 def test_a_bad_settings_file_stops_the_launcher_too(suite, monkeypatch, capfd):
