@@ -56,6 +56,7 @@ lock: | $(UV)
 	@$(UV) $(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 	@$(UV) $(LOCK) requirements-lab.in -c requirements.txt -o requirements-lab.txt
 	@$(UV) $(LOCK) requirements-extra-arches.in -c requirements.txt -o requirements-extra-arches.txt
+	@$(UV) $(LOCK) requirements-slurm.in -c requirements.txt -o requirements-slurm.txt
 
 clean:
 	rm -rf work results/*/notebooks

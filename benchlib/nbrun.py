@@ -13,6 +13,8 @@ killed, a guardian (a sleeping ``sh`` that reads a pipe of ours) sees the pipe c
 kernel's process group.
 
 What of the user's own settings reaches the notebook: ``kernel_environment`` decides it.
+
+With BENCHLIB_LAUNCH the command is a job of Slurm's, and this process its watcher: ``launch``.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from jupyter_client.manager import AsyncKernelManager
     from papermill.exceptions import PapermillExecutionError
 
+    from benchlib.launch import Trip
     from benchlib.params import Suite
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -377,6 +380,7 @@ class Running:
     kernel: int = 0
     in_cells: bool = False  # the kernel is up and has been given its first cell
     guardian: subprocess.Popen[bytes] | None = None
+    mark: Path | None = None  # where the notebook runs elsewhere: a file that tells it to end
     signum: int = 0
     finished: threading.Event = field(default_factory=threading.Event)
 
@@ -418,6 +422,10 @@ def stop(running: Running, signum: int, grace: float) -> None:
     A second call kills at once.
     """
     again, running.signum = running.signum, signum
+    if running.mark and not again:
+        with suppress(OSError):
+            running.mark.touch()
+        return  # the main thread sees the signal, and cancels the job
     while running.starting and not running.kernel:
         time.sleep(0.01)
     if running.in_cells and not again and os.name != "nt":
@@ -656,9 +664,12 @@ def main(words: list[str] | None = None) -> int:
         if running.copy.path.resolve() == notebook.resolve():
             raise BenchError(f"--out {options.out}: that is the notebook itself; name another file")
         values = read_parameters(notebook, options.parameters, options.params)
+        trip = plan_trip(notebook, values, words)
     except BenchError as error:
         print(f"nbrun: {error}", file=sys.stderr)
         return 2
+    if trip is not None:
+        return travel(trip, running)
     try:
         failure = execute(notebook, values, running)
     except Exception as error:
@@ -674,6 +685,33 @@ def main(words: list[str] | None = None) -> int:
         print(f"nbrun: {failure}", file=sys.stderr)
         return 1
     return 0
+
+
+def plan_trip(notebook: Path, values: dict[str, Any], words: list[str] | None) -> Trip | None:
+    """The job that this command is to become, None where it runs here. Raises BenchError."""
+    if not os.environ.get("BENCHLIB_LAUNCH"):
+        return None
+    from benchlib import launch
+
+    if words is None:
+        words = sys.argv[1:]
+    return launch.plan(notebook.stem, values, words)
+
+
+def travel(trip: Trip, running: Running) -> int:
+    """Run the notebook as a job; its exit code, 1 for a job that is refused or lost."""
+    from benchlib import launch
+
+    running.mark = trip.mark
+    try:
+        code = launch.run(trip, lambda: running.signum)
+    except BenchError as error:
+        print(f"nbrun: {error}", file=sys.stderr)
+        code = 1
+    if running.signum:
+        print(f"nbrun: {stopped_by(running)}", file=sys.stderr)
+        return 128 + running.signum
+    return code
 
 
 def _default_copy(options: argparse.Namespace) -> Path:

@@ -21,7 +21,7 @@ LAYERS = {
     2: ["tasks", "methods", "backbones", "priors", "datasets", "degrade", "metrics", "papers"],
     3: ["plan", "own", "manifests", "prepare", "restore", "train", "evaluate", "conformance"],
     4: ["report"],
-    5: ["pipeline", "fanout", "nbrun", "scoring", "cli", "__main__"],
+    5: ["pipeline", "fanout", "launch", "nbrun", "scoring", "cli", "__main__"],
 }
 LAYER = {folder: layer for layer, folders in LAYERS.items() for folder in folders}
 # names of protocols are checked before work; imported when called
@@ -149,7 +149,7 @@ def test_conda_and_uv_install_the_same_lock():
     files = [word.removeprefix("-r ") for word in conda[-1]["pip"] if word.startswith("-r ")]
     assert files == ["requirements.txt", "requirements-lab.txt"]
     lock = pinned(ROOT / "requirements.txt")
-    for name in ("lab", "features", "extra-arches", "dev"):
+    for name in ("lab", "features", "extra-arches", "slurm", "dev"):
         extra = f"requirements-{name}.txt"
         assert lock <= pinned(ROOT / extra), extra
     for line in (ROOT / "requirements.in").read_text().splitlines():

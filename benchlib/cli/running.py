@@ -30,6 +30,7 @@ INTERRUPTED = 130
 KEYED = ("fetch", "weights", "metrics", "priors", "train", "evaluate")
 ALONE = ("names", "tables", "report")
 PIPELINE = "dvc.yaml"
+LAUNCH = "BENCHLIB_LAUNCH"
 
 
 def run(
@@ -68,7 +69,8 @@ def run(
     Stop it with Ctrl-C whenever you like; the next run goes on where it stood.
 
     With -j or --gpus, stages that do not need each other run side by side, each on its device and
-    with its share of the processors; what each says goes to a file in work/SUITE/logs.
+    with its share of the processors; what each says goes to a file in work/SUITE/logs. With
+    BENCHLIB_LAUNCH=slurm.yaml they are jobs of Slurm's.
 
     Example: benchlib run demo
     """
@@ -76,6 +78,7 @@ def run(
     if gpus is not None:
         devices = fanout.read_devices(gpus)
     path, targets = _split(words or [])
+    _check_launch(gpus)
     suite = open_suite(str(path))
     folder = suite.folder
     if not (folder / PIPELINE).is_file():
@@ -126,6 +129,22 @@ def _check_target(suite: Suite, target: str) -> None:
         raise BenchError(f"{suite.suite}: {target}: no '{key}'; {nearest(key, keys)}")
 
 
+def _check_launch(gpus: str | None) -> None:
+    """Check the settings of jobs before any work, and name them for stages, who run elsewhere."""
+    if not os.environ.get(LAUNCH):
+        return
+    from benchlib import launch
+
+    settings = launch.settings_file()
+    launch.read_settings(settings)
+    if gpus is not None:
+        raise BenchError(
+            f"--gpus {gpus}: those are devices of this host, and stages run as jobs "
+            f"({LAUNCH}); write `gpus: 1` into {settings.name}"
+        )
+    os.environ[LAUNCH] = str(settings)
+
+
 def _link_plugins(suite: Suite) -> None:
     """DVC sees files from outside the checkout by links, which are made before it starts."""
     from benchlib import plugins
@@ -137,9 +156,7 @@ def _side_by_side(
     suite: Suite, targets: list[str], jobs: int | None, devices: list[str] | None, force: bool
 ) -> int:
     """Run stages side by side, then DVC in the ordinary way: it makes the tables and the page."""
-    if devices is None:
-        devices = fanout.devices_at_hand()
-    slots = fanout.make_slots(jobs, devices)
+    slots = _slots(jobs, devices)
     end = fanout.run_suite(suite, targets, slots, _environment(), force)
     if end.signum:
         return 128 + end.signum
@@ -155,6 +172,15 @@ def _side_by_side(
     if force and last:
         return _dvc(["repro", "--single-item", "--force", *last], suite.folder)
     return _dvc(["repro", *targets], suite.folder)
+
+
+def _slots(jobs: int | None, devices: list[str] | None) -> list[fanout.Slot]:
+    """The places where stages run; those that only wait for jobs share nothing of this host."""
+    if os.environ.get(LAUNCH):
+        return [fanout.Slot(number + 1) for number in range(jobs or 1)]
+    if devices is None:
+        devices = fanout.devices_at_hand()
+    return fanout.make_slots(jobs, devices)
 
 
 def _is_wanted(stage: str, targets: list[str]) -> bool:
