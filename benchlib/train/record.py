@@ -32,10 +32,11 @@ from benchlib.train.checkpoint import (
     read_trained,
     save_trained,
 )
-from benchlib.train.data import crops_of
+from benchlib.train.data import crops_of, unpack
 from benchlib.train.loop import Job, fit, plain_objective
 
 VERSION = 1
+UNSEEN = {"unpack"}  # of a budget: what no number depends on; neither checkpoint nor record has it
 
 
 def train(plan: RunPlan) -> dict[str, Any]:
@@ -127,7 +128,7 @@ def _fit(plan: RunPlan, budget: Training, seed: int, model: nn.Module, checkpoin
         device = device_at_hand()
         before = validate(model.to(device), device)
     objective = getattr(plan.method, "objective", plain_objective)
-    crops = crops_of(plan, budget, seed)
+    crops = unpack(crops_of(plan, budget, seed), plan, budget)
     progress = fit(Job(model, crops, budget, seed, checkpoint, validate, objective))
     return _trained(plan, budget, model, progress, before)
 
@@ -205,7 +206,7 @@ def _record(plan: RunPlan, budget: Training, seeds: dict[int, Trained]) -> dict[
         "seeds": plan.entry.seeds,
         "pairs": len(plan.training_pairs(budget)),
         "init": plan.entry.init,
-        "training": budget.model_dump(exclude={"candidates"}),
+        "training": budget.model_dump(exclude={"candidates", *UNSEEN}),
         "kept": {
             f"seed{seed}": {
                 "iteration": one.iteration,
@@ -238,7 +239,7 @@ def _digest(plan: RunPlan) -> str:
     state = [
         plan.key,
         plan.entry.model_dump_json(include=names),
-        plan.budget.model_dump_json(),
+        plan.budget.model_dump_json(exclude=UNSEEN),
         str(plan.versions()),
         str(device_at_hand()),
         torch.__version__,
