@@ -8,24 +8,25 @@ shell's command, before benchlib has read them. So this command has no data in i
 through means nothing to a shell and leads to no other folder. DVC deletes a stage's outputs before
 it runs the stage's commands: hence a stage of its own too, which every other stage waits for.
 
-It runs once a stage, so it imports little: a few hundredths of a second.
+It runs before each command, so it imports little: a few hundredths of a second. A file that has
+passed, letter for letter, is not read again by them; the stage of its own reads it each time.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import re
 import reprlib
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
-
 from benchlib.contracts import BenchError
 
+PASSED = Path(__file__).resolve().parent.parent / "work" / ".passed"
 LONGEST = 64  # characters: a name is part of a file's name, with others, and a line of a table
 DEEPEST = 50  # levels of lists and mappings
 LARGEST = 1_000_000  # values in a file
@@ -74,6 +75,9 @@ def read_yaml(path: Path) -> Any:
     Raises BenchError for a file that is absent, no UTF-8 text, no YAML (a key twice is none), or
     nested without end.
     """
+    from ruamel.yaml import YAML  # it takes longer than all else here
+    from ruamel.yaml.error import MarkedYAMLError
+
     text = _text(path)
     try:
         raw = YAML(typ="safe").load(text)
@@ -196,6 +200,31 @@ def _step(key: Any) -> str:
     return shown(key)
 
 
+def _mark(path: Path) -> Path | None:
+    """The file that says that these very letters have passed this very check; None without any."""
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    try:
+        digest.update(path.read_bytes())
+    except OSError:  # who reads it says what is wrong
+        return None
+    return PASSED / f"names-{digest.hexdigest()}"
+
+
+def _check_once(path: Path) -> None:
+    """Check a file that has not passed before, and note that it has.
+
+    Where nothing can be written, it is checked again next time.
+    """
+    mark = _mark(path)
+    if mark is not None and mark.exists():
+        return
+    check_names(read_yaml(path), path)
+    if mark is not None and mark == _mark(path):  # nobody has changed it meanwhile
+        with suppress(OSError):
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+
+
 def main(words: list[str] | None = None) -> int:
     """Check ./params.yaml: 0, or 2 with a line on stderr."""
     parser = argparse.ArgumentParser(prog="python -m benchlib.names", description=__doc__)
@@ -203,9 +232,11 @@ def main(words: list[str] | None = None) -> int:
     options = parser.parse_args(words)
     path = Path("params.yaml")
     try:
-        check_names(read_yaml(path), path)
         if options.out:
+            check_names(read_yaml(path), path)
             options.out.write_text("params.yaml: names are names\n", encoding="utf-8")
+        else:
+            _check_once(path)
     except BenchError as error:
         print(f"names: {error}", file=sys.stderr)
         return 2

@@ -56,7 +56,13 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 GRACE_SIGNAL = 5.0  # seconds an interrupted kernel has to clean up
 GRACE_ORPHAN = 2.0  # the same when DVC is gone: everything ends within about three seconds
 LONGEST_ERROR = 1200  # characters of a notebook's error that are printed: its ends, where longer
+PLUGINS = "BENCHLIB_PLUGIN_FILES"  # registry.INHERITED: not imported, for the time that it takes
+PASSED_BY = (".py", ".yaml", ".csv")  # what of the package says whether parameters are right
 LONGEST_SOCKETS = 80  # characters of their folder: a socket's path is at most 103
+
+# Papermill imports these for notebooks at addresses, files of parameters and a command of its own:
+# a third of a second, for what is not used here. Each is loaded if it is.
+UNUSED = ("requests", "yaml", "click")
 
 # ipykernel_launcher without debugpy, which nobody attaches to here and which takes 0.3 s to import;
 # without the settings of IPython that lie in folders of the machine. A matplotlibrc in the current
@@ -250,23 +256,67 @@ def _read_word(path: Path, word: str, defaults: dict[str, Any]) -> tuple[str, An
 
 
 def _checked_params(path: Path, params: str) -> Path:
-    """The params file's absolute path, once it has been read and checked without an error."""
-    from benchlib.params import load_params
+    """The params file's absolute path, once it has been read and checked without an error.
 
+    To read it takes longer than all else here (pydantic), and the notebook reads it again. So what
+    this package has let through once is not read here a second time, while not a letter of either
+    has changed; but for plug-ins, which change by themselves.
+    """
     file = Path(params).resolve()
     if not file.is_file():
         raise BenchError(f"{path.name}: no params file {file}; name it with --params")
-    suite = load_params(file)
+    passed, suite = _mark(file), None
+    known = _noted(passed)
+    if known is None:
+        from benchlib.params import load_params
+
+        suite = load_params(file)
+        known = {"root": suite.root, "suite": suite.suite}
     if "DVC_STAGE" in os.environ:
-        _check_places(suite, file)
-    _check_once(suite, file)
+        _check_places(file, known["root"], known["suite"])
+    if suite is not None:
+        _check_once(suite, file)
+        _note(passed, known)
     return file
 
 
-def _check_places(suite: Suite, file: Path) -> None:
+def _mark(file: Path) -> Path:
+    """The file that says that these parameters have passed: of every file of the package too."""
+    digest = hashlib.sha256(f"{file}\0".encode() + file.read_bytes())
+    package = Path(__file__).parent
+    for part in sorted(package.rglob("*")):
+        if part.suffix in PASSED_BY and part.is_file():
+            digest.update(part.read_bytes())
+    return REPOSITORY / "work" / ".passed" / f"{digest.hexdigest()[:32]}.json"
+
+
+def _noted(mark: Path) -> dict[str, str] | None:
+    """``root`` and ``suite`` of parameters that have passed, or None."""
+    if os.environ.get(PLUGINS):
+        return None
+    try:
+        known = json.loads(mark.read_text(encoding="utf-8"))
+        return {name: known[name] for name in ("root", "suite")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _note(mark: Path, known: dict[str, str]) -> None:
+    """Note that parameters have passed, if nothing outside the package had a say.
+
+    Where that cannot be written they are read again next time.
+    """
+    if os.environ.get(PLUGINS):
+        return
+    with suppress(BenchError), new_file(mark) as temporary:
+        temporary.write_text(json.dumps(known), encoding="utf-8")
+
+
+def _check_places(file: Path, root: str, suite: str) -> None:
     """Raise BenchError if outputs lie outside of the project, where DVC refuses them at the end."""
-    project = (suite.folder / suite.root).resolve()
-    for name, place in (("work", suite.work), ("results", suite.results)):
+    project = (file.parent / root).resolve()
+    for name in ("work", "results"):
+        place = (project / name / suite).resolve()
         if not place.is_relative_to(project):
             raise BenchError(
                 f"{file}: {name}/ is a link that leads to {place}, outside of the project, where "
@@ -583,10 +633,23 @@ def _no_template(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
+def _load_later(name: str) -> None:
+    """Let an import of a module cost nothing until something of it is asked for."""
+    found = importlib.util.find_spec(name)
+    if name in sys.modules or found is None or found.loader is None:
+        return
+    found.loader = importlib.util.LazyLoader(found.loader)
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module
+    found.loader.exec_module(module)
+
+
 def execute(notebook: Path, values: dict[str, Any], running: Running) -> str:
     """Run the notebook. Returns its error as one line, or "" when all went well."""
     out = running.copy.path
     manager = start_kernel(running)  # first: it starts up while papermill is imported
+    for name in UNUSED:
+        _load_later(name)
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError

@@ -29,6 +29,10 @@ Text = Annotated[str, Field(max_length=300, pattern=LINE)]  # a cell of a table
 Choice = dict[str, Any]  # {"name": <file of a folder>, ...its Config}
 Swap = Literal["zeroed", "shuffled"]
 M = TypeVar("M", bound=BaseModel)
+UNPACK = (
+    "keep decoded pairs and priors on disk, in work/.unpacked, and map them; auto: where a loading "
+    "process cannot keep them in memory, and opens each twice or more. The crops are the same"
+)
 THREADS = "of torch on the CPU; None: as many as it chooses. Another number moves the last digits"
 
 # Bounds are there so that a slip of the finger is told at once. They lie far beyond any use:
@@ -90,6 +94,7 @@ class Training(Model):
     )
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     workers: int = Field(0, ge=0, le=1024, description="processes that load crops")
+    unpack: Literal["auto", "always", "never"] = Field("auto", description=UNPACK)
     threads: int | None = Field(None, ge=1, le=1024, description=THREADS)
     devices: Devices = Field(
         1, description="GPUs of one host, or processes where there is none; auto: all GPUs"
@@ -259,6 +264,11 @@ class Suite(Model):
     def kept_priors(self) -> Path:
         """Finished priors by what they were made from, for all suites: ``<root>work/.priors``."""
         return self.work.parent / ".priors"
+
+    @property
+    def unpacked(self) -> Path:
+        """Decoded training images and priors, for all suites: ``<root>work/.unpacked``."""
+        return self.work.parent / ".unpacked"
 
     @property
     def results(self) -> Path:

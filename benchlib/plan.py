@@ -76,6 +76,7 @@ class RunPlan:
     starts: dict[int, Path | None]
     places: Places
     kept_priors: Path
+    unpacked: Path
     plugins: dict[str, dict[str, Any]]
     params: Suite
 
@@ -175,6 +176,7 @@ def open_run(suite: Suite, key: str) -> RunPlan:
         starts={seed: _start(suite, run, seed) for seed in run.seeds},
         places=_places(suite, key),
         kept_priors=suite.kept_priors,
+        unpacked=suite.unpacked,
         plugins=registry.fingerprints(_named(suite, run)),
         params=suite,
     )

@@ -84,7 +84,7 @@ class Pair:
     collection.
 
     scene: what was photographed; copies of one photograph and frames of one sequence share it ("":
-    its own).
+    its own). sha256: of both files, as the manifest notes them ("": it does not).
     """
 
     dataset: str
@@ -92,6 +92,7 @@ class Pair:
     lq: Path
     hq: Path
     scene: str = ""
+    sha256: tuple[str, str] = ("", "")
 
     @property
     def key(self) -> str:
@@ -471,7 +472,8 @@ def read_pairs(images: ImageSets) -> list[Pair]:
             if row["asset"]:
                 root = assets.folder(row["asset"])
             lq, hq = root / row["lq"], root / row["hq"]
-            pairs.append(Pair(name, row["image"], lq, hq, row["source"]))
+            digests = (row.get("sha256_lq", ""), row.get("sha256_hq", ""))
+            pairs.append(Pair(name, row["image"], lq, hq, row["source"], digests))
     return pairs
 
 

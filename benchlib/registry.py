@@ -90,6 +90,7 @@ def add(folder: str, name: str, path: Path) -> None:
     has. A name that begins with ``_`` is a helper: plug-ins may import it, it is no key.
     """
     file = f"{folder}/{name}.py"
+    loaded.cache_clear()
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise BenchError(
             f"{path}: the name becomes a Python module and a key: letters, digits and _, no digit "
@@ -257,6 +258,12 @@ def load(folder: str, name: str) -> ModuleType:
     if file in outside() and "Config" in REQUIRED[folder]:
         _check_config(file, module.Config)
     return module
+
+
+@cache
+def loaded(folder: str, name: str) -> ModuleType:
+    """As ``load``, looked up once in a process: for what is asked for with every crop."""
+    return load(folder, name)
 
 
 def _check_config(file: str, config: Any) -> None:

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from benchlib import names
 from benchlib.contracts import BenchError
 from benchlib.names import LARGEST, LONGEST, check_names, read_yaml
 
@@ -307,3 +308,26 @@ def test_names_has_no_import_of_the_package_but_its_errors():
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("benchlib")
     }
     assert own == {"benchlib.contracts"}
+
+
+def test_a_file_that_has_passed_is_not_read_again_until_a_letter_changes(tmp_path, monkeypatch):
+    read = []
+
+    def noted(path: Path) -> object:
+        read.append(path)
+        return read_yaml(path)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(names, "PASSED", tmp_path / "passed")
+    monkeypatch.setattr(names, "read_yaml", noted)
+    write_params(tmp_path, small_params())
+    assert [names.main([]), names.main([]), len(read)] == [0, 0, 1]
+    assert [names.main(["--out", "out"]), len(read)] == [0, 2]  # the stage of its own reads it
+    write_params(tmp_path, small_params() | {"suite": "a;b"})
+    assert [names.main([]), names.main([]), len(read)] == [2, 2, 4]
+    (tmp_path / "params.yaml").unlink()
+    assert names.main([]) == 2
+    (tmp_path / "passed").rename(tmp_path / "elsewhere")
+    (tmp_path / "passed").write_text("a file: nothing can be noted")
+    write_params(tmp_path, small_params())
+    assert [names.main([]), names.main([]), len(read)] == [0, 0, 7]

@@ -16,7 +16,7 @@ import nbformat
 import psutil
 import pytest
 
-from benchlib import nbrun
+from benchlib import nbrun, registry
 from benchlib.contracts import BenchError
 
 ENV = {**os.environ, "PYTHONPATH": str(nbrun.REPOSITORY)}
@@ -123,7 +123,9 @@ def test_the_params_file_is_validated_and_passed_as_an_absolute_path(tmp_path, m
     def load_params(path):
         if "bad" in Path(path).read_text():
             raise BenchError("params.yaml: map rate: got bad")
+        return types.SimpleNamespace(root="", suite="x")
 
+    monkeypatch.setattr(nbrun, "REPOSITORY", tmp_path)  # what has passed is noted there
     monkeypatch.setattr(nbrun, "_check_once", lambda suite, file: None)  # has a test of its own
     monkeypatch.setitem(
         sys.modules, "benchlib.params", types.SimpleNamespace(load_params=load_params)
@@ -159,6 +161,55 @@ def test_settings_are_checked_once_for_the_same_parameters_and_code(tmp_path, mo
     nbrun._check_once(suite, file)
     assert seen == [file, file]
     assert linked == [suite] * 3  # plug-ins' links, each time
+
+
+def test_parameters_that_have_passed_are_not_read_again_until_they_or_the_package_change(
+    tmp_path, monkeypatch
+):
+    from benchlib import params
+
+    read = []
+
+    def load_params(file):
+        read.append(file)
+        return types.SimpleNamespace(root="", suite="x")
+
+    monkeypatch.setattr(nbrun, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(nbrun, "_check_once", lambda suite, file: None)
+    monkeypatch.setattr(params, "load_params", load_params)
+    monkeypatch.delenv(nbrun.PLUGINS, raising=False)
+    file = tmp_path / "params.yaml"
+    file.write_text("a: 1")
+    for _ in range(2):
+        assert nbrun._checked_params(tmp_path / "a.ipynb", str(file)) == file
+    assert len(read) == 1
+    file.write_text("a: 2")
+    nbrun._checked_params(tmp_path / "a.ipynb", str(file))
+    assert len(read) == 2
+    package = tmp_path / "package"
+    package.mkdir()
+    monkeypatch.setattr(nbrun, "__file__", str(package / "nbrun.py"))
+    for code in ("x = 1", "x = 2"):
+        (package / "checks.py").write_text(code)
+        nbrun._checked_params(tmp_path / "a.ipynb", str(file))
+    assert len(read) == 4
+    monkeypatch.setenv(nbrun.PLUGINS, '{"methods/x.py": "x.py"}')  # a plug-in may have changed
+    nbrun._checked_params(tmp_path / "a.ipynb", str(file))
+    assert len(read) == 5
+    assert nbrun.PLUGINS == registry.INHERITED
+
+
+def test_places_are_checked_of_parameters_that_have_passed_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(nbrun, "REPOSITORY", tmp_path)
+    monkeypatch.setenv("DVC_STAGE", "x")
+    monkeypatch.delenv(nbrun.PLUGINS, raising=False)
+    file = tmp_path / "params.yaml"
+    file.write_text("a: 1")
+    nbrun._note(nbrun._mark(file), {"root": "", "suite": "x"})
+    nbrun._checked_params(tmp_path / "a.ipynb", str(file))
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(BenchError, match="results is a file; a folder is written there"):
+        nbrun._checked_params(tmp_path / "a.ipynb", str(file))
 
 
 def test_a_refusal_is_one_line_exit_2_and_nothing_is_run(tmp_path):
@@ -641,22 +692,15 @@ def test_a_link_to_another_disk_is_refused_before_any_work_under_dvc(tmp_path, m
     project = tmp_path / "project"
     elsewhere.mkdir()
     project.mkdir()
-    suite = types.SimpleNamespace(
-        folder=project,
-        root="",
-        work=(project / "work" / "a").resolve(),
-        results=(project / "results" / "a").resolve(),
-    )
-    nbrun._check_places(suite, project / "params.yaml")
+    file = project / "params.yaml"
+    nbrun._check_places(file, "", "a")
     (project / "work").symlink_to(elsewhere)
-    suite.work = (project / "work" / "a").resolve()
     with pytest.raises(
         BenchError, match=r"work/ is a link that leads to .*disk/a, outside"
     ) as error:
-        nbrun._check_places(suite, project / "params.yaml")
+        nbrun._check_places(file, "", "a")
     assert "\n" not in str(error.value)
     (project / "work").unlink()
     (project / "inside").mkdir()
     (project / "work").symlink_to("inside")
-    suite.work = (project / "work" / "a").resolve()
-    nbrun._check_places(suite, project / "params.yaml")
+    nbrun._check_places(file, "", "a")

@@ -37,7 +37,7 @@ class Part:
 
     def module(self) -> ModuleType:
         """The kind's file; not kept here, since loading processes get a copy of this object."""
-        return registry.load("priors/kinds", self.kind)
+        return registry.loaded("priors/kinds", self.kind)
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,55 @@ class PriorSet:
             return {}
         height, width = shape[:2]
         return {
-            part.name: _load(part, self.swap, dataset, image, (height, width))
-            for part in self.parts
+            part.name: self.load_part(part, dataset, image, (height, width)) for part in self.read()
         }
+
+    def read(self) -> tuple[Part, ...]:
+        """The parts that are loaded: none where the method reads nothing of them."""
+        if not self.needs:
+            return ()
+        return self.parts
+
+    def entries(self, part: Part) -> set[str]:
+        """The entries of one part that the method reads."""
+        found = set()
+        for name in self.needs:
+            owner, _, entry = name.rpartition(".")
+            if owner in ("", part.name):
+                found.add(entry)
+        return found
+
+    def load_part(self, part: Part, dataset: str, image: str, shape: tuple[int, int]) -> Any:
+        """One part of the prior of an image of ``(H,W)`` pixels; of it what the method reads.
+
+        Raises BenchError as ``load``.
+        """
+        kind = part.module()
+        file, turn = self.file(part, dataset, image)
+        if self._control(kind) == "shuffled":  # another size needs all that is there of it
+            return kind.resized(kind.load(file), shape, turn=turn)
+        stored = _load(kind, file, self.entries(part))
+        if not kind.fits(stored, shape):
+            raise BenchError(
+                f"{file}: a prior of another size than the image's {shape} pixels; make it anew"
+            )
+        return kind.zeroed(stored) if self._control(kind) == "zeroed" else stored
+
+    def file(self, part: Part, dataset: str, image: str) -> tuple[Path, bool]:
+        """The file that an image's part is read from, and whether it is turned: a shuffled one's is
+        its donor's, and turned where that shows the image's own scene.
+        """
+        folder = part.folder / dataset
+        if self._control(part.module()) != "shuffled":
+            return folder / f"{image}.npz", False
+        donor, own = _donor(folder, image)
+        return folder / f"{donor}.npz", own
+
+    def _control(self, kind: ModuleType) -> str | None:
+        """What stands in the place of a part of that kind: nothing does of what is no guidance."""
+        if not getattr(kind, "SWAPS", True):
+            return None
+        return self.swap
 
     def crop(self, stored: Stored, window: Window) -> Cropped:
         """The entries of one crop, part by part."""
@@ -119,21 +165,11 @@ class PriorSet:
         return None
 
 
-def _load(part: Part, swap: str | None, dataset: str, image: str, shape: tuple[int, int]) -> Any:
-    kind = part.module()
-    if not getattr(kind, "SWAPS", True):
-        swap = None
-    folder = part.folder / dataset
-    if swap == "shuffled":
-        donor, own = _donor(folder, image)
-        return kind.resized(kind.load(folder / f"{donor}.npz"), shape, turn=own)
-    file = folder / f"{image}.npz"
-    stored = kind.load(file)
-    if not kind.fits(stored, shape):
-        raise BenchError(
-            f"{file}: a prior of another size than the image's {shape} pixels; make it anew"
-        )
-    return kind.zeroed(stored) if swap == "zeroed" else stored
+def _load(kind: ModuleType, file: Path, entries: set[str]) -> Any:
+    """What is stored in a file; where its kind can, without what no entry is made of."""
+    if hasattr(kind, "load_entries"):
+        return kind.load_entries(file, entries)
+    return kind.load(file)
 
 
 def _donor(folder: Path, image: str) -> tuple[str, bool]:

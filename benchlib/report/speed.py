@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import psutil
 import torch
+from torch.utils.data import DataLoader
 
 from benchlib.contracts import BenchError
 from benchlib.methods.map import average_by_bits, average_by_label
+from benchlib.train.data import KEPT, Crops, crops_of
+from benchlib.train.unpacked import Unpacked
 
 if TYPE_CHECKING:
     from benchlib.plan import RunPlan
@@ -101,8 +112,6 @@ def storage(run: RunPlan) -> pd.DataFrame:
 
 def crops(run: RunPlan, count: int = 400) -> pd.DataFrame:
     """Training crops a second on one core, as the loop reads them (images and masks from disk, then from memory)."""
-    from benchlib.train.data import crops_of
-
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     source = crops_of(run)
@@ -116,3 +125,127 @@ def crops(run: RunPlan, count: int = 400) -> pd.DataFrame:
         rows.append({"when": what, "crops": len(numbers), "a second": speed})
     torch.set_num_threads(threads)
     return pd.DataFrame(rows).set_index("when")
+
+
+def loader(
+    run: RunPlan, workers: int = 0, count: int = 400, crop: int | None = None
+) -> pd.DataFrame:
+    """A run's training crops a second, by how pairs are kept between two crops of them.
+
+    workers: processes that load; 0: this one. count: crops that are timed where pairs are kept, once each has been
+    opened; elsewhere one of every pair. crop: pixels; None: the run's. "processor, ms a crop": of all processes.
+    Raises BenchError if one way gives other crops than another.
+    """
+    plain, rows, seen = crops_of(run), [], {}
+    pairs = len(plain.pairs)
+    with TemporaryDirectory() as folder:
+        store = Unpacked(Path(folder))
+        for what, keep, unpacked, opened, timed in (
+            ("decoded each time", 0, None, 0, pairs),
+            ("kept in memory", KEPT // max(1, workers), None, pairs, count),
+            ("unpacked, the first time", 0, store, 0, pairs),
+            ("unpacked", 0, store, pairs, count),
+        ):
+            side = crop or plain.side
+            source = Crops(
+                plain.task_name, plain.pairs, plain.prior, side, plain.seed, keep, unpacked
+            )
+            rows.append({"pairs": what} | _loaded(source, workers, opened, timed))
+            seen[what] = source.collate([source[n] for n in range(3)])
+    for what, batch in seen.items():
+        for name, value in seen["decoded each time"].items():
+            if not torch.equal(batch[name], value):
+                raise BenchError(
+                    f"speed.loader: {what}: gives another {name} than files decoded each time"
+                )
+    return pd.DataFrame(rows).set_index("pairs")
+
+
+def _loaded(
+    source: Crops, workers: int, opened: int, timed: int, batch: int = 8
+) -> dict[str, float]:
+    """Crops a second in batches, as training takes them; the clock starts once ``opened`` have come."""
+    numbers = range(opened + timed)
+    batches = DataLoader(
+        source, batch, sampler=numbers, num_workers=workers, collate_fn=source.collate
+    )
+    begun, used, before, done = time.perf_counter(), _processor(), 0, 0
+    for loaded in batches:
+        done += len(loaded["lq"])
+        if before == 0 and 0 < opened <= done:
+            begun, used, before = time.perf_counter(), _processor(), done
+    crops = done - before
+    return {
+        "crops": crops,
+        "a second": crops / (time.perf_counter() - begun),
+        "processor, ms a crop": 1000 * (_processor() - used) / crops,
+    }
+
+
+def _processor() -> float:
+    """Seconds of a processor that this process and those that it has started have used."""
+    here = psutil.Process()
+    used = 0.0
+    for process in (here, *here.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            used += times.user + times.system
+    ended = here.cpu_times()
+    return used + ended.children_user + ended.children_system
+
+
+NOTHING = 'params = "params.yaml"\nkey = ""'
+PIPELINE = """stages:
+  nothing:
+    cmd:
+      - python -m benchlib.names
+      - python -m benchlib.nbrun nothing.ipynb --out out.ipynb "key=a"
+"""
+
+
+def stage(params: str | Path, repeat: int = 3) -> pd.DataFrame:
+    """Seconds of a stage that does nothing, and of its commands: the fastest of ``repeat`` each.
+
+    params: a suite's file, which the stage checks as every stage does. wall: what a user waits. processor: of DVC, the
+    commands and what they wait for.
+    """
+    import nbformat
+
+    book = nbformat.v4.new_notebook()
+    book.cells.append(nbformat.v4.new_code_cell(NOTHING, metadata={"tags": ["parameters"]}))
+    text = re.sub(r"(?m)^root:.*$", 'root: ""', Path(params).read_text(encoding="utf-8"))
+    python = [sys.executable, "-m"]
+    commands = {
+        "python -m benchlib.names": [*python, "benchlib.names"],
+        "python -m benchlib.nbrun": [*python, "benchlib.nbrun", "nothing.ipynb", "key=a"],
+        "dvc repro --single-item": [*python, "dvc", "repro", "-f", "--single-item", "nothing"],
+    }
+    rows = []
+    with TemporaryDirectory() as folder:
+        place = Path(folder)
+        nbformat.write(book, place / "nothing.ipynb")
+        (place / "params.yaml").write_text(text, encoding="utf-8")
+        (place / "dvc.yaml").write_text(PIPELINE, encoding="utf-8")
+        _called(["git", "init", "-q"], place)
+        _called([*python, "dvc", "init", "-q"], place)
+        for setting in ("analytics", "check_update", "autostage"):
+            _called([*python, "dvc", "config", f"core.{setting}", "false"], place)
+        for command, words in commands.items():
+            taken = [_called(words, place) for _ in range(repeat + 1)][1:]
+            wall, used = np.min(taken, axis=0)
+            rows.append({"command": command, "wall, s": wall, "processor, s": used})
+    return pd.DataFrame(rows).set_index("command")
+
+
+def _called(words: list[str], folder: Path) -> tuple[float, float]:
+    """Seconds on the wall and of a processor that a command takes. Raises BenchError if it fails."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    before, begun = os.times(), time.perf_counter()
+    done = subprocess.run(
+        words, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True
+    )
+    wall, after = time.perf_counter() - begun, os.times()
+    if done.returncode:
+        raise BenchError(f"speed.stage: {' '.join(words)}: {done.stderr.strip()[-300:]}")
+    used = after.children_user - before.children_user
+    return wall, used + after.children_system - before.children_system

@@ -1,4 +1,8 @@
-"""Training crops: which one is the n-th depends on the seed and n alone. Layer 3."""
+"""Training crops: which one is the n-th depends on the seed and n alone. Layer 3.
+
+Where the pairs do not fit into memory, they are read from files that hold them decoded
+(``unpacked``): the crops are the same, bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +15,25 @@ from torch.utils.data import Dataset
 
 from benchlib import registry
 from benchlib.contracts import BenchError, Window
+from benchlib.files import check_writable
 from benchlib.params import Training
 from benchlib.plan import RunPlan
 from benchlib.priors._read import PriorSet, Stored
 from benchlib.records import Pair
 from benchlib.seeding import name_rng
+from benchlib.train.unpacked import Unpacked, check_room, gib
 
 VERSION = 1
 KEPT = 2**30  # bytes of items and priors that a run keeps in memory, in all its processes
+SAMPLE = 4  # pairs that are opened to estimate what all take
+LOOKED_FOR = 64  # pairs that are looked for, to estimate how many are unpacked already
 
 
 class Crops(Dataset):
     """Random crops of items and their priors, flipped and turned together.
 
-    crop: side in pixels of lq; hq's is ``scale`` times that. task: a file of ``tasks``.
+    crop: side in pixels of lq; hq's is ``scale`` times that. task: a file of ``tasks``. keep:
+    bytes of pairs and priors that stay in memory. unpacked: where they are mapped from instead.
     """
 
     def __init__(
@@ -35,29 +44,36 @@ class Crops(Dataset):
         crop: int,
         seed: int,
         keep: int = KEPT,
+        unpacked: Unpacked | None = None,
     ):
         if not pairs:
             raise BenchError("training: the data set has no pairs; check its manifest.csv")
         self.task_name, self.pairs, self.prior = task, pairs, prior
-        self.side, self.seed = crop, seed
+        self.side, self.seed, self.unpacked = crop, seed, unpacked
         self._kept: OrderedDict[int, tuple[Any, Stored]] = OrderedDict()
-        self._free = keep
+        self.keep = self._free = keep
+        self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, int))  # an epoch, and its order
 
     @property
     def task(self) -> Any:
         """The task's file; not kept here, since loading processes get a copy of this object."""
-        return registry.load("tasks", self.task_name)
+        return registry.loaded("tasks", self.task_name)
 
     def __getitem__(self, n: int) -> dict[str, Any]:
         """Crop ``n``: "item" (``lq``, ``hq``) and "prior" (part -> entries)."""
         epoch, place = divmod(n, len(self.pairs))
-        order = name_rng("order", self.seed, epoch).permutation(len(self.pairs))
-        item, stored = self._open(int(order[place]))
+        item, stored = self._open(int(self._order_of(epoch)[place]))
         window = self._window(n, self.task.size(item))
         return {
             "item": self.task.crop(item, window),
             "prior": self.prior.crop(stored, window),
         }
+
+    def _order_of(self, epoch: int) -> np.ndarray:
+        if self._order[0] != epoch:
+            drawn = name_rng("order", self.seed, epoch).permutation(len(self.pairs))
+            self._order = (epoch, drawn)
+        return self._order[1]
 
     def _window(self, n: int, size: tuple[int, int]) -> Window:
         rng = name_rng("crop", self.seed, n)
@@ -67,34 +83,40 @@ class Crops(Dataset):
         return Window(top, left, self.side, self.side, *turns)
 
     def _open(self, index: int) -> tuple[Any, Stored]:
-        """One item and its prior, whole; the last ones used are kept, as many as fit."""
+        """One item and its prior, whole: mapped, or read; the last ones that were read are kept, as
+        many as fit.
+        """
+        if self.unpacked is not None and self.unpacked.writes:
+            return self._read(index)
         if index not in self._kept:
             self._kept[index] = self._read(index)
-            self._free -= self._nbytes(index)
+            self._free -= nbytes(self.task, *self._kept[index])
         self._kept.move_to_end(index)
         while self._free < 0 and len(self._kept) > 1:
-            oldest = next(iter(self._kept))
-            self._free += self._nbytes(oldest)
-            del self._kept[oldest]
+            _, oldest = self._kept.popitem(last=False)
+            self._free += nbytes(self.task, *oldest)
         return self._kept[index]
 
     def _read(self, index: int) -> tuple[Any, Stored]:
+        """One item and its prior, whole, from their files.
+
+        Raises BenchError for an item that is smaller than a crop, and as its task and its kind do.
+        """
         pair = self.pairs[index]
-        item = self.task.read(pair)
+        item = self._item(pair)
         size = self.task.size(item)
         if min(size) < self.side:
             raise BenchError(
                 f"{pair.lq}: {size} pixels are too few for training crops of {self.side}"
             )
-        return item, self.prior.load(pair.dataset, pair.image, size)
+        if self.unpacked is None:
+            return item, self.prior.load(pair.dataset, pair.image, size)
+        return item, self.unpacked.prior(self.prior, pair, size)
 
-    def _nbytes(self, index: int) -> int:
-        item, stored = self._kept[index]
-        held = self.task.nbytes(item)
-        for prior in stored.values():
-            arrays = [value for value in vars(prior).values() if isinstance(value, np.ndarray)]
-            held += sum(array.nbytes for array in arrays)
-        return held
+    def _item(self, pair: Pair) -> Any:
+        if self.unpacked is None:
+            return self.task.read(pair)
+        return self.unpacked.item(self.task_name, pair)
 
     def collate(self, crops: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Several crops as one batch: what the task gives, and what the method reads of the
@@ -124,3 +146,64 @@ def crops_of(
         seed=seed,
         keep=KEPT // (max(1, budget.workers) * devices),
     )
+
+
+def unpack(crops: Crops, plan: RunPlan, budget: Training) -> Crops:
+    """The same crops, mapped from unpacked files where ``training.unpack`` says so, or that pays.
+
+    It pays where each pair is opened twice or more, and a loading process cannot keep them all.
+    Says what will be. Raises BenchError where the disk has no room for what is "always" unpacked.
+    """
+    drawn = budget.iterations * budget.batch * len(plan.entry.seeds)
+    always, often = budget.unpack == "always", drawn >= 2 * len(crops.pairs)
+    if budget.unpack == "never" or not (always or often):
+        return crops
+    taken = estimate(crops)
+    if taken <= crops.keep and not always:
+        return crops
+    found = Unpacked(plan.unpacked)
+    needed = round(taken * _missing(crops, found))
+    if not check_room(plan.unpacked, needed, forced=always):
+        return crops
+    check_writable(plan.unpacked)
+    print(
+        f"training: {len(crops.pairs)} pairs take {gib(taken)} decoded, a loading process keeps "
+        f"{gib(crops.keep)}; so each is unpacked as it is first opened: {gib(needed)} to write in "
+        f"{plan.unpacked}",
+        flush=True,
+    )
+    crops.unpacked = found
+    return crops
+
+
+def estimate(crops: Crops) -> int:
+    """Bytes that all pairs and what is read of their priors take, by a few of them."""
+    sample = _spread(len(crops.pairs), SAMPLE)
+    taken = [nbytes(crops.task, *crops._read(index)) for index in sample]
+    return len(crops.pairs) * sum(taken) // len(sample)
+
+
+def nbytes(task: Any, item: Any, stored: Stored) -> int:
+    """Bytes of an item and its prior in memory."""
+    held = task.nbytes(item)
+    for prior in stored.values():
+        arrays = [value for value in vars(prior).values() if isinstance(value, np.ndarray)]
+        held += sum(array.nbytes for array in arrays)
+    return held
+
+
+def _missing(crops: Crops, unpacked: Unpacked) -> float:
+    """The share of pairs that are not unpacked yet, by some of them."""
+    sample = _spread(len(crops.pairs), LOOKED_FOR)
+    found = [unpacked.has(crops.task_name, crops.prior, crops.pairs[index]) for index in sample]
+    return found.count(False) / len(found)
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """At most so many of the numbers below ``count``, evenly spread.
+
+    >>> _spread(10, 4), _spread(2, 4)
+    ([0, 2, 5, 7], [0, 1])
+    """
+    most = min(most, count)
+    return [i * count // most for i in range(most)]

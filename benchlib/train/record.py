@@ -33,7 +33,7 @@ from benchlib.train.checkpoint import (
     read_trained,
     save_trained,
 )
-from benchlib.train.data import crops_of
+from benchlib.train.data import crops_of, unpack
 from benchlib.train.devices import (
     devices_of,
     refuse_batch_statistics,
@@ -43,6 +43,7 @@ from benchlib.train.devices import (
 from benchlib.train.loop import Job, Share, fit, plain_objective
 
 VERSION = 1
+UNSEEN = {"unpack"}  # of a budget: what no number depends on; neither checkpoint nor record has it
 
 
 def train(plan: RunPlan) -> dict[str, Any]:
@@ -189,7 +190,7 @@ def _fit(
         device = device_at_hand()
         before = validate(model.to(device), device)
     objective = getattr(plan.method, "objective", plain_objective)
-    crops = crops_of(plan, budget, seed, share.devices)
+    crops = unpack(crops_of(plan, budget, seed, share.devices), plan, budget)
     job = Job(model, crops, budget, seed, checkpoint, validate, objective, share)
     return _trained(plan, budget, model, fit(job), before, share.devices)
 
@@ -277,7 +278,7 @@ def _record(plan: RunPlan, budget: Training, seeds: dict[int, Trained]) -> dict[
         "seeds": plan.entry.seeds,
         "pairs": len(plan.training_pairs(budget)),
         "init": plan.entry.init,
-        "training": budget.model_dump(exclude={"candidates"}),
+        "training": budget.model_dump(exclude={"candidates", *UNSEEN}),
         "kept": {
             f"seed{seed}": {
                 "iteration": one.iteration,
@@ -314,7 +315,7 @@ def _digest(plan: RunPlan) -> str:
     state = [
         plan.key,
         plan.entry.model_dump_json(include=names),
-        plan.budget.model_dump_json(exclude={"devices"}),
+        plan.budget.model_dump_json(exclude={"devices", *UNSEEN}),
         str(plan.versions()),
         str(device_at_hand()),
         torch.__version__,

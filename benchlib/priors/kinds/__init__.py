@@ -7,6 +7,8 @@ That is written once a kind; a file of this folder has
 a frozen dataclass of what is stored of one image;
 ``save(path, stored)``, ``load(path)``   one file an image, whole or not there; ``load`` checks
               shapes, types and damage and names the file;
+``load_entries(path, entries)``  optional: as ``load``, of what only those ENTRIES are made of; the
+              arrays of the others may be empty;
 ``fits(stored, shape)``   whether it can belong to an image of ``(H,W)`` pixels;
 ``crop(stored, window)``  its ENTRIES as arrays for one crop, cut and turned as the image is
               (``contracts.Window``);

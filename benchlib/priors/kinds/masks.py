@@ -7,7 +7,7 @@ smallest area wins (a part over its whole), among equal areas the one of lower i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,16 +122,29 @@ def load(path: str | Path) -> MaskSet:
 
     Raises BenchError naming a file that is absent, damaged or something else.
     """
-    names = [field.name for field in fields(MaskSet)]
-    masks = MaskSet(**_arrays.load_arrays(path, names, "mask"))
-    _check(path, masks)
+    return load_entries(path, ENTRIES)
+
+
+def load_entries(path: str | Path, entries: Collection[str]) -> MaskSet:
+    """The same, without planes of ``bits`` where the entries have none: most of the time is theirs.
+
+    Raises BenchError as :func:`load`.
+    """
+    whole = "bits" in entries
+    names = [field.name for field in fields(MaskSet) if whole or field.name != "bits"]
+    found = _arrays.load_arrays(path, names, "mask")
+    if not whole:
+        found["bits"] = np.zeros((0, *found["labels"].shape), np.uint64)
+    masks = MaskSet(**found)
+    _check(path, masks, whole)
     return masks
 
 
-def _check(path: str | Path, masks: MaskSet) -> None:
+def _check(path: str | Path, masks: MaskSet, whole: bool) -> None:
     n, shape = masks.area.size, masks.labels.shape
+    planes = -(-n // WORD) if whole else 0
     expected: dict[str, tuple[Any, tuple[int, ...]]] = {
-        "bits": (np.uint64, (-(-n // WORD), *shape)),
+        "bits": (np.uint64, (planes, *shape)),
         "labels": (np.uint16, shape),
         "area": (np.int64, (n,)),
         "predicted_iou": (np.float32, (n,)),
