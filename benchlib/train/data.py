@@ -25,6 +25,8 @@ class Crops(Dataset):
     """Random crops of items and their priors, flipped and turned together.
 
     crop: side in pixels of lq; hq's is ``scale`` times that. task: a file of ``tasks``.
+    unpaired: whether each has a crop of another pair's hq beside it, drawn by its number.
+    Raises BenchError for no pairs, or a single one where others are wanted.
     """
 
     def __init__(
@@ -35,11 +37,17 @@ class Crops(Dataset):
         crop: int,
         seed: int,
         keep: int = KEPT,
+        unpaired: bool = False,
     ):
         if not pairs:
             raise BenchError("training: the data set has no pairs; check its manifest.csv")
+        if unpaired and len(pairs) == 1:
+            raise BenchError(
+                "training: the data set has one pair, and the method learns from the hq of other "
+                "pairs; give it two or more"
+            )
         self.task_name, self.pairs, self.prior = task, pairs, prior
-        self.side, self.seed = crop, seed
+        self.side, self.seed, self.unpaired = crop, seed, unpaired
         self._kept: OrderedDict[int, tuple[Any, Stored]] = OrderedDict()
         self._free = keep
 
@@ -49,18 +57,27 @@ class Crops(Dataset):
         return registry.load("tasks", self.task_name)
 
     def __getitem__(self, n: int) -> dict[str, Any]:
-        """Crop ``n``: "item" (``lq``, ``hq``) and "prior" (part -> entries)."""
+        """Crop ``n``: "item" (``lq``, ``hq``, perhaps ``unpaired``), "prior" (part -> entries)."""
         epoch, place = divmod(n, len(self.pairs))
         order = name_rng("order", self.seed, epoch).permutation(len(self.pairs))
-        item, stored = self._open(int(order[place]))
-        window = self._window(n, self.task.size(item))
-        return {
-            "item": self.task.crop(item, window),
-            "prior": self.prior.crop(stored, window),
-        }
+        index = int(order[place])
+        item, stored = self._open(index)
+        window = self._window(name_rng("crop", self.seed, n), self.task.size(item))
+        crop = self.task.crop(item, window)
+        if self.unpaired:
+            crop["unpaired"] = self._unpaired(n, index)
+        return {"item": crop, "prior": self.prior.crop(stored, window)}
 
-    def _window(self, n: int, size: tuple[int, int]) -> Window:
-        rng = name_rng("crop", self.seed, n)
+    def _unpaired(self, n: int, index: int) -> torch.Tensor:
+        """A crop of the hq of some pair but number ``index``: ``(3,scale side,scale side)``."""
+        rng = name_rng("unpaired", self.seed, n)
+        other = int(rng.integers(len(self.pairs) - 1))
+        if other >= index:
+            other += 1
+        item, _ = self._open(other)
+        return self.task.crop(item, self._window(rng, self.task.size(item)))["hq"]
+
+    def _window(self, rng: np.random.Generator, size: tuple[int, int]) -> Window:
         top = int(rng.integers(size[0] - self.side + 1))
         left = int(rng.integers(size[1] - self.side + 1))
         turns = [bool(bit) for bit in rng.integers(2, size=3)]
@@ -120,4 +137,5 @@ def crops_of(plan: RunPlan, budget: Training | None = None, seed: int | None = N
         crop=budget.crop,
         seed=seed,
         keep=KEPT // max(1, budget.workers),
+        unpaired=plan.method.INFO.unpaired,
     )

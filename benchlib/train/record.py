@@ -36,6 +36,7 @@ from benchlib.train.data import crops_of
 from benchlib.train.loop import Job, fit, plain_objective
 
 VERSION = 1
+CRITICS = "critics"  # a method's function, and the model's part while it is trained
 
 
 def train(plan: RunPlan) -> dict[str, Any]:
@@ -128,8 +129,20 @@ def _fit(plan: RunPlan, budget: Training, seed: int, model: nn.Module, checkpoin
         before = validate(model.to(device), device)
     objective = getattr(plan.method, "objective", plain_objective)
     crops = crops_of(plan, budget, seed)
+    _add_critics(plan, model, seed)
     progress = fit(Job(model, crops, budget, seed, checkpoint, validate, objective))
     return _trained(plan, budget, model, progress, before)
+
+
+def _add_critics(plan: RunPlan, model: nn.Module, seed: int) -> None:
+    """Give the model what its method has for training alone, as ``model.critics``.
+
+    So the loop trains it and its checkpoints hold it, like all else; :func:`_trained` leaves it
+    out.
+    """
+    if hasattr(plan.method, CRITICS):
+        torch.manual_seed(name_seed("critics", seed))
+        model.add_module(CRITICS, plan.method.critics(plan.method_config))
 
 
 def _trained(
@@ -142,7 +155,10 @@ def _trained(
     if progress.best:
         best = progress.best
         kept, iteration, psnr = best["model"], best["iteration"], best["psnr"]
-    weights = {name: value.contiguous().cpu() for name, value in kept.items()}
+    weights = {}
+    for name, value in kept.items():
+        if not (hasattr(plan.method, CRITICS) and name.startswith(f"{CRITICS}.")):
+            weights[name] = value.contiguous().cpu()
     return Trained(weights, progress.log, progress.seconds, iteration, psnr, before, _made())
 
 
