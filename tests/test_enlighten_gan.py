@@ -205,7 +205,7 @@ def test_crops_that_hold_no_patch_are_refused():
 # --- in a suite ----------------------------------------------------------------------------------
 
 
-def suite_with(folder, **method):
+def suite_with(folder, training: dict | None = None, **method):
     params = small_params()
     named = {"name": "enlighten_gan"} | QUICK | method
     after = {"backbone": SMALL, "init": "runs/gan"}
@@ -215,6 +215,7 @@ def suite_with(folder, **method):
     }
     params["priors"] = {"none": params["priors"]["none"]}
     params["training"] |= {"grad_clip": None, "weight_decay": 0.0, "beta1": 0.5}
+    params["runs"]["gan"]["training"] = training or {}
     return load_params(write_params(folder, params))
 
 
@@ -259,8 +260,7 @@ def test_killed_and_resumed_is_the_straight_run_bit_for_bit(tmp_path, monkeypatc
 def test_the_best_so_far_is_kept_without_the_discriminators(tmp_path, monkeypatch):
     values = iter([10.0, 20.0, 10.0, 15.0])  # start, 2, 4, 6
     monkeypatch.setattr(record, "validation_psnr", lambda *_, **__: next(values))
-    suite = suite_with(tmp_path)
-    suite.training.keep, suite.training.validate_every = "best", 2
+    suite = suite_with(tmp_path, {"keep": "best", "validate_every": 2})
     make_inputs(suite)
     kept = record.train(open_run(suite, "gan"))["kept"]
     assert kept == {"seed0": {"iteration": 2, "validation": 20.0, "start": 10.0}}

@@ -260,6 +260,7 @@ def test_drawn_pictures_have_detail_of_every_size() -> None:
         ({"name": "restorer", "weights": "random"}, True),
         ({"name": "superpixels"}, True),
         ({"name": "sam_embedding"}, False),
+        ({"name": "sam_embedding", "weights": "random"}, True),
     ],
 )
 def test_a_run_with_random_weights_is_a_control(prior, expected) -> None:
