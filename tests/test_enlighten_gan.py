@@ -211,7 +211,7 @@ def suite_with(folder, training: dict | None = None, **method):
     after = {"backbone": SMALL, "init": "runs/gan"}
     params["runs"] = {
         "gan": run(named, validation="held") | {"backbone": SMALL},
-        "after": run({"name": "none"}, training={"iterations": 0}) | after,
+        "after": run({"name": "none"}, validation="held", training={"iterations": 0}) | after,
     }
     params["priors"] = {"none": params["priors"]["none"]}
     params["training"] |= {"grad_clip": None, "weight_decay": 0.0, "beta1": 0.5}
@@ -299,5 +299,5 @@ def test_its_weights_are_among_what_a_suite_needs_and_a_network_that_enlarges_is
         "backbone": {"name": "imdn"},
     }
     suite = load_params(write_params(tmp_path, params))
-    with pytest.raises(BenchError, match=r"runs.no-prior.method: .*enlarges 2 times; expected one"):
+    with pytest.raises(BenchError, match=r"runs.no-prior.method: .*enlarges 4 times; expected one"):
         check_choices(suite, tmp_path / "params.yaml")

@@ -39,6 +39,9 @@ EXAMPLE = {"stage": "unfold", "light": "", "features": "none"}
 
 Batch = dict[str, torch.Tensor]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+# Where a part ends in ReLU, its last bias begins at this, so that some output is above 0 and has a
+# gradient. The official start is 0 or drawn: dead from the first step, by chance.
+ALIVE = 0.1
 TRAINED = {  # stage -> parts that are free; the others are frozen
     "decompose": ("network.model_decom", "light"),
     "unfold": ("network.model_R", "network.model_L"),
@@ -70,6 +73,9 @@ class Stage(nn.Module):
         for part in (network.model_R, network.model_L):
             part.apply(_as_the_rounds_begin)
         network.model_A.apply(_as_the_adjustment_begins)
+        ends = (network.model_L.conv5, network.model_A.conv4)
+        for last in (*ends, network.model_decom.decom[-2], self.light.model_R.decom[-2]):
+            nn.init.constant_(last.bias, ALIVE)
         if assets_of_light(config):
             self.light.load_state_dict(load_weights(fetch(config.light)), strict=True)
         self.requires_grad_(False)
