@@ -49,7 +49,10 @@ def test_a_view_is_found_by_the_pixels_of_its_picture(pictures):
     with pytest.raises(BenchError, match=r"^dual_pixel_view: no picture of dpdd, split test, has"):
         give(read_image(pictures / "test" / "hq" / "c.png"))
     made = dual_pixel_view.record(dual_pixel_view.Config(), "cpu")
-    assert sorted(made["views"]) == ["a.png", "b.png", "c.png", "d.png"] and made["config"]["view"] == "test-right"
+    assert (
+        sorted(made["views"]) == ["a.png", "b.png", "c.png", "d.png"]
+        and made["config"]["view"] == "test-right"
+    )
     write_png(pictures / "train" / "left" / "a.png", np.zeros((24, 30, 3), "u1"))
     with pytest.raises(BenchError, match=r"a.png: \(24, 30\) pixels, its whole picture has \(24"):
         give(read_image(pictures / "train" / "lq" / "a.png"))
