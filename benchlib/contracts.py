@@ -32,6 +32,7 @@ class Info:
     label: the row's name in tables.
     trains: False for a method with nothing to train.
     truth: it is told each test image's reference, as the batch's "truth": not what restoring is.
+    unpaired: its training batches have "unpaired" too: the hq of other pairs of the training set.
     own: what it brings instead of a backbone: a "network", or restored "pictures". Its runs name
         the backbone ``none``, and start from no weights.
     """
@@ -42,6 +43,7 @@ class Info:
     label: str
     trains: bool = True
     truth: bool = False
+    unpaired: bool = False
     own: Literal["", "network", "pictures"] = ""
 
 

@@ -168,7 +168,10 @@ def _check_taken(plan: RunPlan, images: list[Image]) -> None:
     sizes = list(_sizes(images, TINY))
     if not sizes:
         return
-    network = Backbone.from_module(plan.backbone, plan.backbone_config)().eval()
+    try:
+        network = Backbone.from_module(plan.backbone, plan.backbone_config)().eval()
+    except BenchError:  # it reads more than an image (two views), and cannot be tried by itself
+        return
     for height, width, image in sizes:
         try:
             with torch.inference_mode():

@@ -329,7 +329,9 @@ def uses(file: str) -> dict[str, int]:
     """The files whose numbers pass through ``file`` unseen by DVC, and their versions then.
 
     DVC reads the versions of what the parameters name. What a named file uses in turn stands in
-    its ``USES``, so that a version that rises there cannot be forgotten here.
+    its ``USES``, so that a version that rises there cannot be forgotten here. A file whose settings
+    name one of a folder says ``USES_EACH_OF = ("backbones",)``: the package's files there, of
+    version 1 unless ``USES`` names them, so that a new one needs no line.
     Raises BenchError for another form than ``{"methods/_blocks.py": 1}``.
     """
     stated = constants(file).get("USES", {})
@@ -337,6 +339,19 @@ def uses(file: str) -> dict[str, int]:
         raise BenchError(
             f"{shown(file)}: USES: got {stated!r}; expected versions by file: "
             '{"methods/_blocks.py": 1}'
+        )
+    found = {}
+    for folder in _each_of(file):
+        for name in _own(folder, "[!_]*.py"):
+            found[f"{folder}/{name}.py"] = 1
+    return found | stated
+
+
+def _each_of(file: str) -> tuple[str, ...]:
+    stated = constants(file).get("USES_EACH_OF", ())
+    if not isinstance(stated, tuple) or not set(stated) <= set(FOLDERS):
+        raise BenchError(
+            f'{shown(file)}: USES_EACH_OF: got {stated!r}; expected folders, as ("backbones",)'
         )
     return stated
 

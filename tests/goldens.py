@@ -7,6 +7,7 @@ order ``v = standard_normal(shape)``. Two dimensions and up: ``gain * v / sqrt(p
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,17 @@ def read(name: str) -> dict[str, np.ndarray]:
     """The arrays of a golden of networks."""
     with np.load(GOLDEN / f"{name}.npz", allow_pickle=False) as file:
         return dict(file)
+
+
+def drawing(seed: int) -> Callable[..., torch.Tensor]:
+    """A function: the next uniform numbers of a stream, as a leaf that takes a gradient."""
+    random = np.random.RandomState(seed)
+
+    def draw(*shape: int, low: float = 0.0, high: float = 1.0) -> torch.Tensor:
+        drawn = torch.from_numpy(random.uniform(low, high, shape).astype(np.float32))
+        return drawn.requires_grad_()
+
+    return draw
 
 
 def tensors(golden: dict[str, np.ndarray], *names: str) -> list[torch.Tensor]:

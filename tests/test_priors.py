@@ -14,6 +14,7 @@ from threading import Event
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from conftest import expect_contract, name_of
@@ -27,7 +28,7 @@ from benchlib.conformance import Subject
 from benchlib.conformance import priors as contract
 from benchlib.contracts import BenchError, Window
 from benchlib.imageio import read_image, write_png
-from benchlib.priors import _loop, _meter, _sam, sam, sam_embedding, superpixels
+from benchlib.priors import _loop, _meter, _mobilesam, _sam, sam, sam_embedding, superpixels
 from benchlib.priors._loop import Provider, compute, device_name, prior_of_image
 from benchlib.priors.kinds import masks as kind
 from benchlib.priors.kinds.masks import load, unpack
@@ -780,6 +781,44 @@ def test_another_photograph_has_another_embedding_and_the_same_one_the_same(file
     cat = give(data.cat()).values
     assert np.array_equal(coffee, again)
     assert np.abs(coffee - cat).max() > 0.05
+
+
+def test_the_control_of_the_embedding_has_learnt_nothing(files) -> None:
+    """The same graph and length; the same seed gives the same, another seed another vector."""
+    config = sam_embedding.Config(weights="random")
+    give = sam_embedding.open(config, "cpu")
+    coffee, cat = give(data.coffee()).values, give(data.cat()).values
+    assert coffee.shape == (256,) and np.isfinite(coffee).all()
+    assert np.abs(coffee - cat).max() > 0
+    said = sam_embedding.record(config, "cpu")["weights"]
+    other = sam_embedding.record(dataclasses.replace(config, seed=1), "cpu")["weights"]
+    assert list(said) == ["random, seed 0"] and set(said.values()) != set(other.values())
+    assert sam_embedding.stands_in(config) and not sam_embedding.stands_in(sam_embedding.Config())
+    assert sam_embedding.assets(config) == ("mobilesam-encoder",)
+
+
+def test_what_is_drawn_is_all_that_was_learnt(files, tmp_path) -> None:
+    """Every initialiser changes, and the attention's positions, which the exporter folded in."""
+    file = assets.fetch("mobilesam-encoder")
+    before = onnx.load(str(file)).graph
+    seen: list[bytes] = []
+    encoder, drawn = _mobilesam.random_encoder(file, 0)
+    assert isinstance(encoder, _mobilesam.CpuEncoder) and len(drawn) == 64
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_mobilesam, "CpuEncoder", seen.append)
+        assert _mobilesam.random_encoder(file, 0)[1] == drawn
+        assert _mobilesam.random_encoder(file, 1)[1] != drawn
+    after = onnx.load_from_string(seen[0]).graph
+    for old, new in zip(before.initializer, after.initializer, strict=True):
+        old_values, new_values = (onnx.numpy_helper.to_array(one) for one in (old, new))
+        assert old_values.shape == new_values.shape and new_values.dtype == np.float32
+        assert not np.array_equal(old_values, new_values), old.name
+    positions = [
+        onnx.numpy_helper.to_array(node.attribute[0].t)
+        for node in after.node
+        if node.op_type == "Constant" and len(node.attribute[0].t.dims) == 3
+    ]
+    assert len(positions) == 10 and not any(values.any() for values in positions)
 
 
 def test_vit_weights_load_strictly_without_the_packages_own_reader(monkeypatch, tmp_path) -> None:

@@ -166,11 +166,28 @@ def test_of_a_pyramid_the_coarsest_and_of_tokens_the_channels() -> None:
     assert vector.shape == (channels,)
 
 
-def test_every_backbone_of_the_package_is_in_uses() -> None:
+def test_every_backbone_of_the_package_is_used_unasked(monkeypatch) -> None:
     """Its version passes through the vectors, and DVC does not see it."""
-    own = {f"backbones/{name}.py" for name in registry.names("backbones")} - {"backbones/none.py"}
-    missing = own - set(restorer.USES)
-    assert not missing, f"add {missing} to USES of priors/restorer.py"
+    own = {f"backbones/{name}.py" for name in registry.names("backbones")}
+    assert own <= set(registry.uses("priors/restorer.py"))
+    assert not own & set(restorer.USES)
+    registry.check_uses("priors/restorer.py")
+    real = registry.version
+    raised = "backbones/zero_dce.py"
+    monkeypatch.setattr(registry, "version", lambda file: real(file) + (file == raised))
+    with pytest.raises(BenchError, match=f"restorer.py: USES {raised} version 1, but that is 2"):
+        registry.check_uses("priors/restorer.py")
+
+
+def test_a_new_backbone_needs_no_line_in_uses(monkeypatch) -> None:
+    stated = {"VERSION": 1, "USES_EACH_OF": ("backbones",), "USES": {"backbones/imdn.py": 3}}
+    monkeypatch.setattr(registry, "constants", lambda file: stated)
+    monkeypatch.setattr(registry, "_own", lambda folder, pattern: {"brand_new", "imdn"})
+    found = registry.uses("priors/x.py")
+    assert found == {"backbones/brand_new.py": 1, "backbones/imdn.py": 3}
+    stated["USES_EACH_OF"] = ("backbone",)
+    with pytest.raises(BenchError, match=r"USES_EACH_OF: got \('backbone',\); expected folders"):
+        registry.uses("priors/x.py")
 
 
 def test_a_file_of_weights_is_known_by_its_hash(tmp_path) -> None:
@@ -243,6 +260,7 @@ def test_drawn_pictures_have_detail_of_every_size() -> None:
         ({"name": "restorer", "weights": "random"}, True),
         ({"name": "superpixels"}, True),
         ({"name": "sam_embedding"}, False),
+        ({"name": "sam_embedding", "weights": "random"}, True),
     ],
 )
 def test_a_run_with_random_weights_is_a_control(prior, expected) -> None:

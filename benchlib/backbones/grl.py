@@ -7,7 +7,7 @@ deblurring),
 
 - defocus deblurring: ``window: 16``;
 - denoising: ``window: 32, stripes: [64, 128]`` (its training file says 16; which one a checkpoint
-  was trained with cannot be read off its weights).
+  was trained with cannot be read off its weights); of grey images with ``channels: 1`` beside.
 
 Sizes are filled up at the right and bottom to multiples of the longest window or stripe: by
 reflection, or with black where an image is too small for that. The official tests of deblurring and
@@ -17,12 +17,13 @@ denoising cut images into tiles of 480 (overlap 48) and 256 (overlap 32): ``eval
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import Field
 from torch import nn
 
-from benchlib.backbones._spandrel import Fitted, architecture
+from benchlib.backbones._spandrel import Fitted, architecture, by_channels
 from benchlib.contracts import BenchError
 
 VERSION = 1
@@ -43,7 +44,7 @@ class Config:
     every block. window: its side, pixels; stripes: both sides of one. anchors: how much smaller
     they are than the image. expansion: of the feed-forward network. local: the convolutions beside
     (GRL-B alone has them). drop_path: greatest chance, in training, that a layer is left out for an
-    image.
+    image. channels: 1 for a network of grey images, which restores each colour by itself.
     Raises BenchError for settings that do not go together.
     """
 
@@ -56,6 +57,7 @@ class Config:
     expansion: Annotated[float, Field(gt=0)] = 2.0
     local: bool = True
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    channels: Literal[1, 3] = 3
 
     def __post_init__(self) -> None:
         for heads in self.heads:
@@ -100,11 +102,14 @@ def build(config: Config, in_channels: int = 3) -> nn.Module:
     official: Any = architecture("GRL")
 
     class Network(Fitted, official):
-        pass
+        def restored(self, image: torch.Tensor) -> torch.Tensor:
+            return by_channels(super().restored, image, config.channels)
 
     stages = len(config.depths)
     network: Any = Network(
         img_size=max(config.window, *config.stripes),
+        in_channels=config.channels,
+        out_channels=config.channels,
         embed_dim=config.width,
         upscale=1,
         upsampler="",
@@ -127,5 +132,8 @@ def build(config: Config, in_channels: int = 3) -> nn.Module:
 
 
 def blocks(network: nn.Module) -> list[nn.Module]:
-    """The stages, first to last: tokens ``(B,HW,width)`` each, with the map's ``(H,W)`` beside."""
+    """The stages, first to last: tokens ``(B,HW,width)`` each, with the map's ``(H,W)`` beside.
+
+    A grey network calls them once a colour.
+    """
     return list(network.layers)  # type: ignore[arg-type]

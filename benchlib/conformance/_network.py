@@ -111,6 +111,8 @@ class Pair:
         made = batch(height, width, needs=self.needs, size=size)
         if getattr(self.method.module.INFO, "truth", False):
             made["truth"] = made["lq"].flip(3).sqrt()
+        if getattr(self.method.module.INFO, "unpaired", False):
+            made["unpaired"] = made["lq"].flip(2).sqrt()
         return made
 
 

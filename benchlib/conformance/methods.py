@@ -215,6 +215,9 @@ def its_objective_can_be_minimised(pair: Pair) -> None:
     if objective is None:
         return
     model, data = moved(pair.build()).train(), pair.batch(16, 16)
+    critics = getattr(pair.method.module, "critics", None)
+    if critics:
+        model.critics = critics(pair.method.config())
     with torch.no_grad():
         data["hq"] = torch.rand_like(model(data))
     value, restored = objective(model, data, nn.functional.l1_loss)

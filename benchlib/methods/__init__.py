@@ -24,6 +24,10 @@ And, where it needs them:
     ``loss(restored, hq)`` is the loss that the run names. Without it the training loop takes
     ``loss(restored, batch["hq"])`` of ``restored = model(batch)``. Minimise a mean over images:
     where a run has several devices, each has a share of the batch and takes its own.
+``critics(config)``  a module that training alone needs, as the discriminators of a GAN. It is
+    ``model.critics`` in ``objective``, is trained with the rest by the one scalar, stands in
+    checkpoints, and is left out of the run's weights. ``INFO.unpaired`` puts ``unpaired`` into the
+    batch of training: the hq of other pairs, of ``hq``'s shape.
 ``added(model)``     the module that it adds to the network, whose cost is shown by itself too.
 
 A method that brings what restores, instead of a backbone, says so in ``INFO.own`` and has:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchlib import assets
-from benchlib.metrics._trunks import Trunk, as_tensor, tapped, trunk_layers
+from benchlib.assets.trunks import Trunk, as_tensor, tapped, trunk_layers
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 VERSION = 1
-USES = {"assets/weights.py": 1, "metrics/_trunks.py": 1}
+USES = {"assets/weights.py": 1, "assets/trunks.py": 1}
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
 

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchlib import assets
-from benchlib.metrics._trunks import VGG16, as_tensor, check_size, trunk_layers
+from benchlib.assets.trunks import VGG16, as_tensor, check_size, trunk_layers
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 VERSION = 1
-USES = {"assets/weights.py": 1, "metrics/_trunks.py": 1}
+USES = {"assets/weights.py": 1, "assets/trunks.py": 1}
 NAME = "DISTS"
 SHOWN = "DISTS"
 UNIT = ""

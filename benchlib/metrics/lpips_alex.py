@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from benchlib.assets.trunks import ALEXNET
 from benchlib.metrics._lpips import lpips
-from benchlib.metrics._trunks import ALEXNET
 
 VERSION = 1
-USES = {"metrics/_lpips.py": 1, "metrics/_trunks.py": 1}
+USES = {"metrics/_lpips.py": 1, "assets/trunks.py": 1}
 NAME = "LPIPS-alex-0.1"
 SHOWN = "LPIPS-alex-0.1"
 UNIT = ""

@@ -10,9 +10,12 @@ then padded with zeros on the right and bottom: exactly what
 
 from __future__ import annotations
 
+import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
@@ -29,16 +32,17 @@ class CpuEncoder(nn.Module):
 
     img_size = SIDE
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, model: Path | bytes) -> None:
         import onnxruntime
 
         super().__init__()
+        given = model if isinstance(model, bytes) else str(model)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         # Idle workers would otherwise spin on the cores that the decoder needs next.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
+            given, options, providers=["CPUExecutionProvider"]
         )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -50,11 +54,11 @@ class TorchEncoder(nn.Module):
 
     img_size = SIDE
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, model: Path | onnx.ModelProto) -> None:
         from onnx2torch import convert
 
         super().__init__()
-        self.network = convert(str(path))
+        self.network = convert(str(model) if isinstance(model, Path) else model)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.network(image)
@@ -71,6 +75,50 @@ class OneImageTransformer(TwoWayTransformer):
 
     def forward(self, image_embedding: Any, image_pe: Any, point_embedding: Any) -> Any:
         return super().forward(image_embedding[:1], image_pe[:1], point_embedding)
+
+
+def random_encoder(path: str | Path, seed: int, device: str = "cpu") -> tuple[nn.Module, str]:
+    """The encoder with nothing learnt, and the SHA-256 of what was drawn: the control.
+
+    Convolutions and linear layers are drawn as He et al. (2015) propose, biases and the positions
+    in the attention are 0, normalisations scale by 1. The same seed gives the same weights.
+    """
+    model = onnx.load(str(path))
+    random, drawn = np.random.default_rng(seed), hashlib.sha256()
+    used = {}
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            used[name] = (node.op_type, place)
+    for tensor in model.graph.initializer:
+        values = _drawn(*used[tensor.name], tuple(tensor.dims), random)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+        drawn.update(values.tobytes())
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            _unlearn_positions(node.attribute[0].t)
+    if device == "cpu":
+        return CpuEncoder(model.SerializeToString()), drawn.hexdigest()
+    return TorchEncoder(model).eval().to(device), drawn.hexdigest()
+
+
+def _drawn(
+    operation: str, place: int, shape: tuple[int, ...], random: np.random.Generator
+) -> np.ndarray:
+    """The values of an initialiser, float32, by what an operation takes it for."""
+    if (operation, place) == ("Conv", 1):
+        spread = math.sqrt(2 / math.prod(shape[1:]))
+    elif operation == "MatMul":
+        spread = math.sqrt(2 / shape[0])
+    else:
+        return np.full(shape, float(operation == "Mul"), np.float32)
+    return (spread * random.standard_normal(shape)).astype(np.float32)
+
+
+def _unlearn_positions(constant: onnx.TensorProto) -> None:
+    """What the attention adds for how far two places are apart is a constant of the graph."""
+    if len(constant.dims) == 3 and constant.data_type == onnx.TensorProto.FLOAT:
+        zeros = np.zeros(tuple(constant.dims), np.float32)
+        constant.CopyFrom(onnx.numpy_helper.from_array(zeros, constant.name))
 
 
 def decoder_weights(path: str | Path) -> dict[str, torch.Tensor]:

@@ -29,28 +29,8 @@ USES = {
     "priors/_features.py": 1,
     "priors/_deepest.py": 1,
     "priors/_weights.py": 1,
-    "backbones/art.py": 1,
-    "backbones/cat.py": 1,
-    "backbones/dncnn.py": 1,
-    "backbones/drunet.py": 1,
-    "backbones/enlighten_gan.py": 1,
-    "backbones/grl.py": 1,
-    "backbones/hinet.py": 1,
-    "backbones/ifan.py": 1,
-    "backbones/imdn.py": 1,
-    "backbones/llformer.py": 1,
-    "backbones/mprnet.py": 1,
-    "backbones/nafnet.py": 1,
-    "backbones/prenet.py": 1,
-    "backbones/restormer.py": 1,
-    "backbones/ruas.py": 1,
-    "backbones/sci.py": 1,
-    "backbones/snr.py": 1,
-    "backbones/swinir.py": 1,
-    "backbones/uformer.py": 1,
-    "backbones/uretinex.py": 1,
-    "backbones/zero_dce.py": 1,
 }
+USES_EACH_OF = ("backbones",)  # a setting names which
 KIND = "vector"
 SHOWN = "a restorer's features"
 PATHS = ("file",)

@@ -13,15 +13,16 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from benchlib.priors import _sam
+from benchlib.priors._weights import RANDOM, Seed
 from benchlib.priors.kinds.vector import Vector
 
 VERSION = 1
-USES = {"priors/_sam.py": 1}
+USES = {"priors/_sam.py": 1, "priors/_weights.py": 1}
 KIND = "vector"
 SHOWN = "SAM's pooled features"
 CHANNELS = 256
@@ -30,9 +31,16 @@ STRIDE = 16  # pixels of the resized image under one place of the embedding
 
 @dataclass(frozen=True)
 class Config:
-    """model: which SAM."""
+    """model: which SAM. weights: its own, or "random" ones drawn by ``seed``: the control."""
 
     model: _sam.Model = "mobilesam"
+    weights: Literal["official", "random"] = "official"
+    seed: Seed = 0
+
+
+def stands_in(config: Config) -> bool:
+    """Whether it is a control in another prior's place."""
+    return config.weights == RANDOM
 
 
 def size(config: Config) -> int:
@@ -42,17 +50,32 @@ def size(config: Config) -> int:
 
 def open(config: Config, device: str) -> Callable[[np.ndarray], Vector]:
     """From an ``(H,W,3)`` uint8 RGB image to its vector."""
-    return partial(embedding, sam=_sam.load_sam(config.model, device), device=device)
+    if config.weights == RANDOM:
+        sam, _ = _sam.random_sam(config.model, config.seed, device)
+    else:
+        sam = _sam.load_sam(config.model, device)
+    return partial(embedding, sam=sam, device=device)
 
 
 def assets(config: Config) -> tuple[str, ...]:
     """The catalogue's entries that it fetches."""
+    if config.weights == RANDOM and config.model == "mobilesam":
+        return _sam.ASSETS[config.model][:1]  # its graph; the weights in it are not read
+    if config.weights == RANDOM:
+        return ()
     return _sam.ASSETS[config.model]
 
 
 def record(config: Config, device: str) -> dict[str, Any]:
     """Settings, the weights' SHA-256, versions."""
-    return {"config": dataclasses.asdict(config)} | _sam.sam_record(config.model)
+    said = {"config": dataclasses.asdict(config)}
+    if config.weights != RANDOM:
+        return said | _sam.sam_record(config.model)
+    _, drawn = _sam.random_sam(config.model, config.seed, "cpu")
+    return said | {
+        "weights": {f"random, seed {config.seed}": drawn},
+        "versions": _sam.versions(),
+    }
 
 
 def embedding(image: np.ndarray, sam: Any, device: str) -> Vector:

@@ -34,6 +34,8 @@ class Crops(Dataset):
 
     crop: side in pixels of lq; hq's is ``scale`` times that. task: a file of ``tasks``. keep:
     bytes of pairs and priors that stay in memory. unpacked: where they are mapped from instead.
+    unpaired: whether each has a crop of another pair's hq beside it, drawn by its number.
+    Raises BenchError for no pairs, or a single one where others are wanted.
     """
 
     def __init__(
@@ -45,11 +47,18 @@ class Crops(Dataset):
         seed: int,
         keep: int = KEPT,
         unpacked: Unpacked | None = None,
+        unpaired: bool = False,
     ):
         if not pairs:
             raise BenchError("training: the data set has no pairs; check its manifest.csv")
+        if unpaired and len(pairs) == 1:
+            raise BenchError(
+                "training: the data set has one pair, and the method learns from the hq of other "
+                "pairs; give it two or more"
+            )
         self.task_name, self.pairs, self.prior = task, pairs, prior
         self.side, self.seed, self.unpacked = crop, seed, unpacked
+        self.unpaired = unpaired
         self._kept: OrderedDict[int, tuple[Any, Stored]] = OrderedDict()
         self.keep = self._free = keep
         self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, int))  # an epoch, and its order
@@ -60,14 +69,24 @@ class Crops(Dataset):
         return registry.loaded("tasks", self.task_name)
 
     def __getitem__(self, n: int) -> dict[str, Any]:
-        """Crop ``n``: "item" (``lq``, ``hq``) and "prior" (part -> entries)."""
+        """Crop ``n``: "item" (``lq``, ``hq``, perhaps ``unpaired``), "prior" (part -> entries)."""
         epoch, place = divmod(n, len(self.pairs))
-        item, stored = self._open(int(self._order_of(epoch)[place]))
-        window = self._window(n, self.task.size(item))
-        return {
-            "item": self.task.crop(item, window),
-            "prior": self.prior.crop(stored, window),
-        }
+        index = int(self._order_of(epoch)[place])
+        item, stored = self._open(index)
+        window = self._window(name_rng("crop", self.seed, n), self.task.size(item))
+        crop = self.task.crop(item, window)
+        if self.unpaired:
+            crop["unpaired"] = self._unpaired(n, index)
+        return {"item": crop, "prior": self.prior.crop(stored, window)}
+
+    def _unpaired(self, n: int, index: int) -> torch.Tensor:
+        """A crop of the hq of some pair but number ``index``: ``(3,scale side,scale side)``."""
+        rng = name_rng("unpaired", self.seed, n)
+        other = int(rng.integers(len(self.pairs) - 1))
+        if other >= index:
+            other += 1
+        item, _ = self._open(other)
+        return self.task.crop(item, self._window(rng, self.task.size(item)))["hq"]
 
     def _order_of(self, epoch: int) -> np.ndarray:
         if self._order[0] != epoch:
@@ -75,8 +94,7 @@ class Crops(Dataset):
             self._order = (epoch, drawn)
         return self._order[1]
 
-    def _window(self, n: int, size: tuple[int, int]) -> Window:
-        rng = name_rng("crop", self.seed, n)
+    def _window(self, rng: np.random.Generator, size: tuple[int, int]) -> Window:
         top = int(rng.integers(size[0] - self.side + 1))
         left = int(rng.integers(size[1] - self.side + 1))
         turns = [bool(bit) for bit in rng.integers(2, size=3)]
@@ -145,6 +163,7 @@ def crops_of(
         crop=budget.crop,
         seed=seed,
         keep=KEPT // (max(1, budget.workers) * devices),
+        unpaired=plan.method.INFO.unpaired,
     )
 
 

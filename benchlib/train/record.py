@@ -44,6 +44,7 @@ from benchlib.train.loop import Job, Share, fit, plain_objective
 
 VERSION = 1
 UNSEEN = {"unpack"}  # of a budget: what no number depends on; neither checkpoint nor record has it
+CRITICS = "critics"  # a method's function, and the model's part while it is trained
 
 
 def train(plan: RunPlan) -> dict[str, Any]:
@@ -191,8 +192,20 @@ def _fit(
         before = validate(model.to(device), device)
     objective = getattr(plan.method, "objective", plain_objective)
     crops = unpack(crops_of(plan, budget, seed, share.devices), plan, budget)
+    _add_critics(plan, model, seed)
     job = Job(model, crops, budget, seed, checkpoint, validate, objective, share)
     return _trained(plan, budget, model, fit(job), before, share.devices)
+
+
+def _add_critics(plan: RunPlan, model: nn.Module, seed: int) -> None:
+    """Give the model what its method has for training alone, as ``model.critics``.
+
+    So the loop trains it and its checkpoints hold it, like all else; :func:`_trained` leaves it
+    out.
+    """
+    if hasattr(plan.method, CRITICS):
+        torch.manual_seed(name_seed("critics", seed))
+        model.add_module(CRITICS, plan.method.critics(plan.method_config))
 
 
 def _trained(
@@ -210,7 +223,10 @@ def _trained(
     if progress.best:
         best = progress.best
         kept, iteration, psnr = best["model"], best["iteration"], best["psnr"]
-    weights = {name: value.contiguous().cpu() for name, value in kept.items()}
+    weights = {}
+    for name, value in kept.items():
+        if not (hasattr(plan.method, CRITICS) and name.startswith(f"{CRITICS}.")):
+            weights[name] = value.contiguous().cpu()
     made = _made(devices)
     return Trained(weights, progress.log, progress.seconds, iteration, psnr, before, made)
 
