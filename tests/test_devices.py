@@ -119,7 +119,7 @@ def weights(suite: Suite, seed: int) -> dict[str, torch.Tensor]:
 
 
 def checkpoints(suite: Suite) -> list[Path]:
-    return list((suite.work / ".resume").glob("*/*.pt"))
+    return list((suite.work / ".resume").glob("*/candidate*.pt"))
 
 
 def left_behind(folder: Path) -> list[str]:
