@@ -119,7 +119,7 @@ def weights(suite: Suite, seed: int) -> dict[str, torch.Tensor]:
 
 
 def checkpoints(suite: Suite) -> list[Path]:
-    return list((suite.work / ".resume").glob("*/*.pt"))
+    return list((suite.work / ".resume").glob("*/candidate*.pt"))
 
 
 def left_behind(folder: Path) -> list[str]:
@@ -179,7 +179,7 @@ def test_two_processes_train_as_one_does_also_after_a_crash_and_a_kill(tmp_path,
     finally:
         process.send_signal(signal.SIGKILL)
     said, _ = process.communicate()
-    wait_for(lambda: not left_behind(tmp_path), 20)
+    wait_for(lambda: not left_behind(tmp_path), 60)
     assert "resumed seed 0 at iteration 9/50" in said
 
     monkeypatch.delenv("BENCHLIB_TEST_MOOD")
@@ -225,7 +225,7 @@ def test_what_ends_one_device_ends_all_in_one_line(tmp_path, monkeypatch, mood, 
     with pytest.raises(kind) as error:
         record.train(open_run(suite, "moody"))
     assert str(error.value) == said
-    wait_for(lambda: not left_behind(tmp_path), 10)
+    wait_for(lambda: not left_behind(tmp_path), 60)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="no two GPUs here")
