@@ -28,7 +28,7 @@ from benchlib.plan import open_run
 from benchlib.records import read_json
 from benchlib.restore import build_model
 from benchlib.train import losses, record
-from benchlib.train.data import Crops, crops_of
+from benchlib.train.data import Crops, crops_of, nbytes
 from benchlib.train.loop import LOG, better, learning_rate
 from benchlib.train.losses import l1_loss, psnr_loss
 from benchlib.train.record import start_model, train
@@ -420,7 +420,7 @@ def test_what_is_kept_in_memory_stays_within_its_bounds_and_changes_no_crop(smal
     sources[0].pairs = sources[1].pairs = sources[2].pairs = sources[0].pairs * 2
     sources[0][0]
     (only,) = sources[0]._kept
-    one = sources[0]._nbytes(only)
+    one = nbytes(sources[0].task, *sources[0]._kept[only])
     pixels = 3 * 2 * read_image(sources[0].pairs[0].lq).shape[0] * 64
     assert one > pixels  # lq and hq, and masks over it
     sources[1]._free, sources[2]._free = 0, int(1.5 * one)
