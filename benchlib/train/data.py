@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ class Crops(Dataset):
     """Random crops of items and their priors, flipped and turned together.
 
     crop: side in pixels of lq; hq's is ``scale`` times that. task: a file of ``tasks``.
+    mix, repeats: which pair a crop is of, as ``params.Training`` says.
     """
 
     def __init__(
@@ -35,11 +37,18 @@ class Crops(Dataset):
         crop: int,
         seed: int,
         keep: int = KEPT,
+        mix: str = "size",
+        repeats: Mapping[str, int] | None = None,
     ):
         if not pairs:
             raise BenchError("training: the data set has no pairs; check its manifest.csv")
         self.task_name, self.pairs, self.prior = task, pairs, prior
         self.side, self.seed = crop, seed
+        self.mix = mix
+        self._counted = _counted(pairs, repeats or {})
+        self._sets: dict[str, list[int]] = {}
+        for index, pair in enumerate(pairs):
+            self._sets.setdefault(pair.dataset, []).append(index)
         self._kept: OrderedDict[int, tuple[Any, Stored]] = OrderedDict()
         self._free = keep
 
@@ -50,14 +59,29 @@ class Crops(Dataset):
 
     def __getitem__(self, n: int) -> dict[str, Any]:
         """Crop ``n``: "item" (``lq``, ``hq``) and "prior" (part -> entries)."""
-        epoch, place = divmod(n, len(self.pairs))
-        order = name_rng("order", self.seed, epoch).permutation(len(self.pairs))
-        item, stored = self._open(int(order[place]))
+        item, stored = self._open(self.pair_of(n))
         window = self._window(n, self.task.size(item))
         return {
             "item": self.task.crop(item, window),
             "prior": self.prior.crop(stored, window),
         }
+
+    def pair_of(self, n: int) -> int:
+        """Which of the pairs crop ``n`` is cut from.
+
+        mix "size": every pair once an epoch, or as often as its set repeats (PromptIR). "uniform":
+        a set, each as likely, then a pair of it (LMDIR). "cycle": the sets in turn, so that as many
+        crops as there are sets hold one of each; a set's pairs in epochs of its own (AirNet).
+        """
+        if self.mix == "uniform":
+            rng = name_rng("mix", self.seed, n)
+            members = list(self._sets.values())[rng.integers(len(self._sets))]
+            return members[rng.integers(len(members))]
+        if self.mix == "cycle":
+            turn, place = divmod(n, len(self._sets))
+            name, members = list(self._sets.items())[place]
+            return members[_in_epochs(turn, len(members), "order", name, self.seed)]
+        return self._counted[_in_epochs(n, len(self._counted), "order", self.seed)]
 
     def _window(self, n: int, size: tuple[int, int]) -> Window:
         rng = name_rng("crop", self.seed, n)
@@ -105,6 +129,20 @@ class Crops(Dataset):
         return batch | self.prior.collate([crop["prior"] for crop in crops])
 
 
+def _counted(pairs: list[Pair], repeats: Mapping[str, int]) -> list[int]:
+    """The pairs' numbers, each as often as it comes in an epoch."""
+    counted = []
+    for index, pair in enumerate(pairs):
+        counted += [index] * repeats.get(pair.dataset, 1)
+    return counted
+
+
+def _in_epochs(n: int, count: int, *names: str | int) -> int:
+    """The n-th of ``count`` things that come once each in an epoch, in an order by ``names``."""
+    epoch, place = divmod(n, count)
+    return int(name_rng(*names, epoch).permutation(count)[place])
+
+
 def crops_of(plan: RunPlan, budget: Training | None = None, seed: int | None = None) -> Crops:
     """The training crops of one run, as the loop draws them.
 
@@ -120,4 +158,6 @@ def crops_of(plan: RunPlan, budget: Training | None = None, seed: int | None = N
         crop=budget.crop,
         seed=seed,
         keep=KEPT // max(1, budget.workers),
+        mix=budget.mix,
+        repeats=budget.repeats,
     )
