@@ -57,8 +57,19 @@ def test_the_prompts_reach_the_image():
             before = after
 
 
+def test_it_is_moved_to_channels_last_as_training_does():
+    torch.manual_seed(0)
+    network, image = promptir.build(SMALL).eval(), torch.rand(1, 3, 16, 16)
+    with torch.no_grad():
+        before = network(image)
+        network.to(torch.float64, memory_format=torch.channels_last)
+        assert network.prompt1.prompt_param.shape == (1, 5, 4, 4, 4)
+        assert network.prompt1.prompt_param.dtype == torch.float64
+        torch.testing.assert_close(network(image.double()).float(), before, atol=1e-5, rtol=0)
+
+
 def test_heads_that_do_not_divide_are_refused():
-    with pytest.raises(BenchError, match=r"promptir: heads: got 3 for 48 channels"):
-        promptir.Config(heads=(3, 2, 4, 8))
+    with pytest.raises(BenchError, match=r"promptir: heads: got 5 for 48 channels"):
+        promptir.Config(heads=(5, 2, 4, 8))
     with pytest.raises(BenchError, match=r"promptir: prompts: level 1: heads\[2\]: got 4 for 97"):
         promptir.Config(prompts=(1, 128, 320))

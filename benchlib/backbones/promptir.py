@@ -14,6 +14,7 @@ restored in pieces becomes another.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -199,6 +200,19 @@ class Prompt(nn.Module):
         self.prompt_param = nn.Parameter(torch.rand(1, length, channels, side, side))
         self.linear_layer = nn.Linear(features, length)
         self.conv3x3 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Prompt:
+        """Move and convert the maps as ``(length,channels,side,side)``.
+
+        Training asks for channels last, which knows no fifth dimension.
+        """
+
+        def by_map(tensor: torch.Tensor) -> torch.Tensor:
+            if tensor.ndim == 5:
+                return fn(tensor[0])[None]
+            return fn(tensor)
+
+        return super()._apply(by_map, recurse)
 
     def weights(self, x: torch.Tensor) -> torch.Tensor:
         """Of each prompt for features ``(B,features,H,W)``: ``(B,length)``, their sum 1."""
