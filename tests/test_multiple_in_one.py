@@ -139,8 +139,13 @@ def test_lmdir_reads_its_bundle_and_a_control_moves_the_image(tmp_path, monkeypa
     text = (suite.results / "rows" / "whole.csv").read_text()
     assert "zeroed" in text and "reach" in text
     trained = load_file(suite.work / "runs" / "whole" / "seed0.safetensors")
-    for name in ("degradation.0.linear.weight", "content.0.w_v.weight", "reference.0.theta.weight"):
-        assert trained[f"guides.{name}"].abs().max() > 0  # zero at the start: it has learned
+    learned = (
+        "degradation.encoder_level1.0.linear.weight",
+        "content.0.w_v.weight",
+        "reference.decoder_level3.0.theta.weight",
+    )
+    for name in learned:  # zero at the start
+        assert trained[f"guides.{name}"].abs().max() > 0
     alone = load_file(suite.work / "runs" / "i" / "seed0.safetensors")
     assert all(name.startswith("network.") for name in alone)
     assert torch.isfinite(torch.cat([value.flatten() for value in alone.values()])).all()

@@ -129,14 +129,17 @@ class LMDIR(nn.Module):
         """The transformer blocks of a part of Restormer."""
         return list(self.network.get_submodule(name).children())
 
-    def _adapters(self) -> nn.ModuleList:
-        config, made = self.config, nn.ModuleList()
+    def _adapters(self) -> nn.ModuleDict:
+        """One a block of the encoder, level by level."""
+        config, made = self.config, nn.ModuleDict()
         for name in ENCODER:
+            level = nn.ModuleList()
             for block in self._level(name):
                 dim = _width(block)
-                made.append(
+                level.append(
                     Adapter(config.channels, config.queries, dim, config.pool, config.start)
                 )
+            made[name] = level
         return made
 
     def _token_references(self) -> nn.ModuleList:
@@ -146,13 +149,16 @@ class LMDIR(nn.Module):
             made.append(TokenReference(size, _width(block), config.scaled, config.start))
         return made
 
-    def _picture_references(self) -> nn.ModuleList:
-        config, made = self.config, nn.ModuleList()
+    def _picture_references(self) -> nn.ModuleDict:
+        """One a block of the decoder, level by level."""
+        config, made = self.config, nn.ModuleDict()
         for name, scale in DECODER.items():
+            level = nn.ModuleList()
             for block in self._level(name):
                 dim, heads = _width(block), len(block.attn.temperature)
                 _check_heads(name, dim // 2, heads)
-                made.append(PictureReference(dim, heads, scale, config.softmax, config.start))
+                level.append(PictureReference(dim, heads, scale, config.softmax, config.start))
+            made[name] = level
         return made
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -195,20 +201,18 @@ class LMDIR(nn.Module):
         """The maps of the three levels on the way down."""
         parts: Any = self.network
         z = self._refined(image, batch)
-        adapters = iter(())
-        if z is not None:
-            adapters = iter(self.guides["degradation"])  # type: ignore[call-overload]
-        x, maps = parts.patch_embed(image), []
-        for name, down in zip(ENCODER, (None, parts.down1_2, parts.down2_3), strict=True):
-            if down is not None:
-                x = down(x)
-            for block in self._level(name):
-                if z is None:
-                    x = block(x)
-                else:
-                    x = degradation_aware(block, x, next(adapters)(z), self.config.modulate)
-            maps.append(x)
-        return maps[0], maps[1], maps[2]
+        full = self._down("encoder_level1", parts.patch_embed(image), z)
+        half = self._down("encoder_level2", parts.down1_2(full), z)
+        return full, half, self._down("encoder_level3", parts.down2_3(half), z)
+
+    def _down(self, name: str, x: torch.Tensor, z: torch.Tensor | None) -> torch.Tensor:
+        """A level of the encoder; z: None where the method reads no degradation."""
+        if z is None:
+            return self.network.get_submodule(name)(x)
+        adapters: Any = self.guides.get_submodule(f"degradation.{name}")
+        for block, adapter in zip(self._level(name), adapters, strict=True):
+            x = degradation_aware(block, x, adapter(z), self.config.modulate)
+        return x
 
     def _refined(self, image: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor | None:
         """Z_d; None where the method reads no degradation."""
@@ -218,32 +222,21 @@ class LMDIR(nn.Module):
         return self.guides["prompt"](image, tokens, there)
 
     def _bottleneck(self, x: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        blocks = self._level("latent")
         if "content" not in self.config.reads:
-            for block in blocks:
-                x = block(x)
-            return x
+            return self.network.get_submodule("latent")(x)
         size = self.config.content_size or self.config.size
         tokens, there = self._tokens(batch, "content", size)
         references: Any = self.guides["content"]
-        for block, reference in zip(blocks, references, strict=True):
+        for block, reference in zip(self._level("latent"), references, strict=True):
             x = content_aware(block, x, reference, tokens, there, self.config.residual)
         return x
 
     def _decoded(self, name: str, x: torch.Tensor, picture: torch.Tensor | None) -> torch.Tensor:
-        blocks = self._level(name)
+        """A level of the decoder; picture: None where the method reads none."""
         if picture is None:
-            for block in blocks:
-                x = block(x)
-            return x
-        before = 0
-        for above in DECODER:
-            if above == name:
-                break
-            before += len(self._level(above))
-        references: Any = self.guides["reference"]
-        own = list(references)[before : before + len(blocks)]
-        for block, reference in zip(blocks, own, strict=True):
+            return self.network.get_submodule(name)(x)
+        references: Any = self.guides.get_submodule(f"reference.{name}")
+        for block, reference in zip(self._level(name), references, strict=True):
             x = reference_based(block, x, reference, picture)
         return x
 
