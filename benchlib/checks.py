@@ -195,6 +195,13 @@ def _check_budget(suite: Suite, path: Path, key: str, budget: Training) -> None:
         _name(f"runs.{key}.training.sets", name, trained, path)
     _check_once_each(f"runs.{key}.training.sets", budget.sets or [], path)
     _check_devices(path, key, budget)
+    for name in budget.repeats:
+        _name(f"runs.{key}.training.repeats", name, set(budget.sets or trained), path)
+    if budget.repeats and budget.mix != "size":
+        raise BenchError(
+            f"{path}: runs.{key}.training.repeats: given with mix {budget.mix!r}, which does not "
+            "count pairs; leave it out, or set mix: size"
+        )
     if budget.iterations and not trained:
         raise BenchError(
             f"{path}: runs.{key}.validation: got {run.validation!r}, the only set of "

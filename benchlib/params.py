@@ -81,6 +81,14 @@ class Training(Model):
     sets: list[str] | None = Field(
         None, min_length=1, description="to train on; None: all but the validation"
     )
+    mix: Literal["size", "uniform", "cycle"] = Field(
+        "size",
+        description="which set a crop is of: by size, every pair once an epoch; each as likely; "
+        "each in turn",
+    )
+    repeats: dict[str, Annotated[int, Field(ge=1, le=10**6)]] = Field(
+        {}, description="set -> how often its pairs come in an epoch, for mix `size`; 1 of others"
+    )
     loss: Literal["psnr", "l1"] = "psnr"
     schedule: Literal["cosine", "halve"] = "cosine"
     halve_every: Iterations = Field(5000, description="iterations; for schedule `halve`")

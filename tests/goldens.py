@@ -62,12 +62,12 @@ def load(network: nn.Module, golden: dict[str, np.ndarray], part: str = "") -> n
     """Put the rule's weights in, under the names of the official network, strictly; evaluate.
 
     part: of the golden's keys ``<part>names`` and so on, where it holds several networks.
-    Counters of BatchNorm are no weights and are not in the golden.
+    Whole numbers (counters of BatchNorm, a queue's pointer) are no weights and not in the golden.
     """
     about = json.loads(str(golden["about"]))
     state = weights(golden, about["seed"], about["gain"], part)
     for name, value in network.state_dict().items():
-        if name.endswith("num_batches_tracked"):
+        if not value.is_floating_point():
             state[name] = value
     network.load_state_dict(state, strict=True)
     return network.eval()

@@ -56,6 +56,16 @@ SMALL: dict[str, dict[str, Any]] = {
     "hinet": {"width": 4, "depth": 3},
     "ifan": {"width": 2, "filters": 2},
     "restormer": {"dim": 4, "blocks": (1, 1, 1, 1), "heads": (1, 2, 2, 4), "refinement": 1},
+    "promptir": {
+        "dim": 4,
+        "blocks": (1, 1, 1, 1),
+        "heads": (1, 2, 2, 4),
+        "refinement": 1,
+        "prompts": (4, 4, 8),
+        "sides": (4, 3, 2),
+        "length": 2,
+    },
+    "airnet": {"width": 4, "groups": 2, "blocks": 1, "queue": 8},
     "mprnet": {"width": 16, "unet": 4, "full": 4, "cabs": 1},
     "drunet": {"widths": (4, 6, 8, 8), "residuals": 1},
     "uformer": {

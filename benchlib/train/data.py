@@ -7,6 +7,8 @@ Where the pairs do not fit into memory, they are read from files that hold them 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,7 @@ class Crops(Dataset):
     crop: side in pixels of lq; hq's is ``scale`` times that. task: a file of ``tasks``. keep:
     bytes of pairs and priors that stay in memory. unpacked: where they are mapped from instead.
     unpaired: whether each has a crop of another pair's hq beside it, drawn by its number.
+    mix, repeats: which pair a crop is of, as ``params.Training`` says.
     Raises BenchError for no pairs, or a single one where others are wanted.
     """
 
@@ -48,6 +51,8 @@ class Crops(Dataset):
         keep: int = KEPT,
         unpacked: Unpacked | None = None,
         unpaired: bool = False,
+        mix: str = "size",
+        repeats: Mapping[str, int] | None = None,
     ):
         if not pairs:
             raise BenchError("training: the data set has no pairs; check its manifest.csv")
@@ -58,10 +63,13 @@ class Crops(Dataset):
             )
         self.task_name, self.pairs, self.prior = task, pairs, prior
         self.side, self.seed, self.unpacked = crop, seed, unpacked
-        self.unpaired = unpaired
+        self.unpaired, self.mix = unpaired, mix
+        self._counted = _counted(pairs, repeats or {})
+        self._sets: dict[str, list[int]] = {}
+        for index, pair in enumerate(pairs):
+            self._sets.setdefault(pair.dataset, []).append(index)
         self._kept: OrderedDict[int, tuple[Any, Stored]] = OrderedDict()
         self.keep = self._free = keep
-        self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, int))  # an epoch, and its order
 
     @property
     def task(self) -> Any:
@@ -70,14 +78,30 @@ class Crops(Dataset):
 
     def __getitem__(self, n: int) -> dict[str, Any]:
         """Crop ``n``: "item" (``lq``, ``hq``, perhaps ``unpaired``), "prior" (part -> entries)."""
-        epoch, place = divmod(n, len(self.pairs))
-        index = int(self._order_of(epoch)[place])
+        index = self.pair_of(n)
         item, stored = self._open(index)
         window = self._window(name_rng("crop", self.seed, n), self.task.size(item))
         crop = self.task.crop(item, window)
         if self.unpaired:
             crop["unpaired"] = self._unpaired(n, index)
         return {"item": crop, "prior": self.prior.crop(stored, window)}
+
+    def pair_of(self, n: int) -> int:
+        """Which of the pairs crop ``n`` is cut from.
+
+        mix "size": every pair once an epoch, or as often as its set repeats (PromptIR). "uniform":
+        a set, each as likely, then a pair of it (LMDIR). "cycle": the sets in turn, so that as many
+        crops as there are sets hold one of each; a set's pairs in epochs of its own (AirNet).
+        """
+        if self.mix == "uniform":
+            rng = name_rng("mix", self.seed, n)
+            members = list(self._sets.values())[rng.integers(len(self._sets))]
+            return members[rng.integers(len(members))]
+        if self.mix == "cycle":
+            turn, place = divmod(n, len(self._sets))
+            name, members = list(self._sets.items())[place]
+            return members[_in_epochs(turn, len(members), "order", name, self.seed)]
+        return self._counted[_in_epochs(n, len(self._counted), "order", self.seed)]
 
     def _unpaired(self, n: int, index: int) -> torch.Tensor:
         """A crop of the hq of some pair but number ``index``: ``(3,scale side,scale side)``."""
@@ -87,12 +111,6 @@ class Crops(Dataset):
             other += 1
         item, _ = self._open(other)
         return self.task.crop(item, self._window(rng, self.task.size(item)))["hq"]
-
-    def _order_of(self, epoch: int) -> np.ndarray:
-        if self._order[0] != epoch:
-            drawn = name_rng("order", self.seed, epoch).permutation(len(self.pairs))
-            self._order = (epoch, drawn)
-        return self._order[1]
 
     def _window(self, rng: np.random.Generator, size: tuple[int, int]) -> Window:
         top = int(rng.integers(size[0] - self.side + 1))
@@ -145,6 +163,25 @@ class Crops(Dataset):
         return batch | self.prior.collate([crop["prior"] for crop in crops])
 
 
+def _counted(pairs: list[Pair], repeats: Mapping[str, int]) -> list[int]:
+    """The pairs' numbers, each as often as it comes in an epoch."""
+    counted = []
+    for index, pair in enumerate(pairs):
+        counted += [index] * repeats.get(pair.dataset, 1)
+    return counted
+
+
+def _in_epochs(n: int, count: int, *names: str | int) -> int:
+    """The n-th of ``count`` things that come once each in an epoch, in an order by ``names``."""
+    epoch, place = divmod(n, count)
+    return int(_order(count, *names, epoch)[place])
+
+
+@lru_cache(maxsize=64)  # an epoch's order is asked for by each of its crops
+def _order(count: int, *names: str | int) -> np.ndarray:
+    return name_rng(*names).permutation(count)
+
+
 def crops_of(
     plan: RunPlan, budget: Training | None = None, seed: int | None = None, devices: int = 1
 ) -> Crops:
@@ -164,6 +201,8 @@ def crops_of(
         seed=seed,
         keep=KEPT // (max(1, budget.workers) * devices),
         unpaired=plan.method.INFO.unpaired,
+        mix=budget.mix,
+        repeats=budget.repeats,
     )
 
 
