@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 VERSION = 1
 LARGER = 4  # times: from the encoder's map to the network's masks, from these to SAM's input
+LEAST = 16  # rows, or columns, of that map: of a single one the convolutions round otherwise
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class PointDecoder:
         Enlarging looks at one logit more than the image has.
         """
         patch = LARGER * LARGER
-        return min(math.ceil((side + LARGER) / patch), self.side[0])
+        return min(max(math.ceil((side + LARGER) / patch), LEAST), self.side[0])
 
     def _tokens(self, points: Tensor) -> Tensor:
         """``(B,7,256)``: the score's token, the masks', the point and the package's padding."""
@@ -175,6 +176,7 @@ class PointDecoder:
         values = attention.v_proj(queries).split(self.at_once)
         answered = []
         for key, value, image in zip(keys, values, seen, strict=True):
+            assert image.query is not None
             learnt = _attend(attention, image.query, key, value, copied=len(queries) > 1)
             learnt = attention.out_proj(learnt)
             answered.append(self._seen(layer.norm4(learnt.add_(image.keys)), self.place, following))
