@@ -20,6 +20,7 @@ import torch
 from conftest import expect_contract, name_of
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
+from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 from segment_anything.utils.amg import mask_to_rle_pytorch
 from skimage import data
 
@@ -30,6 +31,7 @@ from benchlib.contracts import BenchError, Window
 from benchlib.imageio import read_image, write_png
 from benchlib.priors import _loop, _meter, _mobilesam, _sam, sam, sam_embedding, superpixels
 from benchlib.priors._loop import Provider, compute, device_name, prior_of_image
+from benchlib.priors._point_decoder import PointDecoder
 from benchlib.priors.kinds import masks as kind
 from benchlib.priors.kinds.masks import load, unpack
 
@@ -558,6 +560,75 @@ def test_an_image_too_narrow_for_the_embedding_is_refused() -> None:
         sam_embedding.embedding(np.zeros((1, 5000, 3), np.uint8), Blocks(), "cpu")
 
 
+def plain(config: sam.Config, model: Any) -> SamAutomaticMaskGenerator:
+    """The package's own generator, with the package's own decoder, as it is."""
+    return SamAutomaticMaskGenerator(
+        model,
+        points_per_side=config.points_per_side,
+        points_per_batch=config.points_per_batch or 4,
+        pred_iou_thresh=config.pred_iou_thresh,
+        stability_score_thresh=config.stability_score_thresh,
+        box_nms_thresh=config.box_nms_thresh,
+        crop_n_layers=config.crop_n_layers,
+        output_mode="uncompressed_rle",
+    )
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def random_sam() -> Any:
+    """SAM's prompt encoder and mask decoder with random weights; what is encoded is set by hand."""
+    from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+
+    torch.manual_seed(0)
+    encoder = torch.nn.Identity()
+    encoder.img_size = 1024
+    transformer = TwoWayTransformer(depth=2, embedding_dim=256, mlp_dim=2048, num_heads=8)
+    decoder = MaskDecoder(transformer_dim=256, transformer=transformer)
+    return Sam(encoder, PromptEncoder(256, (64, 64), (1024, 1024), 16), decoder).eval()
+
+
+# points, the image's size, its size in SAM's input: landscape, portrait, square
+BATCHES = [
+    (4, (255, 384), (680, 1024)),
+    (3, (384, 255), (1024, 680)),
+    (2, (64, 64), (1024, 1024)),
+    (1, (300, 320), (960, 1024)),
+    (4, (3, 400), (8, 1024)),
+]
+
+
+@pytest.mark.parametrize(("points", "size", "seen"), BATCHES)
+@torch.inference_mode()
+def test_points_are_decoded_to_the_packages_bits(random_sam, threads, points, size, seen) -> None:
+    """Scores, and the logits of those masks that are asked for, at the image's size."""
+    rng = torch.Generator().manual_seed(points)
+    predictor = SamPredictor(random_sam)
+    predictor.features = torch.randn(1, 256, 64, 64, generator=rng)
+    predictor.original_size, predictor.input_size = size, seen
+    predictor.is_image_set = True
+    places = 600 * torch.rand(points, 2, dtype=torch.float64, generator=rng)
+    good = torch.rand(points, 3, generator=rng) > 0.4
+    good[-1] = points == 1  # a point without any good mask, but for the only one
+
+    labels = torch.ones(points, 1, dtype=torch.int)
+    masks, iou, _ = predictor.predict_torch(places[:, None], labels, return_logits=True)
+    for at_once in (1, points):
+        decoder = PointDecoder(predictor, at_once)
+        decoded = decoder.decode(places)
+        assert torch.equal(decoded.predicted_iou, iou)
+        small = decoder.logits(decoded, good)
+        large = [decoder.enlarged(part) for part in small.split(3 * at_once)]
+        assert torch.equal(torch.cat(large), masks[good])
+
+
 # --- the real MobileSAM ---------------------------------------------------------------------------
 
 
@@ -693,6 +764,35 @@ def test_the_torch_encoder_of_a_gpu_agrees_with_the_onnx_encoder_of_a_cpu(files,
     np.testing.assert_allclose(
         encoder(padded).numpy(), predictor.features.numpy(), atol=1e-5, rtol=0
     )
+
+
+def thirds(image: np.ndarray) -> np.ndarray:
+    """A third of a photograph's pixels each way: smooth enough to hold objects."""
+    height, width = image.shape[:2]
+    size = (width // 3, height // 3)
+    return np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+
+
+@pytest.mark.parametrize(
+    ("photograph", "settings"),
+    [
+        ("coffee", {"points_per_side": 4}),
+        ("rocket", {"points_per_side": 3}),
+        ("coffee", {"points_per_side": 2, "crop_n_layers": 1}),
+        ("coffee", {"points_per_side": 2, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.5}),
+    ],
+    ids=str,
+)
+def test_masks_are_those_of_the_packages_generator_to_the_bit(photograph, settings, files) -> None:
+    """The same masks in the same order, the same scores, boxes and points."""
+    config = dataclasses.replace(CONFIG, **settings)
+    generator = sam.build(config, "cpu")
+    image = thirds(getattr(data, photograph)())
+    if photograph == "rocket":
+        image = np.ascontiguousarray(image[:, :90])  # upright
+    found = generator.generate(image)
+    assert found == plain(config, generator.predictor.model).generate(image)
+    assert len(found) > 0
 
 
 def test_a_photograph_gets_good_masks(tmp_path, files) -> None:

@@ -64,19 +64,6 @@ class TorchEncoder(nn.Module):
         return self.network(image)
 
 
-class OneImageTransformer(TwoWayTransformer):
-    """SAM's transformer for point prompts on one image.
-
-    ``MaskDecoder`` repeats the image once for every point; until the first image-to-token attention
-    all copies are equal, so one copy is enough and broadcasting does the rest (a quarter less work,
-    the same masks). Holds only for prompts without masks, which is what the automatic generator
-    gives.
-    """
-
-    def forward(self, image_embedding: Any, image_pe: Any, point_embedding: Any) -> Any:
-        return super().forward(image_embedding[:1], image_pe[:1], point_embedding)
-
-
 def random_encoder(path: str | Path, seed: int, device: str = "cpu") -> tuple[nn.Module, str]:
     """The encoder with nothing learnt, and the SHA-256 of what was drawn: the control.
 
@@ -196,7 +183,7 @@ def mobilesam(encoder: str | Path, decoder: str | Path, device: str = "cpu") -> 
         ),
         mask_decoder=MaskDecoder(
             num_multimask_outputs=3,
-            transformer=OneImageTransformer(depth=2, embedding_dim=256, mlp_dim=2048, num_heads=8),
+            transformer=TwoWayTransformer(depth=2, embedding_dim=256, mlp_dim=2048, num_heads=8),
             transformer_dim=256,
             iou_head_depth=3,
             iou_head_hidden_dim=256,

@@ -38,8 +38,8 @@ class Config:
     SAM itself sees 1024).
     min_area: masks of fewer pixels are dropped. This is not the package's
     ``min_mask_region_area``, which needs OpenCV and removes small islands and holes within a mask.
-    points_per_batch: points decoded at once; null: 64 (the package's) on a GPU, 4 on a CPU, where a
-    small batch stays in the cache and is twice as fast. The masks are the same to rounding.
+    points_per_batch: points decoded at once; null: 64 (the package's) on a GPU, 4 on a CPU, where
+    that spares memory. The masks are the same to rounding.
     """
 
     model: _sam.Model = "mobilesam"

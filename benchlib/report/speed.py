@@ -1,4 +1,4 @@
-"""How fast the parts are that this project does differently: pooling by label, packed masks, crops. Layer 4."""
+"""How fast the parts are that this project does differently: pooling by label, packed masks, crops, SAM. Layer 4."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import psutil
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from benchlib.contracts import BenchError
@@ -25,6 +26,8 @@ from benchlib.train.data import KEPT, Crops, crops_of
 from benchlib.train.unpacked import Unpacked
 
 if TYPE_CHECKING:
+    from segment_anything import SamAutomaticMaskGenerator
+
     from benchlib.plan import RunPlan
 
 
@@ -249,3 +252,66 @@ def _called(words: list[str], folder: Path) -> tuple[float, float]:
         raise BenchError(f"speed.stage: {' '.join(words)}: {done.stderr.strip()[-300:]}")
     used = after.children_user - before.children_user
     return wall, used + after.children_system - before.children_system
+
+
+def sam_masks(points_per_side: int = 2, long_side: int = 256, repeat: int = 1) -> pd.DataFrame:
+    """Seconds in which SAM's masks of one photograph are made: by the package's own generator, and here.
+
+    MobileSAM, in turns, medians of ``repeat`` calls after one to warm up; "cpu s" is what the
+    process computed, which other programs lengthen less. "same": all masks, boxes and scores are
+    those of the last line, to the bit. Raises BenchError where the weights cannot be fetched.
+    """
+    from benchlib.priors import sam
+
+    config = sam.Config(points_per_side=points_per_side)
+    here = sam.build(config, "cpu")
+    forms = {
+        "segment_anything": _official(here, 64),
+        f"segment_anything, {here.points_per_batch} points at once": _official(
+            here, here.points_per_batch
+        ),
+        "benchlib": here,
+    }
+    image = _photograph(long_side)
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in forms}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for _ in range(repeat + 1):
+        for name, form in forms.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            found[name] = form.generate(image)
+            times[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+    rows = []
+    for name in forms:
+        seconds, computed = np.median(times[name][1:], axis=0)
+        same = found[name] == found["benchlib"]
+        row = {"form": name, "s": seconds, "cpu s": computed, "masks": len(found[name])}
+        rows.append(row | {"same": same})
+    table = pd.DataFrame(rows).set_index("form")
+    table.insert(2, "times faster", table["cpu s"].iloc[0] / table["cpu s"])
+    return table
+
+
+def _official(here: SamAutomaticMaskGenerator, points_per_batch: int) -> SamAutomaticMaskGenerator:
+    """The package's generator with the settings and the network of this project's."""
+    from segment_anything import SamAutomaticMaskGenerator
+
+    return SamAutomaticMaskGenerator(
+        here.predictor.model,
+        points_per_side=None,
+        point_grids=here.point_grids,
+        points_per_batch=points_per_batch,
+        pred_iou_thresh=here.pred_iou_thresh,
+        stability_score_thresh=here.stability_score_thresh,
+        box_nms_thresh=here.box_nms_thresh,
+        output_mode="uncompressed_rle",
+    )
+
+
+def _photograph(long_side: int) -> np.ndarray:
+    """scikit-image's cat, ``(H,W,3)`` uint8, its long side as many pixels."""
+    from skimage import data
+
+    picture = Image.fromarray(data.chelsea())
+    scale = long_side / max(picture.size)
+    size = (round(picture.width * scale), round(picture.height * scale))
+    return np.array(picture.resize(size, Image.Resampling.BICUBIC))
