@@ -11,10 +11,18 @@ from skimage import data
 
 from benchlib import assets
 from benchlib.contracts import BenchError
-from benchlib.imageio import write_png
+from benchlib.imageio import read_image, write_png
 from benchlib.params import configure, load_params, located
 from benchlib.prepare import make_priors
-from benchlib.priors import _encode_open_clip, _words, named_degradation, written
+from benchlib.priors import (
+    _encode_open_clip,
+    _words,
+    degradation_words,
+    efficientnet_lite0,
+    imagenet_words,
+    named_degradation,
+    written,
+)
 from benchlib.priors._loop import Provider, compute
 from benchlib.priors.kinds.tokens import load
 
@@ -224,3 +232,77 @@ def test_a_suites_prior_of_words_keeps_every_text_in_its_record(wordllama, tmp_p
     assert [one["text"] for one in made["images"]] == [SCRIPT]
     kept = json.loads((suite.work / "priors" / "words" / "prior.json").read_text())
     assert kept["encoder"] == "wordllama" and kept["config"]["sets"] == {"shake-blur": SCRIPT}
+
+
+# --- words of classifiers -------------------------------------------------------------------------
+
+
+def test_a_classifier_says_what_a_photograph_shows(wordllama) -> None:
+    of_catalogue(efficientnet_lite0.ASSET)
+    config = imagenet_words.Config(count=2)
+    speaker = imagenet_words.open(config, "cpu")
+    stored = speaker(data.chelsea())
+    assert stored.text.split(", ")[0] == "Egyptian cat" and stored.text.count(",") == 1
+    assert 0.1 < speaker.notes()["likeliest"] < 1
+    assert len(imagenet_words.names()) == len(set(imagenet_words.names())) == 1000
+    assert imagenet_words.stands_in(imagenet_words.Config(eyes="random"))
+    assert not imagenet_words.stands_in(config)
+
+
+EXAMPLES = {
+    "noise": {"asset": "t91", "degrade": {"name": "gaussian_noise", "sigma": 25.0}},
+    "low light": {"asset": "t91", "degrade": {"name": "low_light"}},
+    "no degradation": {"asset": "t91"},
+}
+
+
+def test_a_classifier_says_what_is_wrong_with_a_photograph(wordllama) -> None:
+    of_catalogue("t91")
+    config = degradation_words.Config(examples=EXAMPLES, most=24)
+    say = degradation_words.words(config, "cpu")
+    sharp = data.astronaut()[::2, ::2]
+    noise = np.random.default_rng(0).normal(0, 25, sharp.shape)
+    noisy = np.clip(sharp + noise, 0, 255).astype(np.uint8)
+    said = [say(image).text for image in (sharp, noisy, sharp // 12)]
+    assert said == ["no degradation", "noise", "low light"]
+    about = degradation_words.record(config, "cpu")["classifier"]
+    assert about["examples"] == {"noise": 24, "low light": 24, "no degradation": 24}
+    assert about["right"] > 0.9
+    assert about["versions"]["degrade/low_light.py"] == 1
+    assert about["assets"]["t91"] != "unpinned"
+    degradation_words._trained.cache_clear()
+    assert degradation_words.words(config, "cpu")(noisy).notes == say(noisy).notes
+
+
+def test_pairs_that_are_stored_turned_are_turned_back() -> None:
+    of_catalogue("rain100l-part")
+    where = {"asset": "rain100l-part", "split": "train"}
+    shapes = [image.shape for _, image in degradation_words._images("rain", where, 20)]
+    turned = [row.turned for row in assets.find("rain100l-part").layout["train"].table]
+    stored = [read_image(lq).shape for lq, _ in assets.pairs("rain100l-part", "train")]
+    for one, other, quarters in zip(shapes, stored, turned, strict=True):
+        assert one == (other if quarters % 2 == 0 else (other[1], other[0], 3))
+
+
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ({"asset": "rain100l", "split": "test"}, "nothing is trained on a test's images"),
+        ({"asset": "t91", "degrad": {}}, "examples.rain.degrad: unknown key; .*mean degrade"),
+        ({"asset": "t19"}, "did you mean t91"),
+        ({"split": "train"}, "examples.rain.asset: missing"),
+        ({"asset": "t91", "degrade": {"name": "rein"}}, "rain.degrade.name: got 'rein'.*mean rain"),
+        ({"asset": "t91", "degrade": {"name": "rain"}, "split": "a"}, "got split and degrade"),
+    ],
+)
+def test_examples_that_cannot_be_are_one_line_before_the_work(where, said) -> None:
+    settings = {"name": "degradation_words", "examples": {"rain": where}}
+    with pytest.raises(BenchError, match=said) as error:
+        configure("priors", settings, "priors.x.prior")
+    assert "\n" not in str(error.value)
+
+
+def test_one_word_is_no_choice() -> None:
+    config = degradation_words.Config(examples={"rain": {"asset": "t91"}})
+    with pytest.raises(BenchError, match="needs examples of two words at least"):
+        degradation_words.words(config, "cpu")
