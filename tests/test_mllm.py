@@ -208,6 +208,16 @@ def test_an_endpoint_that_is_down_is_not_asked_for_every_image(server, made, tmp
     assert len(server.asked) == before
 
 
+def test_images_that_a_model_refuses_do_not_stop_the_others(server) -> None:
+    """However many in a row: else the next run would stop at the same images."""
+    asker = _endpoint.Asker(_endpoint.Endpoint(server.url, "seer", "", 20, 1, 1e5))
+    server.replies = [answer(""), (400, {}, b"{}")] * 3 + [answer("rain")]
+    for _ in range(6):
+        with pytest.raises(BenchError):
+            asker.ask(IMAGES[0], "?", 5)
+    assert asker.ask(IMAGES[0], "?", 5).text == "rain"
+
+
 def test_no_server_at_all_is_one_line() -> None:
     asker = _endpoint.Asker(_endpoint.Endpoint("http://127.0.0.1:9/v1", "seer", "", 1, 1, 1e5))
     with pytest.raises(BenchError, match=r"127.0.0.1:9/v1, model seer: no connection, or it broke"):

@@ -245,7 +245,7 @@ def test_a_classifier_says_what_a_photograph_shows(wordllama) -> None:
     assert stored.text.split(", ")[0] == "Egyptian cat" and stored.text.count(",") == 1
     assert 0.1 < speaker.notes()["likeliest"] < 1
     assert len(imagenet_words.names()) == len(set(imagenet_words.names())) == 1000
-    assert imagenet_words.stands_in(imagenet_words.Config(eyes="random"))
+    assert imagenet_words.stands_in(imagenet_words.Config(classifier="random"))
     assert not imagenet_words.stands_in(config)
 
 

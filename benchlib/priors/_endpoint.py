@@ -34,7 +34,8 @@ CONNECT_S = 10
 PAUSE_S = 1.0  # after the first failure, doubled after each
 LONGEST_PAUSE_S = 60.0
 AGAIN = (408, 409, 425, 429)  # and all from 500: may go right the next time
-GIVE_UP = 3  # images in a row that failed: the endpoint is down, the others are not asked
+OF_THE_IMAGE = (400, 413, 415, 422)  # another image may be answered
+GIVE_UP = 3  # images in a row for which the endpoint was down: the others are not asked
 SHORTEST_KEY = 8  # characters: what is shorter is a placeholder, and a part of many words
 LOOPBACK = r"localhost|127(\.\d+){3}|::1"
 
@@ -81,12 +82,20 @@ def check_settings(base_url: str, key_variable: str) -> None:
         raise BenchError("base_url: http would send the key unencrypted; expected https")
 
 
-class _Again(Exception):
-    """What went wrong may go right the next time. pause: as the endpoint asks for, seconds."""
+class Down(BenchError):
+    """The endpoint does not work: no fault of the image that was asked about."""
 
-    def __init__(self, why: str, pause: float = 0.0) -> None:
+
+class _Again(Exception):
+    """What went wrong may go right the next time.
+
+    pause: as the endpoint asks for, seconds. error: what it is when it never goes right.
+    """
+
+    def __init__(self, why: str, pause: float = 0.0, error: type[BenchError] = Down) -> None:
         super().__init__(why)
         self.pause = pause
+        self.error = error
 
 
 class Asker:
@@ -98,22 +107,25 @@ class Asker:
         self.endpoint = endpoint
         self.session = requests.Session()
         self.next = 0.0  # not before that time, by ``time.monotonic``
-        self.failed = 0  # images in a row
+        self.failed = 0  # images in a row for which it was down
         self.last = ""
 
     def ask(self, image: np.ndarray, prompt: str, answer_tokens: int) -> Answer:
         """The answer about an ``(H,W,3)`` uint8 RGB image.
 
         Raises BenchError when every try has failed, saying why; at once where trying again is no
-        use, and after three images in a row that failed.
+        use, and after three images in a row for which the endpoint was down.
         """
         if self.failed >= GIVE_UP:
             raise BenchError(f"not asked: {GIVE_UP} images in a row failed ({self.last})")
         try:
             answer = self._tried(self._body(image, prompt, answer_tokens))
-        except BenchError as error:
+        except Down as error:
             self.failed += 1
             self.last = str(error)
+            raise
+        except BenchError:
+            self.failed = 0
             raise
         self.failed = 0
         return answer
@@ -130,19 +142,19 @@ class Asker:
 
     def _tried(self, body: dict[str, Any]) -> Answer:
         where = f"{self.endpoint.base_url}, model {self.endpoint.asked}"
-        pause, why = PAUSE_S, ""
+        pause, why, kind = PAUSE_S, "", BenchError
         for attempt in range(self.endpoint.tries):
             self._wait()
             try:
                 return self._once(body)
             except _Again as error:
-                why = str(error)
+                why, kind = str(error), error.error
                 if attempt + 1 < self.endpoint.tries:
                     time.sleep(min(max(pause, error.pause), LONGEST_PAUSE_S))
                 pause *= 2
             except BenchError as error:
-                raise BenchError(f"{where}: {error}") from None
-        raise BenchError(f"{where}: {why}; tried {self.endpoint.tries} times")
+                raise type(error)(f"{where}: {error}") from None
+        raise kind(f"{where}: {why}; tried {self.endpoint.tries} times")
 
     def _wait(self) -> None:
         """Keep to so many questions a minute."""
@@ -181,9 +193,9 @@ class Asker:
             return ""
         key = os.environ.get(name, "").strip()
         if not key:
-            raise BenchError(f"the environment variable {name} is not set; put the key into it")
+            raise Down(f"the environment variable {name} is not set; put the key into it")
         if not (key.isascii() and key.isprintable() and " " not in key):
-            raise BenchError(f"the environment variable {name} holds no key: letters no header has")
+            raise Down(f"the environment variable {name} holds no key: letters no header has")
         return key
 
 
@@ -229,9 +241,11 @@ def _check_status(response: Response, text: str) -> None:
     said = f"HTTP {status}: {shortened(_message(text), 160)}"
     if status in AGAIN or status >= 500:
         raise _Again(said, _asked_pause(response.headers.get("Retry-After", "")))
+    if status in OF_THE_IMAGE:
+        raise BenchError(said)
     if 300 <= status < 400:
-        raise BenchError(f"HTTP {status}: a redirect, which is not followed; write its address")
-    raise BenchError(said)
+        raise Down(f"HTTP {status}: a redirect, which is not followed; write its address")
+    raise Down(said)
 
 
 def _asked_pause(text: str) -> float:
@@ -263,7 +277,8 @@ def parsed(text: str) -> Answer:
     try:
         line = readable(said)
     except BenchError as error:
-        raise _Again(f"{error} (finish_reason {finished[:40]!r})") from None
+        why = f"{error} (finish_reason {finished[:40]!r})"
+        raise _Again(why, error=BenchError) from None
     return Answer(
         line,
         shortened(str(found.get("model", "")), 100),

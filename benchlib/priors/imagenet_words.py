@@ -31,30 +31,27 @@ USES = {
 KIND = "tokens"
 SHOWN = "the words of an ImageNet classifier"
 PATHS = ("file",)
-RANDOM_EYES = "random"
 
 
 @dataclass(frozen=True)
 class Config(_words.Encoded):
-    """count: how many names, the likeliest first. eyes: the classifier's weights, an entry of the
-    catalogue, or "random": the control, which says names by chance. The rest is the encoder's.
-    """
+    """count: how many names, the likeliest first. classifier: its weights, an entry of the catalogue, or "random": the control, which says names by chance. The rest is the encoder's."""
 
     count: Annotated[int, Field(ge=1, le=20)] = 3
-    eyes: str = efficientnet_lite0.ASSET
+    classifier: str = efficientnet_lite0.ASSET
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _weights.Weights(self.eyes)
+        _weights.Weights(self.classifier)
 
 
 def stands_in(config: Config) -> bool:
     """Whether it is a control in another prior's place: classifier or encoder learnt nothing."""
-    return config.eyes == RANDOM_EYES or _words.stands_in(config)
+    return config.classifier == _weights.RANDOM or _words.stands_in(config)
 
 
 def _classifier(config: Config) -> efficientnet_lite0.Config:
-    return efficientnet_lite0.Config(config.eyes, config.seed)
+    return efficientnet_lite0.Config(config.classifier, config.seed)
 
 
 def assets(config: Config) -> tuple[str, ...]:
