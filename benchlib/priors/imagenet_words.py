@@ -35,7 +35,9 @@ PATHS = ("file",)
 
 @dataclass(frozen=True)
 class Config(_words.Encoded):
-    """count: how many names, the likeliest first. classifier: its weights, an entry of the catalogue, or "random": the control, which says names by chance. The rest is the encoder's."""
+    """count: how many names, the likeliest first. classifier: its weights, an entry of the
+    catalogue, or "random": the control, which says names by chance. The rest is the encoder's.
+    """
 
     count: Annotated[int, Field(ge=1, le=20)] = 3
     classifier: str = efficientnet_lite0.ASSET

@@ -93,13 +93,12 @@ def stands_in(config: Config) -> bool:
 def assets(config: Config) -> tuple[str, ...]:
     """The catalogue's entries that it fetches."""
     module, provider = configure("priors", config.provider, "provider")
-    more = ()
-    if hasattr(module, "assets"):
-        more = module.assets(provider)
-    named = ()
+    found: list[str] = []
     if config.asset:
-        named = (config.asset,)
-    return (*named, *more)
+        found.append(config.asset)
+    if hasattr(module, "assets"):
+        found += module.assets(provider)
+    return tuple(found)
 
 
 class Shelf(NamedTuple):
