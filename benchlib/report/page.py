@@ -93,7 +93,7 @@ def render(suite: Suite, rows: pd.DataFrame) -> str:
         answers=answer.answers(suite, rows, steps),
         controls=_controls(suite, steps),
         reach=_reach(suite, moved),
-        words=_words(words.said(suite)),
+        words=_spoken(words.said(suite)),
         ablations=_ablations(suite, rows),
         cards=answer.cards(suite, main) if len(main) else [],
         measured=[_collection(suite, rows, name) for name in tables.measured_collections(suite, rows)],
@@ -471,7 +471,7 @@ def _reach(suite: Suite, lines: pd.DataFrame) -> dict[str, Any] | None:
     return {"notes": notes, "table": _table("t-reach", title, columns, body)}
 
 
-def _words(lines: pd.DataFrame) -> dict[str, Any] | None:
+def _spoken(lines: pd.DataFrame) -> dict[str, Any] | None:
     """A line an image: what each prior of words says of it; None where there is none."""
     if lines.empty:
         return None
