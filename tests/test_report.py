@@ -19,8 +19,8 @@ from report_suite import (
 
 from benchlib.papers import published
 from benchlib.params import Suite
-from benchlib.records import read_rows, write_rows
-from benchlib.report import answer, controls, export, page, pictures, tables
+from benchlib.records import read_rows, write_json, write_rows
+from benchlib.report import answer, controls, export, page, pictures, tables, words
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -644,3 +644,26 @@ def test_the_views_stand_in_order_input_methods_sharp(sheet):
         "SPT, another image's",
     ]
     assert captions[-1] == "sharp"
+
+
+def test_what_was_said_of_the_images_is_escaped(tmp_path):
+    """Words of a prior that a run reads at test time; another's, read by none, are not shown."""
+    suite = write_numbers(make_suite(tmp_path))
+    (suite.results / "rows" / "no-prior.csv").unlink()  # no pictures are chosen then
+    images = [
+        {"dataset": "realblur-j", "image": f"i{n}", "text": "<script>alert('said')</script> rain"}
+        for n in range(9)
+    ]
+    images[1] |= {"doubt": "the answer may not be English: '<b>'"}
+    images[2] = {"dataset": "realblur-j", "image": "i2", "content": "a car", "degradation": "<i>"}
+    for key in ("sam", "unread"):
+        write_json(suite.work / "priors" / key / "prior.json", {"images": images})
+    lines = words.said(suite)
+    assert list(lines["image"]) == ["i0", "i1", "i2", "i3"]
+    assert set(lines["prior"]) == {"sam"}
+    text = page.render(suite, tables.everything(suite))
+    assert 'id="t-words"' in text
+    assert "&lt;script&gt;alert(&#39;said&#39;)&lt;/script&gt; rain" in text
+    assert "alert('said')" not in text
+    assert "the answer may not be English: &#39;&lt;b&gt;&#39;" in text
+    assert "to be avoided: &lt;i&gt;" in text

@@ -75,7 +75,8 @@ def gives_what_its_kind_stores(subject: Subject) -> None:
     module, image = subject.module, photograph()
     kind: Any = registry.load("priors/kinds", module.KIND)
     before = image.copy()
-    stored = module.open(subject.config(), "cpu")(image)
+    told = _provider(subject).told("out", "a")
+    stored = module.open(subject.config(), "cpu")(image, *told)
     expect(np.array_equal(image, before), "it changes the image that it is given; copy it")
     if not kind.ENTRIES:
         expect(stored is None, f"kind {module.KIND} stores nothing, but it gives {stored!r}")

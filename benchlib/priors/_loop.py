@@ -52,7 +52,7 @@ class Provider:
     config: Any
     device: str = "auto"
     kept: Path | None = None
-    give: Callable[[np.ndarray], Any] | None = None
+    give: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         self.module = registry.load("priors", self.name)
@@ -74,6 +74,15 @@ class Provider:
         own = [f"priors/{self.name}.py", f"priors/kinds/{self.module.KIND}.py"]
         return [*own, "priors/_loop.py", "imageio.py"]
 
+    def told(self, dataset: str, image: str) -> list[Record]:
+        """What the prior is told of an image by its name, beside the pixels; [] for most priors.
+
+        Raises BenchError where the prior refuses the image for it.
+        """
+        if not hasattr(self.module, "told"):
+            return []
+        return [self.module.told(self.config, dataset, image)]
+
     def load_model(self) -> None:
         """Load the model, once. Raises BenchError if it cannot be had: that stops the loop."""
         if self.give is None:
@@ -81,7 +90,7 @@ class Provider:
         if self.meter is None:
             self.meter = Meter(self.device)
 
-    def make(self, image: np.ndarray, file: Path) -> Record:
+    def make(self, image: np.ndarray, file: Path, *told: Record) -> Record:
         """Compute one image's prior and write it; its facts, with seconds and peak memory.
 
         Raises BenchError for an image that the prior refuses.
@@ -89,19 +98,23 @@ class Provider:
         self.load_model()
         assert self.give is not None and self.meter is not None
         with self.meter.image() as taken:
-            stored = self.give(image)
+            stored = self.give(image, *told)
             self.kind.save(file, stored)
-        return self.kind.facts(stored) | taken
+        notes = {}
+        if hasattr(self.give, "notes"):
+            notes = self.give.notes()
+        return self.kind.facts(stored) | notes | taken
 
 
 def compute(provider: Provider, images: dict[str, Path], out: Path, what: str = "") -> list[Record]:
     """Write ``out/<name>.npz`` for every image (name -> file); return one record an image, in
     order.
 
-    what: the line of progress begins with it. A record: image (its name), the kind's facts, seconds
-    and peak_mib (when it was computed; memory over the loaded model's), sha256 (of the pixels),
-    refused (None, or why there is no file: the others still get done, a last line names the
-    refused). What was finished before a kill, or is unchanged, is not computed again.
+    The folder ``out`` has the set's name. what: the line of progress begins with it. A record:
+    image (its name), the kind's facts, the prior's own notes, seconds and peak_mib (when it was
+    computed; memory over the loaded model's), sha256 (of the pixels), refused (None, or why there
+    is no file: the others still get done, a last line names the refused). What was finished before
+    a kill, or is unchanged, is not computed again.
     """
     if not provider.kind.ENTRIES:
         return []
@@ -116,6 +129,9 @@ def compute(provider: Provider, images: dict[str, Path], out: Path, what: str = 
     if refused:
         said = ", ".join(refused)
         print(f"{title}: refused {len(refused)} of {len(images)} images: {said}")
+    for record in records:
+        if record.get("doubt"):
+            print(f"{title}: {record['image']}: {record['doubt']}")
     return records
 
 
@@ -123,19 +139,21 @@ def _one(provider: Provider, made_from: Record, path: Path, file: Path) -> Recor
     """The record of one image, without its name."""
     try:
         image = imageio.read_image(path)
+        told = provider.told(file.parent.name, file.stem)
     except BenchError as error:
         return _refused(file, error)
     pixels = hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()
-    words = json.dumps([made_from, pixels], sort_keys=True)
+    words = json.dumps([made_from, pixels, *told], sort_keys=True)
     key = hashlib.sha256(words.encode()).hexdigest()
     facts = _found(provider, key, file)
     if facts is None:
         provider.load_model()  # a model that cannot be loaded is no image's fault: not caught
         try:
-            facts = provider.make(image, file) | {"sha256": pixels}
+            facts = provider.make(image, file, *told) | {"sha256": pixels}
         except BenchError as error:
             return _refused(file, error)
-        _keep(provider.kept, key, file, facts)
+        if "missing" not in facts:  # what could not be had now is tried again the next time
+            _keep(provider.kept, key, file, facts)
     return facts | {"refused": None}
 
 

@@ -36,6 +36,7 @@ from benchlib.report import (
     published,
     reach,
     tables,
+    words,
 )
 from benchlib.report.markup import read_exported
 from benchlib.report.measures import first_paragraph
@@ -92,6 +93,7 @@ def render(suite: Suite, rows: pd.DataFrame) -> str:
         answers=answer.answers(suite, rows, steps),
         controls=_controls(suite, steps),
         reach=_reach(suite, moved),
+        words=_spoken(words.said(suite)),
         ablations=_ablations(suite, rows),
         cards=answer.cards(suite, main) if len(main) else [],
         measured=[_collection(suite, rows, name) for name in tables.measured_collections(suite, rows)],
@@ -467,6 +469,17 @@ def _reach(suite: Suite, lines: pd.DataFrame) -> dict[str, Any] | None:
         notes.append(reach.note(str(name), own))
     title = "How far the output moves when the prior does"
     return {"notes": notes, "table": _table("t-reach", title, columns, body)}
+
+
+def _spoken(lines: pd.DataFrame) -> dict[str, Any] | None:
+    """A line an image: what each prior of words says of it; None where there is none."""
+    if lines.empty:
+        return None
+    body = []
+    for line in lines.itertuples():
+        where = _cell(f"{line.dataset}/{line.image}", sub=[line.prior])
+        body.append([where, _cell(line.text, sub=[line.note])])
+    return _table("t-words", "What was said of the images", ["Image", "Words"], body)
 
 
 def _moved(suite: Suite, line: Any) -> list[Cell]:

@@ -33,6 +33,7 @@ from benchlib.report.measures import measures_of
 if TYPE_CHECKING:
     from IPython.display import HTML
     from matplotlib.figure import Figure
+    from pandas.io.formats.style import Styler
 
     from benchlib.params import Suite
     from benchlib.plan import RunPlan
@@ -134,6 +135,16 @@ def prior_record(suite: Suite, key: str) -> pd.DataFrame:
         if name not in getattr(kind, "ROWS", {}).values() and name not in SIZES:
             shown[name] = groups[name].mean()
     return pd.DataFrame(shown)
+
+
+def prior_texts(suite: Suite, key: str) -> Styler | None:
+    """What a prior of words says of its first images, a set's 8; None where it says nothing."""
+    record = read_json(suite.work / "priors" / key / "prior.json", ["images"])
+    table = pd.DataFrame(record["images"])
+    if "text" not in table:
+        return None
+    shown = table.groupby("dataset", sort=False).head(8)
+    return shown[["dataset", "image", "text"]].style.hide(axis="index").format(escape="html")
 
 
 SIZES = ("height", "width")  # of the image: no fact of its prior
