@@ -40,6 +40,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from benchlib import hosts
 from benchlib.contracts import BenchError, nearest, shortened
 from benchlib.files import new_file
 
@@ -256,6 +257,7 @@ def _checked_params(path: Path, params: str) -> Path:
     suite = load_params(file)
     if "DVC_STAGE" in os.environ:
         _check_places(suite, file)
+        hosts.claim(suite.work.parent)
     _check_once(suite, file)
     return file
 
