@@ -222,6 +222,8 @@ def make_priors_shard(suite: Suite, key: str, index: int, number: int) -> int:
     """
     check_share(index, number)
     provider = _provider(suite, key)
+    if not provider.kind.ENTRIES:
+        return 0
     images: list[tuple[str, Path]] = []
     for dataset, files in prior_images(suite, suite.prior(key).images).items():
         images += [(f"{dataset}/{name}", file) for name, file in files.items()]

@@ -126,8 +126,6 @@ def fill(provider: Provider, images: Sequence[tuple[str, Path]], what: str) -> d
     The provider has a folder that keeps them, where ``compute`` finds them. what: the line of
     progress begins with it. Returns the refused images: name -> why.
     """
-    if not provider.kind.ENTRIES:
-        return {}
     assert provider.kept is not None
     made_from = provider.about()
     provider.kept.mkdir(parents=True, exist_ok=True)
