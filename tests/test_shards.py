@@ -13,7 +13,7 @@ from benchlib.contracts import BenchError
 from benchlib.evaluate import _Restorer, evaluate, evaluate_shard
 from benchlib.params import Suite, load_params
 from benchlib.plan import open_run
-from benchlib.prepare import make_priors, make_priors_shard
+from benchlib.prepare import make_metric, make_priors, make_priors_shard
 from benchlib.priors._loop import Provider
 from benchlib.train.record import train
 
@@ -96,6 +96,8 @@ def test_an_image_that_a_prior_refuses_is_named_by_its_shard(tmp_path):
 def trained(tmp_path):
     suite = several(tmp_path)
     make_inputs(suite, priors=("none", "sam-train", "sam-test"))
+    for metric in suite.metrics:
+        make_metric(suite, metric)
     train(open_run(suite, "map"))
     return suite
 
@@ -179,6 +181,8 @@ def test_the_command_runs_a_shard_or_all_of_them(trained, capfd):
 
 def test_what_has_no_shards_or_no_inputs_is_one_line(small, capsys):
     params = str(small.folder / "params.yaml")
+    for metric in small.metrics:
+        make_metric(small, metric)
     wrong = {
         ("train@map", "-n", "2"): "has no shards",
         ("evaluate", "-n", "2"): "has no shards",
