@@ -21,6 +21,7 @@ from torch import nn
 
 from benchlib import own, registry
 from benchlib.files import check_writable, new_folder, progress
+from benchlib.finished import Finished, forget_images, open_finished, share_of
 from benchlib.imageio import read_image
 from benchlib.manifests import check_run
 from benchlib.metrics import protocol
@@ -58,51 +59,125 @@ def evaluate(plan: RunPlan) -> list[Row]:
     """
     check_run(plan)
     started = time.perf_counter()
-    for seed in plan.entry.seeds:
-        check_trained(plan, seed)
-    training = read_json(plan.places.run / "record.json", ["versions"])
+    training = read_training(plan)
     check_writable(plan.places.rows.parent, plan.places.record.parent)
     pairs = plan.test_pairs()
-    own.refuse_changed(plan)
-    own.check_scale(plan, pairs)
-    pictures = own.own_pictures(plan, pairs)
-    training |= own.pictures_record(pictures)
+    pictures = _brought_along(plan, pairs)
+    own_record = own.pictures_record(pictures)
+    training |= own_record
+    done = open_finished(plan, own_record)
     with new_folder(plan.places.restored) as out, threads(plan.how.threads) as used:
-        rows = _rows(plan, pairs, pictures, out)
+        rows = _rows(plan, pairs, pictures, out, done)
         write_rows(plan.places.rows, rows)
-    seconds = round(time.perf_counter() - started, 1)
+    seconds = round(time.perf_counter() - started + done.seconds, 1)
     versions = training["versions"] | _versions(plan)
     record = training | {"evaluate_seconds": seconds, "versions": versions}
-    if used != training.get("threads"):
-        record["evaluate_threads"] = used
+    took = done.threads
+    if done.missed or not took:
+        took = took | {used}
+    if took != {training.get("threads")}:
+        record["evaluate_threads"] = min(took)
+        if len(took) > 1:
+            record["evaluate_threads"] = sorted(took)
     write_json(plan.places.record, record | plan.record_of_plugins())
     forget(plan.places.resume, plan.key)
+    forget_images(plan)
     return rows
 
 
-def _rows(plan: RunPlan, pairs: list[Pair], pictures: dict[str, Path], out: Path) -> list[Row]:
+def evaluate_shard(plan: RunPlan, index: int, number: int) -> int:
+    """Restore and measure every ``number``-th test image from ``index``; ``evaluate`` finds them.
+
+    What is finished already is not done again. Returns how many images were done. Raises BenchError
+    as ``evaluate``.
+    """
+    check_run(plan)
+    read_training(plan)
+    every_pair = plan.test_pairs()
+    pictures = _brought_along(plan, every_pair)
+    done = open_finished(plan, own.pictures_record(pictures), begin=True)
+    pairs = share_of(every_pair, index, number)
+    restorer = _Restorer(plan, pictures)
+    count = 0
+    with threads(plan.how.threads) as used:
+        for seed in plan.entry.seeds:
+            for pair in progress(pairs, f"{plan.key}, seed {seed}, shard {index} of {number}"):
+                if done.has(seed, pair):
+                    continue
+                started = time.perf_counter()
+                rows = restorer.rows(seed, pair, done.picture(seed, pair))
+                done.keep(seed, pair, rows, time.perf_counter() - started, used)
+                count += 1
+    return count
+
+
+def read_training(plan: RunPlan) -> dict[str, Any]:
+    """What a run's training left as its record. Raises BenchError if a seed is not trained."""
+    for seed in plan.entry.seeds:
+        check_trained(plan, seed)
+    return read_json(plan.places.run / "record.json", ["versions"])
+
+
+def _brought_along(plan: RunPlan, pairs: list[Pair]) -> dict[str, Path]:
+    """The pictures that a run brings, by pair. Raises BenchError for what does not fit."""
+    own.refuse_changed(plan)
+    own.check_scale(plan, pairs)
+    return own.own_pictures(plan, pairs)
+
+
+def _rows(
+    plan: RunPlan, pairs: list[Pair], pictures: dict[str, Path], out: Path, done: Finished
+) -> list[Row]:
     """Restore and measure; the images of the first seed go to the folder ``out``.
 
-    pictures: a pair's key -> its restored image, where the run brings them along.
+    pictures: a pair's key -> its restored image, where the run brings them along. done: what shards
+    have finished.
     """
-    device = device_at_hand()
-    common = _common(plan, device)
+    restorer = _Restorer(plan, pictures)
     rows: list[Row] = []
     for seed in plan.entry.seeds:
-        model_of = _models(plan, seed, device)
-        first = seed == plan.entry.seeds[0]
+        wanted = None
+        if seed == plan.entry.seeds[0]:
+            wanted = out
         for pair in progress(pairs, f"{plan.key}, seed {seed}"):
-            item = plan.task.read(pair)
-            place = common | _place(plan, pair, item) | {"seed": seed}
-            model = model_of(pair.dataset)
-            again = partial(restore, plan, model, pair, item, device=device, tiles=plan.tiles)
-            restored = _restored(pictures.get(pair.key), partial(again, prior=plan.test_prior))
-            rows += measure(plan, item, restored, place)
-            if first:
-                plan.task.save(out / pair.dataset / pair.image, restored)
-                rows += _prior_rows(plan, pair, item, common)
-                rows += _swapped(plan, item, restored, place, again)
+            found = done.take(seed, pair, wanted)
+            if found is None:
+                found = restorer.rows(seed, pair, out / pair.dataset / pair.image)
+            rows += found
     return rows
+
+
+class _Restorer:
+    """One run, whose images are restored and measured one by one; a seed's model is loaded once."""
+
+    def __init__(self, plan: RunPlan, pictures: dict[str, Path]) -> None:
+        self.plan = plan
+        self.pictures = pictures
+        self.device = device_at_hand()
+        self.common = _common(plan, self.device)
+        self.seed: int | None = None
+        self.model_of: Callable[[str], nn.Module] | None = None
+
+    def rows(self, seed: int, pair: Pair, file: Path) -> list[Row]:
+        """The rows of one image. file: of the restored image, kept for the first seed alone."""
+        plan = self.plan
+        item = plan.task.read(pair)
+        place = self.common | _place(plan, pair, item) | {"seed": seed}
+        model = self._model(seed, pair.dataset)
+        again = partial(restore, plan, model, pair, item, device=self.device, tiles=plan.tiles)
+        restored = _restored(self.pictures.get(pair.key), partial(again, prior=plan.test_prior))
+        rows = measure(plan, item, restored, place)
+        if seed == plan.entry.seeds[0]:
+            plan.task.save(file, restored)
+            rows += _prior_rows(plan, pair, item, self.common)
+            rows += _swapped(plan, item, restored, place, again)
+        return rows
+
+    def _model(self, seed: int, dataset: str) -> nn.Module:
+        if self.model_of is None or self.seed != seed:
+            self.model_of = _models(self.plan, seed, self.device)
+            self.seed = seed
+        return self.model_of(dataset)
 
 
 def _models(plan: RunPlan, seed: int, device: torch.device) -> Callable[[str], nn.Module]:

@@ -308,13 +308,17 @@ def write_seconds(path: Path, seconds: Mapping[str, float]) -> None:
 
 @dataclass(frozen=True)
 class Place:
-    """Where DVC runs, how, and where what stages say goes."""
+    """Where DVC runs, how, and where what stages say goes.
+
+    shards: what runs in DVC's place -> its command.
+    """
 
     folder: Path  # of dvc.yaml
     logs: Path
     env: Mapping[str, str]
     dvc: Sequence[str]  # the command
     force: bool = False
+    shards: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def log(self, stage: str) -> Path:
         """The file of what a stage says: a key with a slash is a folder and a file."""
@@ -468,6 +472,7 @@ def _start(stage: str, slot: Slot, place: Place) -> subprocess.Popen[bytes]:
     """DVC for one stage, in a process group of its own; all that it says goes to its log."""
     force = ["--force"] * place.force
     command = [*place.dvc, "--wait-for-lock", "repro", "--single-item", *force, stage]
+    command = [*place.shards.get(stage, command)]
     log = place.log(stage)
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "wb") as out:
@@ -487,7 +492,7 @@ def _say_end(queue: _Queue, one: Running, place: Place) -> None:
     if one.stage in queue.failed:
         queue.say(f"{one.stage}: FAILED after {took} ({one.slot})")
         print(f"    {reason(place.log(one.stage))}", flush=True)
-    elif ran(place.log(one.stage)):
+    elif one.stage in place.shards or ran(place.log(one.stage)):
         queue.say(f"{one.stage}: done in {took} ({one.slot})")
     else:
         queue.say(f"{one.stage}: was up to date ({one.slot})")
@@ -501,8 +506,13 @@ def ran(log: Path) -> bool:
 
 def reason(log: Path) -> str:
     """The last line of a log that tells why; DVC's own last ones only say that it failed."""
+    return last_reason(log.read_text(encoding="utf-8", errors="replace"))
+
+
+def last_reason(words: str) -> str:
+    """The same of what was said."""
     found = "it said nothing"
-    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in words.splitlines():
         text = "".join(filter(str.isprintable, line)).strip()
         if text and not re.match(NOT_A_REASON, text):
             found = text

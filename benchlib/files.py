@@ -23,6 +23,7 @@ from typing import TypeVar
 import psutil
 
 from benchlib.contracts import BenchError
+from benchlib.hosts import host
 
 T = TypeVar("T")
 KINDS = {
@@ -184,25 +185,26 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``path``.
 
     It replaces ``path`` if the block ends well; else it goes. What a killed process left of the
-    same folder goes first: its name holds that process's number. Raises BenchError for what the
-    disk refuses.
+    same folder goes first: its name holds that process's number and its host, and what another host
+    left stays (that process may live). Raises BenchError for what the disk refuses.
     """
     path = Path(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".new-{path.name}-*-*"):
+        own = f".new-{path.name}-{host()}-{os.getpid()}-"
+        for left in path.parent.glob(f".new-{path.name}-{host()}-*-*"):
             if not psutil.pid_exists(int(left.name.split("-")[-2])):
                 shutil.rmtree(left, ignore_errors=True)
-        temporary = Path(tempfile.mkdtemp("", f".new-{path.name}-{os.getpid()}-", path.parent))
+        temporary = Path(tempfile.mkdtemp("", own, path.parent))
         try:
             yield temporary
             os.chmod(temporary, 0o755)
             if path.exists():  # cannot be replaced in one step; the old one is moved away whole
-                old = Path(tempfile.mkdtemp("", f".new-{path.name}-{os.getpid()}-", path.parent))
+                old = Path(tempfile.mkdtemp("", own, path.parent))
                 os.replace(path, old / path.name)
             os.replace(temporary, path)
         finally:
-            for left in path.parent.glob(f".new-{path.name}-{os.getpid()}-*"):
+            for left in path.parent.glob(f"{own}*"):
                 shutil.rmtree(left, ignore_errors=True)
 
 

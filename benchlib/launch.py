@@ -250,6 +250,7 @@ def _check_tools(settings: Settings, path: Path) -> None:
 KEPT = (
     "BENCHLIB_CACHE",
     "BENCHLIB_DATA",
+    "BENCHLIB_HOST",
     "BENCHLIB_MIRROR",
     "BENCHLIB_OFFLINE",
     "CONDA_PREFIX",

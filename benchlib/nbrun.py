@@ -42,6 +42,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from benchlib import hosts
 from benchlib.contracts import BenchError, nearest, shortened
 from benchlib.files import new_file
 
@@ -274,6 +275,7 @@ def _checked_params(path: Path, params: str) -> Path:
         known = {"root": suite.root, "suite": suite.suite}
     if "DVC_STAGE" in os.environ:
         _check_places(file, known["root"], known["suite"])
+        hosts.claim((file.parent / known["root"] / "work").resolve())
     if suite is not None:
         _check_once(suite, file)
         _note(passed, known)

@@ -16,10 +16,11 @@ from benchlib.checks import images_source, source_settings
 from benchlib.contracts import BenchError
 from benchlib.datasets import Maker, check_names
 from benchlib.files import new_folder, sha256
+from benchlib.finished import check_share
 from benchlib.imageio import read_image
 from benchlib.manifests import check_apart, check_one_scale
 from benchlib.params import Choice, Suite, configure, located
-from benchlib.priors._loop import Provider, compute, prior_of_image
+from benchlib.priors._loop import Provider, compute, fill, prior_of_image
 from benchlib.priors._meter import Meter
 from benchlib.records import image_sets, read_pairs, write_json, write_table
 from benchlib.sources import sides_of
@@ -185,9 +186,7 @@ def make_priors(suite: Suite, key: str) -> dict[str, Any]:
     not computed again. Returns what the JSON says.
     """
     prior = suite.prior(key)
-    module, config = configure("priors", prior.prior, f"priors.{key}.prior")
-    config = located(module, config, suite.folder)
-    provider = Provider(prior.prior["name"], config, kept=suite.kept_priors)
+    provider = _provider(suite, key)
     records: list[dict[str, Any]] = []
     scenes = _scenes(suite, prior.images)
     with new_folder(suite.work / "priors" / key) as out:
@@ -207,6 +206,33 @@ def make_priors(suite: Suite, key: str) -> dict[str, Any]:
     return report
 
 
+def _provider(suite: Suite, key: str) -> Provider:
+    """What gives one prior of the parameters; finished ones are kept for all suites."""
+    prior = suite.prior(key)
+    module, config = configure("priors", prior.prior, f"priors.{key}.prior")
+    config = located(module, config, suite.folder)
+    return Provider(prior.prior["name"], config, kept=suite.kept_priors)
+
+
+def make_priors_shard(suite: Suite, key: str, index: int, number: int) -> int:
+    """Compute one prior for every ``number``-th image from ``index``; ``make_priors`` finds them.
+
+    They lie among the finished priors, by what they were made from; no output of a stage is
+    touched. Returns how many images the share has. Raises BenchError as ``make_priors``.
+    """
+    check_share(index, number)
+    provider = _provider(suite, key)
+    if not provider.kind.ENTRIES:
+        return 0
+    images: list[tuple[str, Path]] = []
+    for dataset, files in prior_images(suite, suite.prior(key).images).items():
+        images += [(f"{dataset}/{name}", file) for name, file in files.items()]
+    mine = images[index::number]
+    refused = fill(provider, mine, f"{key}, shard {index} of {number}:")
+    _check_refused(key, refused, len(mine))
+    return len(mine)
+
+
 def _scenes(suite: Suite, source: str) -> dict[str, str]:
     """``<set>/<image>`` -> what it shows: "shuffled" takes the prior of something else."""
     pairs = read_pairs(image_sets(suite, images_source(suite, source)))
@@ -214,14 +240,19 @@ def _scenes(suite: Suite, source: str) -> dict[str, str]:
 
 
 def _raise_refused(key: str, records: list[dict[str, Any]]) -> None:
-    refused = []
+    refused = {}
     for record in records:
         if record["refused"]:
-            refused.append(f"{record['dataset']}/{record['image']}: {record['refused']}")
+            refused[f"{record['dataset']}/{record['image']}"] = record["refused"]
+    _check_refused(key, refused, len(records))
+
+
+def _check_refused(key: str, refused: dict[str, str], number: int) -> None:
+    """Raise BenchError if an image was refused: its name -> why."""
     if refused:
-        said = "; ".join(refused)
+        said = "; ".join(f"{name}: {why}" for name, why in refused.items())
         raise BenchError(
-            f"priors.{key}: {len(refused)} of {len(records)} images refused (the others are done "
+            f"priors.{key}: {len(refused)} of {number} images refused (the others are done "
             f"and kept): {said}"
         )
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from benchlib.contracts import BenchError, check_image
 from benchlib.files import new_file, new_folder
+from benchlib.hosts import host
 from benchlib.imageio import image_files, quantise, read_image, to_tensor, write_png
 from benchlib.registry import load, names, version
 from benchlib.seeding import name_seed
@@ -34,8 +35,8 @@ def test_a_file_that_fails_leaves_the_old_one_and_no_other(tmp_path):
 def test_a_folder_replaces_the_old_one_whole_and_what_a_killed_process_left_goes(tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    left = tmp_path / f".new-a-{gone.pid}-xy"
-    other = tmp_path / f".new-b-{gone.pid}-xy"
+    left = tmp_path / f".new-a-{host()}-{gone.pid}-xy"
+    other = tmp_path / f".new-b-{host()}-{gone.pid}-xy"
     for folder in (tmp_path / "a", left, other):
         folder.mkdir()
         (folder / "old").touch()

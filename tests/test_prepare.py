@@ -157,7 +157,7 @@ def test_a_refused_image_is_named_when_the_others_are_done(small, monkeypatch):
     with pytest.raises(BenchError, match=said):
         prepare.make_priors(suite, "slic")
     assert not (suite.work / "priors" / "slic").exists()
-    assert len(list(suite.kept_priors.glob("*.npz"))) == 2
+    assert len(list(suite.kept_priors.rglob("*.npz"))) == 2
 
 
 def test_priors_of_images_that_no_run_restored_name_the_stage(small):

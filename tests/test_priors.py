@@ -273,7 +273,7 @@ def test_a_damaged_kept_file_is_made_again(tmp_path, photographs, masks_by, dama
     kept = tmp_path / "kept"
     masks_by(TopAndAll(), photographs, tmp_path / "out", kept=kept)
     good = (tmp_path / "out" / "a.npz").read_bytes()
-    for file in kept.glob(f"*.{damage}"):
+    for file in kept.rglob(f"*.{damage}"):
         file.write_bytes(file.read_bytes()[:50])
     generator = TopAndAll()
     masks_by(generator, photographs, tmp_path / "out", kept=kept)

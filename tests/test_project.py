@@ -16,12 +16,18 @@ from benchlib.pipeline import inputs
 
 ROOT = Path(__file__).parent.parent
 LAYERS = {
-    0: ["contracts", "names", "registry", "files", "imageio", "seeding", "assets"],
+    0: ["contracts", "names", "registry", "hosts", "files", "imageio", "seeding", "assets"],
     1: ["params", "checks", "records", "sources", "plugins", "matching", "schema"],
     2: ["tasks", "methods", "backbones", "priors", "datasets", "degrade", "metrics", "papers"],
-    3: ["plan", "own", "manifests", "prepare", "restore", "train", "evaluate", "conformance"],
+    3: [
+        *("plan", "own", "manifests", "prepare", "restore", "finished", "train", "evaluate"),
+        "conformance",
+    ],
     4: ["report"],
-    5: ["pipeline", "fanout", "launch", "nbrun", "scoring", "cli", "__main__"],
+    5: [
+        *("pipeline", "fanout", "launch", "merging", "shards", "nbrun", "scoring", "cli"),
+        "__main__",
+    ],
 }
 LAYER = {folder: layer for layer, folders in LAYERS.items() for folder in folders}
 # names of protocols are checked before work; imported when called

@@ -231,6 +231,14 @@ def test_one_image_or_none_says_so():
     )
 
 
+@pytest.mark.parametrize("images", [1, 2, 5, 12, 13, 24, 50])
+def test_wilcoxon_of_values_without_ties_is_scipys_to_the_bit(images):
+    rng = np.random.default_rng(images)
+    for _ in range(8):
+        values = rng.normal(rng.normal(), 2, images)
+        assert wilcoxon(values) == stats.wilcoxon(values).pvalue
+
+
 def test_wilcoxon_is_scipys_but_for_rounding_noise_and_nothing_at_all():
     values = np.random.default_rng(3).normal(0.3, 1, 25)
     assert wilcoxon(values) == stats.wilcoxon(values).pvalue

@@ -15,7 +15,17 @@ from typing import Annotated, Any
 import typer
 
 import benchlib
-from benchlib.cli import checking, fetching, listing, printed, restoring, running, scores
+from benchlib.cli import (
+    checking,
+    fetching,
+    listing,
+    merges,
+    printed,
+    restoring,
+    running,
+    scores,
+    sharding,
+)
 from benchlib.cli._say import Closed, WrongUsage, warn
 from benchlib.contracts import BenchError
 
@@ -49,6 +59,8 @@ app = typer.Typer(
 )
 COMMANDS: dict[str, tuple[Callable[..., Any], str]] = {
     "run": (running.run, "Run a suite, from data to page (dvc repro); or some stages of it."),
+    "shard": (sharding.shard, "One prior, or one evaluation, by several workers."),
+    "merge": (merges.merge, "Bring in what another machine's checkout has computed."),
     "page": (running.page, "Where a suite's page is; --open shows it."),
     "check": (checking.check, "Check a params.yaml, or a method (prior, metric) of your own."),
     "schema": (checking.schema, "The JSON schema of params.yaml, for editors."),

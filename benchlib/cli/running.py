@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchlib import fanout
+from benchlib import fanout, hosts
 from benchlib.cli._say import say, warn
 from benchlib.cli._suites import (
     complete_suite,
@@ -77,7 +77,7 @@ def run(
     devices = None
     if gpus is not None:
         devices = fanout.read_devices(gpus)
-    path, targets = _split(words or [])
+    path, targets = split_words(words or [])
     _check_launch(gpus)
     suite = open_suite(str(path))
     folder = suite.folder
@@ -86,8 +86,10 @@ def run(
             f"{folder}: no {PIPELINE}; a suite's folder in the checkout holds a copy of the demo's"
         )
     for target in targets:
-        _check_target(suite, target)
+        check_target(suite, target)
     _link_plugins(suite)
+    if not dry:
+        hosts.claim(suite.work.parent)
     if dry or (jobs is None and devices is None):
         options = ["--dry"] * dry + ["--force"] * force
         code = _dvc(["repro", *options, *targets], folder)
@@ -106,7 +108,7 @@ def run(
     return 0
 
 
-def _split(words: list[str]) -> tuple[Path, list[str]]:
+def split_words(words: list[str]) -> tuple[Path, list[str]]:
     """(params.yaml, targets): the first word is a suite unless it is a stage of the one here."""
     first = words[0] if words else None
     stage = (first or "").partition("@")[0]
@@ -115,7 +117,7 @@ def _split(words: list[str]) -> tuple[Path, list[str]]:
     return find_suite(first), words[1:]
 
 
-def _check_target(suite: Suite, target: str) -> None:
+def check_target(suite: Suite, target: str) -> None:
     """A stage that is there. Raises BenchError with the nearest."""
     stage, at, key = target.partition("@")
     if stage not in (*KEYED, *ALONE):
@@ -157,7 +159,7 @@ def _side_by_side(
 ) -> int:
     """Run stages side by side, then DVC in the ordinary way: it makes the tables and the page."""
     slots = _slots(jobs, devices)
-    end = fanout.run_suite(suite, targets, slots, _environment(), force)
+    end = fanout.run_suite(suite, targets, slots, environment(), force)
     if end.signum:
         return 128 + end.signum
     logs = spoken(suite.work / "logs")
@@ -188,7 +190,7 @@ def _is_wanted(stage: str, targets: list[str]) -> bool:
     return not targets or stage in targets or (stage == "tables" and "report" in targets)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     here = str(Path(sys.executable).parent)  # DVC's stages call `python`: this one
     return os.environ | {"PATH": os.pathsep.join([here, os.environ.get("PATH", os.defpath)])}
 
@@ -202,7 +204,7 @@ def _dvc(words: list[str], folder: Path) -> int:
     """Run DVC in a folder; its exit code. A signal to us reaches it, and we wait for its end."""
     interrupted = False
     command = [*fanout.dvc_command(), *words]
-    child = subprocess.Popen(command, cwd=folder, env=_environment())
+    child = subprocess.Popen(command, cwd=folder, env=environment())
 
     def pass_on(signum: int, _frame: object) -> None:
         child.send_signal(signum)

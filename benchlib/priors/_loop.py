@@ -7,9 +7,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,25 @@ def compute(provider: Provider, images: dict[str, Path], out: Path, what: str = 
     return records
 
 
+def fill(provider: Provider, images: Sequence[tuple[str, Path]], what: str) -> dict[str, str]:
+    """Compute the priors of images (name, file) that are not kept yet; nothing else is written.
+
+    The provider has a folder that keeps them, where ``compute`` finds them. what: the line of
+    progress begins with it. Returns the refused images: name -> why.
+    """
+    assert provider.kept is not None
+    made_from = provider.about()
+    provider.kept.mkdir(parents=True, exist_ok=True)
+    refused = {}
+    with TemporaryDirectory(prefix=".new-", dir=provider.kept) as folder:
+        title = f"{what} {provider.name}"
+        for name, path in progress(images, title, total=len(images)):
+            record = _one(provider, made_from, path, Path(folder) / "prior.npz")
+            if record["refused"]:
+                refused[name] = record["refused"]
+    return refused
+
+
 def _one(provider: Provider, made_from: Record, path: Path, file: Path) -> Record:
     """The record of one image, without its name."""
     try:
@@ -164,26 +184,40 @@ def _refused(file: Path, error: BenchError) -> Record:
 
 def _found(provider: Provider, key: str, file: Path) -> Record | None:
     """The facts of an image made before, copied to ``file``; None if it was not, or is damaged."""
-    kept = provider.kept
-    if kept is None or not (kept / f"{key}.json").exists():
+    if provider.kept is None:
+        return None
+    stored, note = _places(provider.kept, key)
+    if not note.exists():
         return None
     try:
-        provider.kind.load(kept / f"{key}.npz")
-        facts = json.loads((kept / f"{key}.json").read_text())
+        provider.kind.load(stored)
+        facts = json.loads(note.read_text())
     except (BenchError, ValueError):
         return None
     with new_file(file) as temporary:
-        shutil.copyfile(kept / f"{key}.npz", temporary)
+        shutil.copyfile(stored, temporary)
     return facts
 
 
 def _keep(kept: Path | None, key: str, file: Path, facts: Record) -> None:
     if kept is None:
         return
-    with new_file(kept / f"{key}.npz") as temporary:
+    stored, note = _places(kept, key)
+    with new_file(stored) as temporary:
         shutil.copyfile(file, temporary)
-    with new_file(kept / f"{key}.json") as temporary:  # last: its presence says that all is there
+    with new_file(note) as temporary:  # last: its presence says that all is there
         temporary.write_text(json.dumps(facts))
+
+
+def _places(kept: Path, key: str) -> tuple[Path, Path]:
+    """Where an image's prior and its facts are kept: in one of 4,096 folders, so that none is huge.
+
+    What an earlier version kept lies in ``kept`` itself, and is found there.
+    """
+    folder = kept / key[:3]
+    if (kept / f"{key}.json").exists():
+        folder = kept
+    return folder / f"{key}.npz", folder / f"{key}.json"
 
 
 def prior_of_image(provider: Provider, image: Path, folder: Path) -> Any:
