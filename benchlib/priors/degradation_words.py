@@ -121,7 +121,10 @@ def record(config: Config, device: str) -> dict[str, Any]:
     """Settings, the examples' hashes, how often it is right, the encoder, versions."""
     trained = _trained(json.dumps(config.examples), config.most)
     hashes: dict[str, str] = {}
-    versions: dict[str, str | int] = {"scikit-learn": _version("scikit-learn"), "scipy": _version("scipy")}
+    versions: dict[str, str | int] = {
+        "scikit-learn": _version("scikit-learn"),
+        "scipy": _version("scipy"),
+    }
     for where in config.examples.values():
         hashes[where["asset"]] = entry_hash(catalogue.find(where["asset"]))
         if "degrade" in where:
