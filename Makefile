@@ -39,7 +39,7 @@ suite/%: | $(UV)
 	@$(RUN) benchlib run $* $(JOBS)
 
 test: | $(UV)
-	@$(RUN) --extra dev pytest
+	@$(RUN) --extra dev pytest -n logical --maxprocesses 4 --dist loadfile
 
 lab: | $(UV)
 	@$(RUN) --extra lab jupyter lab notebooks

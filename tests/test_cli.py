@@ -29,6 +29,8 @@ COMMANDS = {
     "run": "benchlib run demo",
     "page": "benchlib page demo --open",
     "check": "benchlib check demo",
+    "shard": "benchlib shard spt priors@sam-train -n 8",
+    "merge": "benchlib merge /mnt/other/benchlib spt --dry",
     "schema": "benchlib schema --out params.schema.json",
     "ls": "benchlib ls methods",
     "fetch": "benchlib fetch --suite spt-small",

@@ -361,18 +361,15 @@ def test_a_lost_job_is_one_line(slurm, suite, monkeypatch, state, account, what)
 
 def test_a_job_that_is_queued_again_is_followed(slurm, suite, monkeypatch, capfd):
     made = trip(suite, monkeypatch)
-    play = Play(
-        made,
-        slurm,
-        lambda play: play.state("RUNNING|None|n1"),
-        *looks(25),
-        lambda play: play.state("NODE_FAIL|None|n1"),
-        *looks(3),
-    )
-    later = threading.Timer(0.4, play.state, ["PENDING|BeginTime|"])  # within GRACE_RESULT
-    done = threading.Timer(1.2, play.result, ["success", 0])
-    later.start()
-    done.start()
+    monkeypatch.setattr(launch, "GRACE_RESULT", 3.0)
+
+    def lose(play: Play) -> None:
+        """The node fails; while its result is waited for, Slurm queues the job again."""
+        play.state("NODE_FAIL|None|n1")
+        threading.Timer(0.4, play.state, ["PENDING|BeginTime|"]).start()
+
+    pending = [lambda play: play.state("RUNNING|None|n1"), *looks(25), lose]
+    play = Play(made, slurm, *pending, *looks(60), lambda play: play.result("success", 0))
     assert launch.run(made, play) == 0
     lines = capfd.readouterr().out
     assert "job 7: running on n1" in lines and "job 7: pending (BeginTime)" in lines

@@ -24,7 +24,7 @@ ROWS = {
 }
 
 
-def close(got: torch.Tensor, expected: torch.Tensor) -> None:
+def expect_close(got: torch.Tensor, expected: torch.Tensor) -> None:
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
 
 
@@ -89,7 +89,7 @@ def test_the_prompt_encoder(grid):
         key = value  # of one entry the softmax is 1, whatever the key
         if grid > 1:
             key = of_image @ made.w_ki.weight.T
-        close(z[i], made.ffn(text + slow_attention(query, key, value, scale)))
+        expect_close(z[i], made.ffn(text + slow_attention(query, key, value, scale)))
 
 
 def test_with_one_vector_an_image_no_key_is_built_since_it_would_reach_nothing():
@@ -104,8 +104,8 @@ def test_an_image_of_no_words_is_one_of_a_token_of_zeros():
     none = made(image, tokens, torch.zeros_like(there))
     assert torch.isfinite(none).all()
     zeros = torch.zeros(2, 1, 6)
-    close(none, made(image, zeros, torch.ones(2, 1, dtype=torch.bool)))
-    close(none, made(image, zeros[:, :0], torch.ones(2, 0, dtype=torch.bool)))
+    expect_close(none, made(image, zeros, torch.ones(2, 1, dtype=torch.bool)))
+    expect_close(none, made(image, zeros[:, :0], torch.ones(2, 0, dtype=torch.bool)))
 
 
 # --- equations 8 to 13 ----------------------------------------------------------------------------
@@ -124,7 +124,7 @@ def test_the_adapter(pool):
         adapted = adapted * (1 / (1 + (-adapted).exp()))
         whole = adapted @ made.linear.weight.T + made.linear.bias
         for number, part in enumerate(six):
-            close(part[i, :, 0, 0], whole[number * DIM : (number + 1) * DIM])
+            expect_close(part[i, :, 0, 0], whole[number * DIM : (number + 1) * DIM])
 
 
 @pytest.mark.parametrize("modulate", ["after", "before"])
@@ -142,7 +142,7 @@ def test_the_degradation_aware_block(modulate):
         else:
             middle = gate_a * made.attn(made.norm1(scale_a * one + shift_a)) + one
             whole = gate_f * made.ffn(made.norm2(scale_f * middle + shift_f)) + middle
-        close(got[i : i + 1], whole)
+        expect_close(got[i : i + 1], whole)
 
 
 @torch.no_grad()
@@ -152,7 +152,7 @@ def test_gates_of_zero_leave_the_features_and_gates_of_one_leave_the_block():
     assert torch.equal(blocks.degradation_aware(made, x, zero, "after"), x)
     one = blocks.Adapter(8, 3, DIM, "mean", "one")(z)
     for modulate in ("after", "before"):
-        close(blocks.degradation_aware(made, x, one, modulate), made(x))
+        expect_close(blocks.degradation_aware(made, x, one, modulate), made(x))
 
 
 def test_a_gate_of_zero_learns():
@@ -179,7 +179,7 @@ def test_the_reference_attention_to_words(scaled):
         for row, column in ((0, 0), (3, 5), (1, 2)):
             query = normalised[:, row, column] @ made.w_q.weight.T
             expected = slow_attention(query[None], key, value, scale)[0]
-            close(got[i, :, row, column], expected)
+            expect_close(got[i, :, row, column], expected)
 
 
 @pytest.mark.parametrize("residual", [True, False])
@@ -191,7 +191,7 @@ def test_the_content_aware_block(residual):
     middle = made.attn(made.norm1(x)) + x  # 14
     middle = reference(middle, tokens, there) + middle  # 15
     refined = made.ffn(made.norm2(middle))  # 16
-    close(got, refined + middle if residual else refined)
+    expect_close(got, refined + middle if residual else refined)
 
 
 # --- equations 21 to 29 ---------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def test_the_local_reference_attention(softmax):
             whole = likeness[i, channel].sum()
         weight = likeness[i, channel, row, column] / whole
         expected = own[i, channel, row, column] + weight * other[i, channel, row, column]
-        close(got[i, channel, row, column], expected)
+        expect_close(got[i, channel, row, column], expected)
 
 
 @torch.no_grad()
@@ -233,7 +233,7 @@ def test_the_global_reference_attention():
                     likeness.append((cosine * made.temperature[head, 0, 0]).exp())
                 for weight, other in zip(likeness, own, strict=True):
                     found[i, asking] += weight / sum(likeness) * value[i, other]
-    close(made(x, reference), made.project_out(found.reshape(2, DIM, 4, 6)))
+    expect_close(made(x, reference), made.project_out(found.reshape(2, DIM, 4, 6)))
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
@@ -251,7 +251,7 @@ def test_the_reference_based_block(scale):
     local = reference.local_attention(first, of_picture)
     everywhere = reference.global_attention(second, of_picture)
     middle = reference.theta(torch.cat([local, everywhere], 1)) + middle  # 24
-    close(got, made.ffn(made.norm2(middle)) + middle)  # 25
+    expect_close(got, made.ffn(made.norm2(middle)) + middle)  # 25
 
 
 # --- the whole ------------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ def test_row_one_and_gates_of_one_are_the_backbone_itself(size):
     given = data(*size)
     for settings in ({"reads": ()}, {"start": "one"}):
         made = model(**settings)
-        close(made(given), made.network(given["lq"]))
+        expect_close(made(given), made.network(given["lq"]))
 
 
 @torch.no_grad()
@@ -309,14 +309,14 @@ def test_a_picture_of_another_size_is_brought_to_the_images():
     given["reference.picture"] = torch.rand(2, 3, 40, 30)
     assert made(given).shape == (2, 3, 16, 24)
     smaller = blocks.as_large_as(given["reference.picture"], given["lq"])
-    close(made(given), made(given | {"reference.picture": smaller}))
+    expect_close(made(given), made(given | {"reference.picture": smaller}))
 
 
 @torch.no_grad()
 def test_embeddings_are_what_figure_ten_shows():
     made, given = moved(model()), data()
     found = made.embeddings(given)
-    close(found["text"], given["degradation.tokens"].mean(1))
+    expect_close(found["text"], given["degradation.tokens"].mean(1))
     assert found["image"].shape == found["refined"].shape == (2, 8)
     with pytest.raises(BenchError, match="nothing to embed"):
         model(reads=()).embeddings(given)

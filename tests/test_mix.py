@@ -90,7 +90,7 @@ def test_a_crop_depends_on_the_seed_and_its_number_alone(mix):
     assert [crops(mix, seed=4).pair_of(n) for n in range(18)] != in_order
 
 
-def refused(small, said: str, **training) -> None:
+def expect_refused(small, said: str, **training) -> None:
     params = small_params()
     params["runs"]["no-prior"]["training"] = training
     with pytest.raises(BenchError, match=said):
@@ -98,7 +98,7 @@ def refused(small, said: str, **training) -> None:
 
 
 def test_a_mistake_is_one_line_before_any_work(small):
-    refused(small, r"training\.repeats: got 'rian'", repeats={"rian": 2})
-    refused(small, "repeats: given with mix 'cycle'", mix="cycle", repeats={"shake-blur": 2})
-    refused(small, "mix: got 'uniformly'", mix="uniformly")
-    refused(small, "greater than or equal to 1", repeats={"shake-blur": 0})
+    expect_refused(small, r"training\.repeats: got 'rian'", repeats={"rian": 2})
+    expect_refused(small, "repeats: given with mix 'cycle'", mix="cycle", repeats={"shake-blur": 2})
+    expect_refused(small, "mix: got 'uniformly'", mix="uniformly")
+    expect_refused(small, "greater than or equal to 1", repeats={"shake-blur": 0})

@@ -416,8 +416,9 @@ def test_every_pair_comes_once_an_epoch(small, monkeypatch):
 
 def test_what_is_kept_in_memory_stays_within_its_bounds_and_changes_no_crop(small):
     """Memory for nothing, for one pair of four, and for all give the same crops."""
-    sources = [crops(small) for _ in range(3)]
-    sources[0].pairs = sources[1].pairs = sources[2].pairs = sources[0].pairs * 2
+    plan = open_run(small, "map")
+    pairs = plan.training_pairs(plan.budgets[0]) * 2
+    sources = [Crops("image", pairs, plan.train_prior, 16, 0) for _ in range(3)]
     sources[0][0]
     (only,) = sources[0]._kept
     one = nbytes(sources[0].task, *sources[0]._kept[only])

@@ -40,7 +40,7 @@ def shard(
     Without --index, all shards run here, side by side. With it, one runs: from a Slurm array, say,
     of hosts that share this folder. What is finished is never done again.
 
-    Example: benchlib shard spt priors@sam-train -n 8 --index $SLURM_ARRAY_TASK_ID
+    Example: benchlib shard spt priors@sam-train -n 8
     """
     from benchlib import shards
 

@@ -81,6 +81,7 @@ def gradients_reach_exactly_what_trains(pair: Pair) -> None:
     objective = getattr(pair.method.module, "objective", None)
     if objective is not None:  # it may train what no restored image shows
         data["hq"] = torch.rand_like(model(data))
+        _add_critics(pair, model)
         objective(model, data, nn.functional.l1_loss)[0].backward()
     for name, parameter in model.named_parameters():
         got = parameter.grad is not None
@@ -214,15 +215,20 @@ def gradients_reach_the_whole_branch_of_the_prior(pair: Pair) -> None:
             expect(there, f"part of {name} has no gradient")
 
 
+def _add_critics(pair: Pair, model: nn.Module) -> None:
+    """What its method has for training alone stands in the model while an objective is taken."""
+    critics = getattr(pair.method.module, "critics", None)
+    if critics:
+        model.critics = critics(pair.method.config())
+
+
 def its_objective_can_be_minimised(pair: Pair) -> None:
     """Its own ``objective``, if it has one, gives a finite scalar with a gradient, and images."""
     objective = getattr(pair.method.module, "objective", None)
     if objective is None:
         return
     model, data = moved(pair.build()).train(), pair.batch(16, 16)
-    critics = getattr(pair.method.module, "critics", None)
-    if critics:
-        model.critics = critics(pair.method.config())
+    _add_critics(pair, model)
     with torch.no_grad():
         data["hq"] = torch.rand_like(model(data))
     value, restored = objective(model, data, nn.functional.l1_loss)
