@@ -123,7 +123,7 @@ def test_the_answer_is_the_prior_s_own_share_where_a_control_tells_it(tmp_path):
     [card] = answer.answers(suite, rows, controls.all_steps(suite, rows))
     assert [part["title"] for part in card["parts"]] == [
         "Whole method, against “IMDN”",
-        "SAM itself, against “SPT, superpixels”",
+        "SAM alone, against “SPT, superpixels”",
     ]
     assert card["splits"] == [
         "The +0.300 dB on all images are the sum of: further training +0.200, extra parameters +0.050, any "

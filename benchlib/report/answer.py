@@ -160,7 +160,7 @@ def _said(suite: Suite, run: str, whole: pd.DataFrame, own: pd.DataFrame) -> str
     if not len(own):
         return said
     other = run_label(suite, own["reference"].iloc[0])
-    return f"{said} {prior_words(suite, run)} themselves, against “{other}”: {_brief(suite, own)}."
+    return f"{said} {_began(prior_words(suite, run))} themselves, against “{other}”: {_brief(suite, own)}."
 
 
 def _brief(suite: Suite, whole: pd.DataFrame) -> str:
@@ -383,9 +383,9 @@ def answers(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> list[dict[
             )
         ]
         if len(own):
-            name = tables.prior_words(suite, run)
+            name = _began(tables.prior_words(suite, run))
             parts.append(
-                (f"{name} itself, against “{run_label(suite, own['reference'].iloc[0])}”", own)
+                (f"{name} alone, against “{run_label(suite, own['reference'].iloc[0])}”", own)
             )
         found.append((run, parts, _splits(suite, steps, own)))
     ends = [
@@ -421,7 +421,13 @@ def _about(suite: Suite, run: str) -> str:
     setting = f", {one.setting}" if one.setting else ""
     trained = iterations(suite, run)
     budget = f"; {count(trained, 'iteration')} of training" if trained else ""
-    return f"{reads}method {one.method['name']} on network {one.backbone['name']}; {one.problem}{setting}{budget}"
+    network = f" on network {one.backbone['name']}" if one.backbone["name"] != "none" else ""
+    return f"{reads}method {one.method['name']}{network}; {one.problem}{setting}{budget}"
+
+
+def _began(words: str) -> str:
+    """The words as a sentence begins."""
+    return words[:1].upper() + words[1:]
 
 
 def _answer_lines(suite: Suite, table: pd.DataFrame, reach: float) -> list[dict[str, Any]]:
