@@ -421,7 +421,9 @@ def _about(suite: Suite, run: str) -> str:
     setting = f", {one.setting}" if one.setting else ""
     trained = iterations(suite, run)
     budget = f"; {count(trained, 'iteration')} of training" if trained else ""
-    network = f" on network {one.backbone['name']}" if one.backbone["name"] != "none" else ""
+    network = ""
+    if one.backbone["name"] != "none":  # what another run restored, or pictures brought along
+        network = f" on network {one.backbone['name']}"
     return f"{reads}method {one.method['name']}{network}; {one.problem}{setting}{budget}"
 
 
