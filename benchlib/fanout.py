@@ -24,8 +24,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
-from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchlib.contracts import BenchError
 from benchlib.files import new_file
@@ -39,6 +38,10 @@ READ_BY_TABLES = ("fetch", "priors", "train", "evaluate")
 LAST = ("tables", "report")  # they need all others: a plain `dvc repro` makes them at the end
 POLL = 0.1  # seconds between two looks at what runs
 GRACE = 15.0  # seconds that stages have to end by themselves; a notebook takes up to five
+QUICK = 4.0  # seconds of a stage that computes nothing
+# Seconds of the others where nothing is known of them: what the demo's take on one core. They only
+# decide what is begun first, and what is said of the time that is left.
+USUAL = {"fetch": 8.0, "priors": 60.0, "train": 60.0, "evaluate": 25.0}
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 DEVICE = r"\d+|(GPU|MIG)-[A-Za-z0-9/-]+"
 LONGEST_LINE = 300  # characters of a failed stage's last line that are shown
@@ -214,27 +217,23 @@ def devices_at_hand() -> list[str]:
 class Clock:
     """What is known of the time that stages take.
 
-    seconds: of stages that ran to their end, here or in an earlier run.
+    usual: a guess at the seconds of each stage, whatever the machine. seconds: of stages that ran
+    to their end, here or in an earlier run.
     """
 
     after: dict[str, list[str]]  # stage -> those that wait for it
+    usual: dict[str, float]
     seconds: dict[str, float] = field(default_factory=dict)
 
     def expected(self) -> dict[str, float]:
-        """Seconds of each stage: its own before, else the mean of its kind, else of all.
-
-        Where nothing is known yet, each counts one.
-        """
-        alike: dict[str, list[float]] = {}
-        for stage, taken in self.seconds.items():
-            alike.setdefault(kind_of(stage), []).append(taken)
-        means = {kind: fmean(known) for kind, known in alike.items()}
-        usual = 1.0
-        if means:
-            usual = fmean(self.seconds.values())
+        """Seconds of each stage: its own before, else the guess, by how right guesses were here."""
+        guessed = sum(self.usual[stage] for stage in self.seconds)
+        pace = 1.0
+        if guessed:
+            pace = sum(self.seconds.values()) / guessed
         found = {}
-        for stage in self.after:
-            found[stage] = self.seconds.get(stage, means.get(kind_of(stage), usual))
+        for stage, guess in self.usual.items():
+            found[stage] = self.seconds.get(stage, pace * guess)
         return found
 
     def ways(self, expected: Mapping[str, float]) -> dict[str, float]:
@@ -263,14 +262,38 @@ class Clock:
         return f", about {spoken(max(work / slots, longest))} left"
 
 
-def clock(todo: Graph, seconds: Mapping[str, float]) -> Clock:
-    """A clock for the stages that will run, which knows earlier durations."""
+def clock(todo: Graph, seconds: Mapping[str, float], usual: Mapping[str, float] = {}) -> Clock:
+    """A clock for the stages that will run, which knows earlier durations.
+
+    usual: a guess at the seconds of stages; of one that is not named its kind decides.
+    """
     after: dict[str, list[str]] = {stage: [] for stage in todo}
     for stage, needs in todo.items():
         for above in needs:
             after[above].append(stage)
     known = {stage: taken for stage, taken in seconds.items() if stage in todo}
-    return Clock(after, known)
+    guesses = {}
+    for stage in todo:
+        guesses[stage] = usual.get(stage, USUAL.get(kind_of(stage), QUICK))
+    return Clock(after, guesses, known)
+
+
+def usual_seconds(suite: Suite) -> dict[str, float]:
+    """What stages can be thought to take before any has run here.
+
+    Of trainings and evaluations the records tell it that came with the checkout.
+    """
+    found = {}
+    for key, choice in suite.priors.items():
+        if choice.prior["name"] == "none":
+            found[f"priors@{key}"] = QUICK
+    for key in suite.runs:
+        record = read_guess(suite.results / "records" / f"{key}.json")
+        for kind in ("train", "evaluate"):
+            taken = record.get(f"{kind}_seconds")
+            if isinstance(taken, int | float):
+                found[f"{kind}@{key}"] = QUICK + taken
+    return found
 
 
 def spoken(seconds: float) -> str:
@@ -288,12 +311,23 @@ def spoken(seconds: float) -> str:
 
 
 def read_seconds(path: Path) -> dict[str, float]:
-    """Durations of an earlier run. They only serve a guess: a file that is damaged holds none."""
+    """Durations of an earlier run, none where they cannot be read."""
+    found = {}
+    for stage, taken in read_guess(path).items():
+        if isinstance(taken, int | float):
+            found[stage] = float(taken)
+    return found
+
+
+def read_guess(path: Path) -> dict[str, Any]:
+    """An object of JSON. It only serves a guess: a file that is damaged holds nothing."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return {str(stage): float(taken) for stage, taken in found.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError):
         return {}
+    if not isinstance(found, dict):
+        return {}
+    return found
 
 
 def write_seconds(path: Path, seconds: Mapping[str, float]) -> None:
@@ -360,16 +394,18 @@ def changed_stages(place: Place) -> set[str]:
     raise BenchError(f"{place.folder}: dvc status: {said[0].removeprefix('ERROR: ')}")
 
 
-def run_stages(todo: Graph, slots: Sequence[Slot], place: Place) -> Outcome:
+def run_stages(
+    todo: Graph, slots: Sequence[Slot], place: Place, usual: Mapping[str, float] = {}
+) -> Outcome:
     """Run stages, each when those it needs are done, as many at once as there are slots.
 
     todo: stages, and which of them each needs. What has the longest way to the end starts first.
-    Prints a line whenever a slot changes. Nothing that was started lives on when this returns or
-    raises.
+    usual: seconds that they can be thought to take. Prints a line whenever a slot changes. Nothing
+    that was started lives on when this returns or raises.
     """
     kept = place.logs / "seconds.json"
     seconds = read_seconds(kept)
-    queue = _Queue(todo, list(slots), clock(todo, seconds))
+    queue = _Queue(todo, list(slots), clock(todo, seconds, usual))
     with _signals() as received:
         try:
             while not received and (queue.ready() or queue.running):
@@ -615,7 +651,7 @@ def run_suite(
         f"{share(slots)}; what each says: {place.logs}",
         flush=True,
     )
-    return run_stages(todo, slots, place)
+    return run_stages(todo, slots, place, usual_seconds(suite))
 
 
 def share(slots: Sequence[Slot]) -> str:

@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchlib import registry
 from benchlib.contracts import BenchError
 from benchlib.files import new_file, sha256, writing
@@ -113,6 +111,8 @@ def forget_images(plan: RunPlan) -> None:
 
 def _digest(plan: RunPlan, pictures: dict[str, Any]) -> str:
     """What the rows of one image depend on: all that DVC watches of an evaluation, and torch."""
+    import torch
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
     state = [
         plan.suite,

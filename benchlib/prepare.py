@@ -8,8 +8,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from skimage.color import rgb2gray
-from skimage.filters import sobel
 
 from benchlib import assets, registry
 from benchlib.checks import images_source, source_settings
@@ -112,6 +110,9 @@ def moving_region(provider: Provider, sharp: Path) -> np.ndarray:
     most detail in it (sum of gradients over the root of its area): a sky that moves shows nothing.
     Raises BenchError, naming the photograph, if there is none.
     """
+    from skimage.color import rgb2gray
+    from skimage.filters import sobel
+
     from benchlib.priors.kinds.masks import unpack
 
     with TemporaryDirectory() as folder:

@@ -214,11 +214,37 @@ def test_the_time_left_comes_from_earlier_runs():
     watch = fanout.clock(todo, {})
     assert watch.left(todo, {}, 2) == ""
     watch = fanout.clock(todo, {"train@a": 100.0, "evaluate@a": 20.0, "train@gone": 9000.0})
+    pace = 120.0 / (fanout.USUAL["train"] + fanout.USUAL["evaluate"])
+    there = {"train@a": 100.0, "train@b": pace * fanout.USUAL["train"], "evaluate@a": 20.0}
+    assert watch.expected() == there
+    watch = fanout.clock(
+        todo,
+        {"train@a": 100.0, "evaluate@a": 20.0},
+        {"train@a": 10.0, "evaluate@a": 2.0, "train@b": 10.0},
+    )
     assert watch.expected() == {"train@a": 100.0, "train@b": 100.0, "evaluate@a": 20.0}
     assert watch.left(todo, {}, 1) == ", about 3 min 40 s left"
     assert watch.left(todo, {}, 8) == ", about 2 min 0 s left"  # the longest chain
     running = {"train@a": 90.0, "train@b": 500.0}  # b takes longer than was thought
     assert watch.left(["evaluate@a"], running, 2) == ", about 30 s left"
+
+
+def test_what_takes_long_begins_first_in_a_fresh_checkout(tmp_path):
+    """A prior that all evaluations wait for does not begin after quick stages."""
+    suite = load_params(ROOT / "params.yaml")
+    usual = fanout.usual_seconds(suite)
+    record = json.loads((suite.results / "records" / "map.json").read_text())
+    assert usual["train@map"] == fanout.QUICK + record["train_seconds"]
+    assert usual["evaluate@map"] == fanout.QUICK + record["evaluate_seconds"]
+    assert usual["priors@none"] == fanout.QUICK
+    assert "priors@sam-test" not in usual  # its kind decides
+    part = fanout.to_run(fanout.graph(suite), fanout.graph(suite))
+    watch = fanout.clock(part, {}, usual)
+    ways = watch.ways(watch.expected())
+    assert ways["priors@sam-test"] > max(ways["train@map-slic"], ways["evaluate@map"])
+    assert ways["train@predeblur"] > ways["priors@sam-test"]
+    empty = suite.model_copy(update={"folder": tmp_path})
+    assert set(fanout.usual_seconds(empty)) == {"priors@none"}
 
 
 def test_durations_of_stages_that_ran_are_kept(tmp_path, capsys):

@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import special, stats
 
 from benchlib.contracts import BenchError
 
@@ -284,6 +283,8 @@ def interval(
     within, 3 seeds: 0.95 (taken for 48 scenes: 0.79). With one seed it speaks of the images alone: how another
     training would come out is not in it.
     """
+    from scipy import special
+
     names, code = np.unique(
         np.arange(len(values)) if scenes is None else scenes, return_inverse=True
     )
@@ -355,6 +356,8 @@ def wilcoxon(values: np.ndarray) -> float:
     SciPy's ``wilcoxon``, zeros dropped; 1 if all are zero, NaN without images. Differences are rounded to 1e-9 first,
     so that equal ones tie. With n images p is at least 2^(1-n): five images cannot go below 0.0625.
     """
+    from scipy import stats
+
     values = np.round(values, 9)
     if not len(values):
         return float("nan")
@@ -374,6 +377,8 @@ def _wilcoxon_of_sum(number: int, positive: int) -> float:
 
     It is asked about the largest ranks that have this sum.
     """
+    from scipy import stats
+
     signed = []
     for rank in range(number, 0, -1):
         sign = -1
@@ -390,6 +395,8 @@ def _wilcoxon_of_ranks(signed: tuple[float, ...]) -> float:
 
     Where few images tie, SciPy goes through all their signs, a tenth of a second each time.
     """
+    from scipy import stats
+
     return float(stats.wilcoxon(np.array(signed)).pvalue)
 
 
