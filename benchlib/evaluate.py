@@ -142,7 +142,7 @@ def _rows(
         for pair in progress(pairs, f"{plan.key}, seed {seed}"):
             found = done.take(seed, pair, wanted)
             if found is None:
-                found = restorer.rows(seed, pair, out / pair.dataset / pair.image)
+                found = restorer.rows(seed, pair, done.place(out, pair))
             rows += found
     return rows
 

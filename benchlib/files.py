@@ -64,6 +64,36 @@ def _why_no_file(path: str | Path) -> str:
     return ""
 
 
+MOST = 10_000  # entries of a folder; of more, many file systems are slow and listings useless
+
+
+def spread(folder: Path, name: str, number: int) -> Path:
+    """Where a file goes that is one of ``number`` of a folder: apart, where those are too many.
+
+    Apart is one of 4,096 folders within. What two names begin with before their first dot decides,
+    so that files of one image stay together.
+    """
+    if number <= MOST:
+        return folder / name
+    return _apart(folder, name)
+
+
+def spread_file(folder: Path, name: str) -> Path:
+    """Where :func:`spread` has put a file; in the folder itself, where it is not there at all."""
+    plain = folder / name
+    if plain.exists():
+        return plain
+    apart = _apart(folder, name)
+    if apart.exists():
+        return apart
+    return plain
+
+
+def _apart(folder: Path, name: str) -> Path:
+    stem = name.partition(".")[0]
+    return folder / hashlib.sha256(stem.encode()).hexdigest()[:3] / name
+
+
 AGAIN = "then run the same command again"
 REFUSED = {
     errno.ENOSPC: f"the disk is full; make room on it, {AGAIN}",

@@ -11,13 +11,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchlib import registry
 from benchlib.contracts import BenchError
-from benchlib.files import new_file, sha256, writing
+from benchlib.files import new_file, sha256, spread, writing
 from benchlib.plan import RunPlan
 from benchlib.records import RUN, Pair, begun, read_json
 
@@ -30,11 +32,12 @@ FILES = ("records.py", "evaluate.py")  # versions that rows pass through, beside
 class Finished:
     """The finished images of one evaluation.
 
-    seconds, threads: what the images took that were taken from here, and with how many threads.
-    missed: whether an image was asked for that is not here.
+    numbers: of each set's images. seconds, threads: what the images took that were taken from here,
+    and with how many threads. missed: whether an image was asked for that is not here.
     """
 
     folder: Path
+    numbers: Mapping[str, int]
     seconds: float = 0.0
     threads: set[int] = field(default_factory=set)
     missed: bool = False
@@ -45,7 +48,11 @@ class Finished:
 
     def picture(self, seed: int, pair: Pair) -> Path:
         """Where its restored image is saved, without the suffix that the task gives."""
-        return self.folder / f"seed{seed}" / pair.dataset / pair.image
+        return self.place(self.folder / f"seed{seed}", pair)
+
+    def place(self, folder: Path, pair: Pair) -> Path:
+        """Where an image's picture is saved in such a folder, without suffix."""
+        return spread(folder / pair.dataset, pair.image, self.numbers[pair.dataset])
 
     def keep(self, seed: int, pair: Pair, rows: list[Row], seconds: float, threads: int) -> None:
         """Note that an image is finished. Raises BenchError if the disk refuses."""
@@ -69,7 +76,7 @@ class Finished:
             self.missed = True
             return None
         if out is not None:
-            with new_file(out / pair.dataset / picture.name) as temporary:
+            with new_file(self.place(out, pair).with_name(picture.name)) as temporary:
                 shutil.copyfile(picture, temporary)
         self.seconds += seconds
         self.threads.add(threads)
@@ -91,15 +98,16 @@ def open_finished(plan: RunPlan, pictures: dict[str, Any], begin: bool = False) 
     pictures: what the record says of pictures that the run brings along. begin: make the folder,
     where there is none. Raises BenchError for a missing input.
     """
+    numbers = Counter(pair.dataset for pair in plan.test_pairs())
     resume = plan.places.resume
     if not begin and not list(resume.glob(f"{PREFIX}*")):
-        return Finished(resume / f"{PREFIX}none")  # nothing has to be hashed
+        return Finished(resume / f"{PREFIX}none", numbers)  # nothing has to be hashed
     folder = resume / f"{PREFIX}{_digest(plan, pictures)}"
     if begin:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / RUN).write_text(plan.key, encoding="utf-8")
-    return Finished(folder)
+    return Finished(folder, numbers)
 
 
 def forget_images(plan: RunPlan) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,14 +15,20 @@ from benchlib import assets, registry
 from benchlib.checks import images_source, source_settings
 from benchlib.contracts import BenchError
 from benchlib.datasets import Maker, check_names
-from benchlib.files import new_folder, sha256
+from benchlib.files import new_folder, sha256, spread_file
 from benchlib.finished import check_share
 from benchlib.imageio import read_image
 from benchlib.manifests import check_apart, check_one_scale
 from benchlib.params import Choice, Suite, configure, located
-from benchlib.priors._loop import Provider, compute, fill, prior_of_image
+from benchlib.priors._loop import Provider, each_prior, fill, prior_of_image
 from benchlib.priors._meter import Meter
-from benchlib.records import image_sets, read_pairs, write_json, write_table
+from benchlib.records import (
+    each_pair,
+    image_sets,
+    write_json,
+    write_listing,
+    write_table,
+)
 from benchlib.sources import sides_of
 
 VERSION = 2
@@ -184,27 +192,43 @@ def make_priors(suite: Suite, key: str) -> dict[str, Any]:
 
     The images are the degraded ones (``data/<key>``) or those restored by a run
     (``restored/<run>``), under the same names. What was finished before a kill, or is unchanged, is
-    not computed again. Returns what the JSON says.
+    not computed again. Nothing grows with the number of images but the files: what the JSON says of
+    an image is a line of it. Returns what it says of all.
     """
     prior = suite.prior(key)
     provider = _provider(suite, key)
-    records: list[dict[str, Any]] = []
-    scenes = _scenes(suite, prior.images)
+    numbers = {}
+    if provider.kind.ENTRIES:
+        numbers = count_images(suite, prior.images)
+    report: dict[str, Any] = {"source": prior.images, "memory_by": Meter(provider.device).by}
+    report |= provider.about()
+    outside = registry.fingerprints(provider.files())
+    if outside:
+        report |= {"plugins": outside}
     with new_folder(suite.work / "priors" / key) as out:
-        if provider.kind.ENTRIES:
-            for dataset, images in prior_images(suite, prior.images).items():
-                for record in compute(provider, images, out / dataset, f"{key}, {dataset}:"):
-                    scene = scenes[f"{dataset}/{record['image']}"]
-                    records.append({"dataset": dataset, "scene": scene} | record)
-        _raise_refused(key, records)
-        report: dict[str, Any] = {"images": records, "source": prior.images}
-        report["memory_by"] = Meter(provider.device).by
-        report |= provider.about()
-        outside = registry.fingerprints(provider.files())
-        if outside:
-            report |= {"plugins": outside}
-        write_json(out / "prior.json", report)
+        records = _each_record(suite, key, provider, numbers, out)
+        write_listing(out / "prior.json", report, "images", records)
     return report
+
+
+def _each_record(
+    suite: Suite, key: str, provider: Provider, numbers: dict[str, int], out: Path
+) -> Iterator[dict[str, Any]]:
+    """Compute the prior of one image after the other; what the JSON says of it.
+
+    Raises BenchError in the end for those that were refused.
+    """
+    refused = {}
+    source = suite.prior(key).images
+    for dataset, number in numbers.items():
+        files = ((name, file) for name, file, _scene in each_image(suite, source, dataset))
+        made = each_prior(provider, files, number, out / dataset, f"{key}, {dataset}:")
+        again = each_image(suite, source, dataset)
+        for record, (_name, _file, scene) in zip(made, again, strict=True):
+            if record["refused"]:
+                refused[f"{dataset}/{record['image']}"] = record["refused"]
+            yield {"dataset": dataset, "scene": scene} | record
+    _check_refused(key, refused, sum(numbers.values()))
 
 
 def _provider(suite: Suite, key: str) -> Provider:
@@ -225,27 +249,13 @@ def make_priors_shard(suite: Suite, key: str, index: int, number: int) -> int:
     provider = _provider(suite, key)
     if not provider.kind.ENTRIES:
         return 0
-    images: list[tuple[str, Path]] = []
-    for dataset, files in prior_images(suite, suite.prior(key).images).items():
-        images += [(f"{dataset}/{name}", file) for name, file in files.items()]
-    mine = images[index::number]
-    refused = fill(provider, mine, f"{key}, shard {index} of {number}:")
-    _check_refused(key, refused, len(mine))
-    return len(mine)
-
-
-def _scenes(suite: Suite, source: str) -> dict[str, str]:
-    """``<set>/<image>`` -> what it shows: "shuffled" takes the prior of something else."""
-    pairs = read_pairs(image_sets(suite, images_source(suite, source)))
-    return {pair.key: pair.scene for pair in pairs}
-
-
-def _raise_refused(key: str, records: list[dict[str, Any]]) -> None:
-    refused = {}
-    for record in records:
-        if record["refused"]:
-            refused[f"{record['dataset']}/{record['image']}"] = record["refused"]
-    _check_refused(key, refused, len(records))
+    source = suite.prior(key).images
+    total = sum(count_images(suite, source).values())
+    mine = islice(_all_images(suite, source), index, None, number)
+    share = len(range(index, total, number))
+    refused = fill(provider, mine, share, f"{key}, shard {index} of {number}:")
+    _check_refused(key, refused, share)
+    return share
 
 
 def _check_refused(key: str, refused: dict[str, str], number: int) -> None:
@@ -258,18 +268,45 @@ def _check_refused(key: str, refused: dict[str, str], number: int) -> None:
         )
 
 
-def prior_images(suite: Suite, source: str) -> dict[str, dict[str, Path]]:
-    """set -> image name -> file, for ``data/<key>`` (degraded images) or ``restored/<run>``.
+def count_images(suite: Suite, source: str) -> dict[str, int]:
+    """How many images each set of ``data/<key>`` or ``restored/<run>`` has.
 
     Raises BenchError for an image that is not there yet.
     """
+    numbers = {}
+    for dataset in image_sets(suite, images_source(suite, source)).sets:
+        numbers[dataset] = 0
+        for _name, file, _scene in each_image(suite, source, dataset):
+            if not file.exists():
+                raise BenchError(f"{file}: not there; run the stage that makes it (dvc repro)")
+            numbers[dataset] += 1
+    return numbers
+
+
+def prior_images(suite: Suite, source: str) -> dict[str, dict[str, Path]]:
+    """set -> image name -> file, of a source as ``count_images`` takes it, which raises as that."""
+    images: dict[str, dict[str, Path]] = {name: {} for name in count_images(suite, source)}
+    for dataset, name, file in _all_images(suite, source):
+        images[dataset][name] = file
+    return images
+
+
+def each_image(suite: Suite, source: str, dataset: str) -> Iterator[tuple[str, Path, str]]:
+    """Name, file and scene of the images of one set, one at a time.
+
+    source: ``data/<key>`` (the degraded ones) or ``restored/<run>``.
+    """
     kind, _, key = source.partition("/")
-    images: dict[str, dict[str, Path]] = {}
-    for pair in read_pairs(image_sets(suite, images_source(suite, source))):
+    restored = suite.work / "restored" / key / dataset
+    for pair in each_pair(image_sets(suite, images_source(suite, source)), dataset):
         file = pair.lq
         if kind == "restored":
-            file = suite.work / "restored" / key / pair.dataset / f"{pair.image}.png"
-        if not file.exists():
-            raise BenchError(f"{file}: not there; run the stage that makes it (dvc repro)")
-        images.setdefault(pair.dataset, {})[pair.image] = file
-    return images
+            file = spread_file(restored, f"{pair.image}.png")
+        yield pair.image, file, pair.scene
+
+
+def _all_images(suite: Suite, source: str) -> Iterator[tuple[str, str, Path]]:
+    """Set, name and file of the images of all sets."""
+    for dataset in image_sets(suite, images_source(suite, source)).sets:
+        for name, file, _scene in each_image(suite, source, dataset):
+            yield dataset, name, file

@@ -14,7 +14,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -145,9 +145,31 @@ def parse_table(
     text: str, where: str, again: str, columns: Iterable[str] = ()
 ) -> list[dict[str, str]]:
     """The same of a CSV's text. where, again: how its errors begin and end."""
-    rows = []
+    return list(_each_row(io.StringIO(text, newline=""), where, again, columns))
+
+
+def each_row(path: Path, columns: Iterable[str] = ()) -> Iterator[dict[str, str]]:
+    """The rows of ``read_table``, one at a time: a file of millions needs no memory.
+
+    Raises BenchError as ``read_table``, at the row where something is wrong.
+    """
+    if not path.exists():
+        raise BenchError(f"{path}: not there; run the stage that makes it (dvc repro)")
     try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        with open(path, encoding="utf-8", newline="") as file:
+            yield from _each_row(file, str(path), _again(path), columns)
+    except UnicodeDecodeError:
+        raise BenchError(f"{path}: is damaged (no UTF-8 text); {_again(path)}") from None
+    except OSError as error:
+        said = refusal(error, path) or f"{path}: cannot be read ({error.strerror})"
+        raise BenchError(said) from None
+
+
+def _each_row(
+    lines: Iterable[str], where: str, again: str, columns: Iterable[str]
+) -> Iterator[dict[str, str]]:
+    try:
+        reader = csv.DictReader(lines, strict=True)
         names = list(reader.fieldnames or [])
         missing = [name for name in columns if name not in names]
         if not names:
@@ -160,10 +182,9 @@ def parse_table(
                     f"{where}: line {reader.line_num} has not the {len(names)} cells of its "
                     f"columns; {again}"
                 )
-            rows.append(row)
+            yield row
     except csv.Error as error:
         raise BenchError(f"{where}: is damaged ({error}); {again}") from None
-    return rows
 
 
 def read_frame(path: Path, numbers: Iterable[str] = (), columns: Iterable[str] = ()) -> Any:
@@ -268,6 +289,47 @@ def write_json(path: Path, record: Any) -> None:
     words = json.dumps(in_json(record), indent=1, sort_keys=True, default=str, allow_nan=False)
     with new_file(path) as temporary:
         temporary.write_text(words + "\n", encoding="utf-8")
+
+
+def write_listing(
+    path: Path, record: Mapping[str, Any], name: str, entries: Iterable[Mapping[str, Any]]
+) -> None:
+    """Write a JSON object whose list ``name`` has a line an entry, whole or not at all.
+
+    record: its other entries, one at least. Entries are written as they come: a list of millions
+    needs no memory. Otherwise as ``write_json``.
+    """
+    lines = json.dumps(in_json(record), indent=1, sort_keys=True, default=str, allow_nan=False)
+    opening = f"{{\n {json.dumps(name)}: ["
+    between = "\n"
+    with new_file(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.write(opening)
+        for entry in entries:
+            words = json.dumps(in_json(entry), sort_keys=True, default=str, allow_nan=False)
+            file.write(f"{between}  {words}")
+            between = ",\n"
+        file.write(f"\n ],{lines[1:]}\n")
+
+
+def each_entry(path: Path, name: str) -> Iterator[dict[str, Any]]:
+    """The entries of the list that ``write_listing`` wrote, one at a time.
+
+    Another JSON file is read whole. Raises BenchError as ``read_json``.
+    """
+    if not path.exists():
+        read_json(path)
+    with open(path, encoding="utf-8") as file:
+        if [next(file, ""), next(file, "")] != ["{\n", f" {json.dumps(name)}: [\n"]:
+            yield from read_json(path, [name])[name]
+            return
+        for line in file:
+            if line.startswith(" ]"):
+                return
+            try:
+                yield json.loads(line.rstrip().rstrip(","))
+            except ValueError as error:
+                said = f"{path}: is no whole JSON ({error}); {_again(path)}"
+                raise BenchError(said) from None
 
 
 def in_json(value: Any) -> Any:
@@ -464,17 +526,23 @@ def read_pairs(images: ImageSets) -> list[Pair]:
 
     Files of an asset are found where that asset is kept. Raises BenchError for a missing manifest.
     """
-    pairs = []
+    pairs: list[Pair] = []
     for name in images.sets:
-        folder = images.folder / name
-        for row in read_table(folder / "manifest.csv", PAIR):
-            root = folder
-            if row["asset"]:
-                root = assets.folder(row["asset"])
-            lq, hq = root / row["lq"], root / row["hq"]
-            digests = (row.get("sha256_lq", ""), row.get("sha256_hq", ""))
-            pairs.append(Pair(name, row["image"], lq, hq, row["source"], digests))
+        pairs += each_pair(images, name)
     return pairs
+
+
+def each_pair(images: ImageSets, name: str) -> Iterator[Pair]:
+    """The pairs of one set, one at a time. Raises BenchError as ``read_pairs``."""
+    folder = images.folder / name
+    roots = {"": folder}
+    for row in each_row(folder / "manifest.csv", PAIR):
+        asset = row["asset"]
+        if asset not in roots:
+            roots[asset] = assets.folder(asset)
+        lq, hq = roots[asset] / row["lq"], roots[asset] / row["hq"]
+        digests = (row.get("sha256_lq", ""), row.get("sha256_hq", ""))
+        yield Pair(name, row["image"], lq, hq, row["source"], digests)
 
 
 def revision(folder: Path) -> str:

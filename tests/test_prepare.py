@@ -112,8 +112,9 @@ def test_a_prior_is_made_for_every_image_of_its_collection_and_kept_for_all_suit
     suite = load_params(write_params(tmp_path, params))
     for key in ("train/shake-blur", "train/held"):
         prepare.make_data(suite, key)
-    report = prepare.make_priors(suite, "slic-train")
-    assert report == read_json(suite.work / "priors" / "slic-train" / "prior.json")
+    said = prepare.make_priors(suite, "slic-train")
+    report = read_json(suite.work / "priors" / "slic-train" / "prior.json")
+    assert said == {name: report[name] for name in report if name != "images"}
     assert (report["prior"], report["kind"], report["source"]) == (
         "superpixels",
         "masks",
@@ -132,7 +133,9 @@ def test_a_prior_is_made_for_every_image_of_its_collection_and_kept_for_all_suit
     other = load_params(write_params(tmp_path, params | {"suite": "other"}))
     for key in ("train/shake-blur", "train/held"):
         prepare.make_data(other, key)
-    assert prepare.make_priors(other, "slic-train")["images"] == report["images"]
+    prepare.make_priors(other, "slic-train")
+    again = read_json(other.work / "priors" / "slic-train" / "prior.json")
+    assert again["images"] == report["images"]
 
 
 def test_a_refused_image_is_named_when_the_others_are_done(small, monkeypatch):

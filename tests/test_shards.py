@@ -1,20 +1,27 @@
 """One prior, or one evaluation, by several workers: what comes out is what one worker makes."""
 
 import json
+import math
 import shutil
+import tracemalloc
 
+import numpy as np
+import pandas as pd
 import pytest
 from conftest import make_inputs, small_params, write_params
 from test_evaluate import suite_with
 
-from benchlib import finished, shards
+from benchlib import files, finished, shards
 from benchlib.cli import main
 from benchlib.contracts import BenchError
 from benchlib.evaluate import _Restorer, evaluate, evaluate_shard
+from benchlib.imageio import write_png
 from benchlib.params import Suite, load_params
 from benchlib.plan import open_run
 from benchlib.prepare import make_metric, make_priors, make_priors_shard
 from benchlib.priors._loop import Provider
+from benchlib.records import PAIR, each_entry, write_json, write_listing, write_table
+from benchlib.report import show
 from benchlib.train.record import train
 
 PHOTOS = ["chelsea", "rocket", "china"]
@@ -65,6 +72,98 @@ def test_a_prior_by_shards_is_the_prior_of_one_worker(tmp_path, monkeypatch):
     assert timed == record
     assert make_priors_shard(suite, "sam-test", 0, 1) == 3  # nothing is computed again
     assert make_priors_shard(suite, "none", 0, 2) == 0
+
+
+def test_a_shard_tells_a_prior_the_images_set_and_name(tmp_path, monkeypatch):
+    made = small_params()
+    name = {"name": "named_degradation", "sets": {"shake-blur": "blur"}, "weights": "random"}
+    made["priors"]["name"] = {"kind": "tokens", "images": "data/test", "prior": name}
+    suite = load_params(write_params(tmp_path, made))
+    make_inputs(suite)
+    assert make_priors_shard(suite, "name", 0, 1) == 1
+    monkeypatch.setattr(Provider, "make", none_left)
+    make_priors(suite, "name")
+
+
+# ---------------------------------------------------------------- very many images
+
+
+def many(folder, count: int) -> Suite:
+    """The small suite, whose test set names one picture of 8 pixels as so many images."""
+    folder.mkdir()
+    made = small_params()
+    slic = {"name": "superpixels", "kind": "slic", "segments": 2}
+    made["priors"]["sam-test"]["prior"] = slic
+    suite = load_params(write_params(folder, made))
+    place = suite.work / "data" / "test" / "shake-blur"
+    write_png(place / "lq" / "a.png", np.zeros((8, 8, 3), np.uint8))
+    lines = []
+    for i in range(count):
+        files = {"lq": "lq/a.png", "hq": "lq/a.png"}
+        lines.append({"image": f"i{i}", "asset": "", "source": f"i{i}"} | files)
+    write_table(place / "manifest.csv", PAIR, lines)
+    return suite
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
+    peaks = []
+    for count in (100, 1500):
+        suite = many(tmp_path / str(count), count)
+        make_priors_shard(suite, "sam-test", 0, 100)  # what is loaded once
+        tracemalloc.start()
+        make_priors_shard(suite, "sam-test", 0, 1)
+        make_priors(suite, "sam-test")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # a record takes 1,500 bytes; what Python has not yet cleared up of zip files 200 an image
+    assert peaks[1] - peaks[0] < 1400 * 500
+    listed = (suite.work / "priors" / "sam-test" / "prior.json").read_text().splitlines()
+    assert sum('"image": "i' in line for line in listed) == 1500
+
+
+def test_a_listing_of_many_lines_reads_as_any_json(tmp_path):
+    entries = [{"image": "a]\n", "x": math.nan}, {"image": " ],", "x": 1}]
+    file = tmp_path / "prior.json"
+    write_listing(file, {"zoo": 1, "ape": {"b": [2]}}, "images", iter(entries))
+    whole = json.loads(file.read_text())
+    assert whole["zoo"] == 1 and whole["ape"] == {"b": [2]}
+    assert list(each_entry(file, "images")) == whole["images"]
+    assert whole["images"] == [{"image": "a]\n", "x": "nan"}, {"image": " ],", "x": 1}]
+    write_json(file, whole)  # of another layout
+    assert list(each_entry(file, "images")) == whole["images"]
+    write_listing(file, {"zoo": 1}, "images", [])
+    assert list(each_entry(file, "images")) == json.loads(file.read_text())["images"] == []
+    file.write_text('{\n "images": [\n  {"image": \n')
+    with pytest.raises(BenchError, match=r"prior.json: is no whole JSON"):
+        list(each_entry(file, "images"))
+
+
+def test_no_folder_has_too_many_files(tmp_path, monkeypatch):
+    """A set's images, its priors, its finished and its restored images lie apart, and are found."""
+    outcomes = []
+    for most in (10_000, 1):
+        monkeypatch.setattr(files, "MOST", most)
+        (tmp_path / str(most)).mkdir()
+        suite = several(tmp_path / str(most))
+        make_inputs(suite, priors=("none", "sam-train", "sam-test"))
+        for metric in suite.metrics:
+            make_metric(suite, metric)
+        plan = open_run(suite, "map")
+        train(plan)
+        evaluate_shard(plan, 0, 2)
+        evaluate(plan)
+        place = suite.work / "restored" / "map" / "shake-blur"
+        values = pd.read_csv(plan.places.rows)[["image", "metric", "swap", "value"]]
+        pictures = {file.name: file.read_bytes() for file in place.rglob("*.png")}
+        assert len(pictures) == len(PHOTOS)
+        outcomes.append((values.to_csv(), pictures))
+        show.restored(plan)
+        show.prior_pictures(suite, "sam-test")
+        if most == 1:
+            for folder in (place, suite.work / "priors/sam-test/shake-blur"):
+                assert all(inside.is_dir() for inside in folder.iterdir())
+            assert not list((suite.work / "data/test/shake-blur/lq").glob("*.png"))
+    assert outcomes[0] == outcomes[1]
 
 
 def test_what_an_earlier_version_kept_in_one_folder_is_found(tmp_path, monkeypatch):

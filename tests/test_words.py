@@ -228,10 +228,10 @@ def test_a_suites_prior_of_words_keeps_every_text_in_its_record(wordllama, tmp_p
     params["priors"]["words"] = {"kind": "tokens", "images": "data/test", "prior": prior}
     suite = load_params(write_params(tmp_path, params))
     make_inputs(suite, priors=())
-    made = make_priors(suite, "words")
-    assert [one["text"] for one in made["images"]] == [SCRIPT]
+    make_priors(suite, "words")
     kept = json.loads((suite.work / "priors" / "words" / "prior.json").read_text())
     assert kept["encoder"] == "wordllama" and kept["config"]["sets"] == {"shake-blur": SCRIPT}
+    assert [one["text"] for one in kept["images"]] == [SCRIPT]
 
 
 # --- words of classifiers -------------------------------------------------------------------------

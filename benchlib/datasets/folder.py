@@ -13,7 +13,7 @@ import numpy as np
 
 from benchlib.contracts import BenchError
 from benchlib.datasets import Maker, check_names, pair_record
-from benchlib.files import composed, progress
+from benchlib.files import composed, progress, spread
 from benchlib.imageio import image_files, no_images, read_image, read_lq, write_lq, write_png
 
 VERSION = 2
@@ -37,7 +37,8 @@ def pairs(config: Config, out: Path, make: Maker) -> list[dict[str, Any]]:
     multiple of its lq's, or a file that is no image.
     """
     records = []
-    for name, (lq, hq) in progress(_found(config).items(), f"copy {config.path}"):
+    found = _found(config)
+    for name, (lq, hq) in progress(found.items(), f"copy {config.path}"):
         small, large = read_lq(lq), read_image(hq)
         if not _fits(small, large):
             raise BenchError(
@@ -45,7 +46,8 @@ def pairs(config: Config, out: Path, make: Maker) -> list[dict[str, Any]]:
                 "expected the same, or a whole multiple (super-resolution): "
                 "crop the reference at the right and bottom"
             )
-        copied_lq, copied_hq = write_lq(out / "lq" / name, small), out / "hq" / f"{name}.png"
+        copied_lq = write_lq(spread(out / "lq", name, len(found)), small)
+        copied_hq = spread(out / "hq", f"{name}.png", len(found))
         write_png(copied_hq, large)
         record = pair_record(out, name, copied_lq, copied_hq, source=name)
         records.append(record | {"copy": 0})

@@ -18,7 +18,7 @@ from pydantic import Field
 from benchlib import assets
 from benchlib.contracts import BenchError
 from benchlib.datasets import Maker, check_names, pair_record, same_name
-from benchlib.files import progress, sha256
+from benchlib.files import progress, sha256, spread
 from benchlib.imageio import (
     image_files,
     image_size,
@@ -99,11 +99,12 @@ def pairs(config: Config, out: Path, make: Maker) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     _check_copies(config, found, make.name)
     _say_repeated(config)
+    number = _number_of_images(config, found)
     for photograph in progress(found, f"degrade {make.name}"):
         whole = read_image(photograph.path)
         pixels = pixels_digest(whole)
         for tile, hq in _tiles(config, photograph, whole, make.multiple):
-            records += _degraded(config, out, make, tile, hq, photograph.source, pixels)
+            records += _degraded(config, out, make, tile, hq, photograph.source, pixels, number)
     return records
 
 
@@ -124,10 +125,17 @@ def _copy_name(tile: str, copy: int) -> str:
 
 
 def _degraded(
-    config: Config, out: Path, make: Maker, tile: str, hq: np.ndarray, source: str, pixels: str
+    config: Config,
+    out: Path,
+    make: Maker,
+    tile: str,
+    hq: np.ndarray,
+    source: str,
+    pixels: str,
+    number: int,
 ) -> Iterator[dict[str, Any]]:
-    """Write a tile and its degraded copies; their records."""
-    sharp = out / "hq" / f"{tile}.png"
+    """Write a tile and its degraded copies; their records. number: of all images of the set."""
+    sharp = spread(out / "hq", f"{tile}.png", number)
     write_png(sharp, hq)
     region = None
     if make.region:
@@ -135,7 +143,7 @@ def _degraded(
     for copy in range(config.copies):
         image = _copy_name(tile, copy)
         rng = name_rng(make.name, tile, copy, config.seed)
-        lq = write_lq(out / "lq" / image, make.degrade(hq, rng, region))
+        lq = write_lq(spread(out / "lq", image, number), make.degrade(hq, rng, region))
         record = pair_record(out, image, lq, sharp, source, pixels=pixels)
         yield record | {"copy": copy}
 
@@ -293,18 +301,34 @@ def _tiles(
         yield name, hq
 
 
+def _number_of_images(config: Config, photographs: list[Photograph]) -> int:
+    """How many images a set will have. Raises BenchError for a file that is no image."""
+    tiles = len(photographs)
+    if config.tile is not None:
+        tiles = 0
+        for photograph in photographs:
+            height, width = _reduced_size(config, image_size(photograph.path), photograph.path)
+            tiles += len(cut_evenly(height, config.tile)) * len(cut_evenly(width, config.tile))
+    return config.copies * tiles
+
+
 def _reduced(config: Config, image: np.ndarray, path: Path) -> np.ndarray:
     """Smaller by ``shrink_jpeg`` if it is a JPEG, and within ``long_side``.
 
     Bicubic with antialiasing, as one step.
     """
-    height, width = image.shape[:2]
+    whole = (image.shape[0], image.shape[1])
+    size = _reduced_size(config, whole, path)
+    if size == whole:
+        return image
+    return np.array(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC))
+
+
+def _reduced_size(config: Config, size: tuple[int, int], path: Path) -> tuple[int, int]:
+    """Height and width of what :func:`_reduced` makes of a picture of that size."""
     factor = 1.0
     if path.suffix.lower() in (".jpg", ".jpeg"):
         factor = float(config.shrink_jpeg)
     if config.long_side:
-        factor = max(factor, max(height, width) / config.long_side)
-    if factor == 1:
-        return image
-    size = (max(1, round(width / factor)), max(1, round(height / factor)))
-    return np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+        factor = max(factor, max(size) / config.long_side)
+    return max(1, round(size[0] / factor)), max(1, round(size[1] / factor))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ import numpy as np
 
 from benchlib import imageio, registry
 from benchlib.contracts import BenchError
-from benchlib.files import new_file, progress
+from benchlib.files import new_file, progress, spread
 from benchlib.priors._meter import Meter
 
 VERSION = 1
@@ -108,58 +108,75 @@ class Provider:
 
 
 def compute(provider: Provider, images: dict[str, Path], out: Path, what: str = "") -> list[Record]:
-    """Write ``out/<name>.npz`` for every image (name -> file); return one record an image, in
-    order.
+    """What :func:`each_prior` gives of every image (name -> file), in order."""
+    return list(each_prior(provider, images.items(), len(images), out, what))
 
-    The folder ``out`` has the set's name. what: the line of progress begins with it. A record:
-    image (its name), the kind's facts, the prior's own notes, seconds and peak_mib (when it was
-    computed; memory over the loaded model's), sha256 (of the pixels), refused (None, or why there
-    is no file: the others still get done, a last line names the refused). What was finished before
-    a kill, or is unchanged, is not computed again.
+
+def each_prior(
+    provider: Provider,
+    images: Iterable[tuple[str, Path]],
+    number: int,
+    out: Path,
+    what: str = "",
+) -> Iterator[Record]:
+    """Write ``out/<name>.npz`` for every image (name, file); one record an image, in order.
+
+    The folder ``out`` has the set's name. number: of the images; of many, the files lie apart
+    (``files.spread``). what: the line of progress begins with it. A record: image (its name), the
+    kind's facts, the prior's own notes, seconds and peak_mib (when it was computed; memory over the
+    loaded model's), sha256 (of the pixels), refused (None, or why there is no file: the others
+    still get done, a last line names the refused). What was finished before a kill, or is
+    unchanged, is not computed again.
     """
     if not provider.kind.ENTRIES:
-        return []
+        return
     out.mkdir(parents=True, exist_ok=True)
     made_from = provider.about()
     title = f"{what} {provider.name}".strip()
-    records = []
-    for name, path in progress(images.items(), title, total=len(images)):
-        record = _one(provider, made_from, path, out / f"{name}.npz")
-        records.append({"image": name, **record})
-    refused = [record["image"] for record in records if record["refused"]]
-    if refused:
-        said = ", ".join(refused)
-        print(f"{title}: refused {len(refused)} of {len(images)} images: {said}")
-    for record in records:
+    refused, doubts = [], []
+    for name, path in progress(images, title, total=number):
+        file = spread(out, f"{name}.npz", number)
+        record = {"image": name, **_one(provider, made_from, (out.name, name), path, file)}
+        if record["refused"]:
+            refused.append(name)
         if record.get("doubt"):
-            print(f"{title}: {record['image']}: {record['doubt']}")
-    return records
+            doubts.append(f"{name}: {record['doubt']}")
+        yield record
+    if refused:
+        print(f"{title}: refused {len(refused)} of {number} images: {', '.join(refused)}")
+    for doubt in doubts:
+        print(f"{title}: {doubt}")
 
 
-def fill(provider: Provider, images: Sequence[tuple[str, Path]], what: str) -> dict[str, str]:
-    """Compute the priors of images (name, file) that are not kept yet; nothing else is written.
+def fill(
+    provider: Provider, images: Iterable[tuple[str, str, Path]], number: int, what: str
+) -> dict[str, str]:
+    """Compute the priors of images (set, name, file) that are not kept yet; nothing else is
+    written.
 
-    The provider has a folder that keeps them, where ``compute`` finds them. what: the line of
-    progress begins with it. Returns the refused images: name -> why.
+    The provider has a folder that keeps them, where ``compute`` finds them. number: of the images.
+    what: the line of progress begins with it. Returns the refused images: ``<set>/<name>`` -> why.
     """
     assert provider.kept is not None
     made_from = provider.about()
     provider.kept.mkdir(parents=True, exist_ok=True)
     refused = {}
     with TemporaryDirectory(prefix=".new-", dir=provider.kept) as folder:
-        title = f"{what} {provider.name}"
-        for name, path in progress(images, title, total=len(images)):
-            record = _one(provider, made_from, path, Path(folder) / "prior.npz")
+        file = Path(folder) / "prior.npz"
+        for dataset, name, path in progress(images, f"{what} {provider.name}", total=number):
+            record = _one(provider, made_from, (dataset, name), path, file)
             if record["refused"]:
-                refused[name] = record["refused"]
+                refused[f"{dataset}/{name}"] = record["refused"]
     return refused
 
 
-def _one(provider: Provider, made_from: Record, path: Path, file: Path) -> Record:
-    """The record of one image, without its name."""
+def _one(
+    provider: Provider, made_from: Record, place: tuple[str, str], path: Path, file: Path
+) -> Record:
+    """The record of one image, without its name. place: its set and its name."""
     try:
         image = imageio.read_image(path)
-        told = provider.told(file.parent.name, file.stem)
+        told = provider.told(*place)
     except BenchError as error:
         return _refused(file, error)
     pixels = hashlib.sha256(str(image.shape).encode() + image.tobytes()).hexdigest()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchlib import registry
 from benchlib.contracts import BenchError, Window, nearest
+from benchlib.files import spread_file
 from benchlib.seeding import name_rng
 
 if TYPE_CHECKING:
@@ -104,9 +105,9 @@ class PriorSet:
         """
         folder = part.folder / dataset
         if self._control(part.module()) != "shuffled":
-            return folder / f"{image}.npz", False
+            return spread_file(folder, f"{image}.npz"), False
         donor, own = _donor(folder, image)
-        return folder / f"{donor}.npz", own
+        return spread_file(folder, f"{donor}.npz"), own
 
     def _control(self, kind: ModuleType) -> str | None:
         """What stands in the place of a part of that kind: nothing does of what is no guidance."""
@@ -189,7 +190,7 @@ def _donors_of(folder: Path, changed: int, recorded: int) -> dict[str, tuple[str
     """``donors`` of the images that have a prior in a folder, as it was when it last changed."""
     known = _scenes(folder)
     scenes = {}
-    for file in folder.glob("*.npz"):
+    for file in folder.rglob("*.npz"):
         scenes[file.stem] = known.get(file.stem) or file.stem
     given = donors(scenes)
     return {name: (donor, scenes[name] == scenes[donor]) for name, donor in given.items()}

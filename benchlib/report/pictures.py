@@ -16,6 +16,7 @@ from PIL import Image
 
 from benchlib import registry
 from benchlib.checks import entries_given
+from benchlib.files import spread_file
 from benchlib.imageio import read_image
 from benchlib.plan import open_prior
 from benchlib.priors._read import PriorSet
@@ -59,7 +60,10 @@ class Scene:
     def layers(self) -> dict[str, np.ndarray]:
         """Name -> image: INPUT, one a run, SHARP; all of SHARP's size, as :func:`shown_pair` makes it."""
         folder = self.suite.work / "restored"
-        restored = {run: read_image(folder / run / f"{self.pair.key}.png") for run in self.runs}
+        restored = {}
+        for run in self.runs:
+            place = folder / run / self.pair.dataset
+            restored[run] = read_image(spread_file(place, f"{self.pair.image}.png"))
         lq, hq = shown_pair(self.suite, self.pair)
         return {INPUT: lq, **restored, SHARP: hq}
 

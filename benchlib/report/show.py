@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,11 @@ import numpy as np
 import pandas as pd
 
 from benchlib import registry
+from benchlib.files import MOST, spread_file
 from benchlib.imageio import quantise, read_image
 from benchlib.records import (
     PAIR,
+    each_entry,
     image_sets,
     read_json,
     read_losses,
@@ -117,15 +120,23 @@ def metric(suite: Suite, key: str) -> pd.DataFrame:
 def prior_record(suite: Suite, key: str) -> pd.DataFrame:
     """What one prior says of its images, means by set: its kind's facts, seconds and memory an image.
 
-    Of the facts that stand in rows (how many masks, say) the least and the most too. Empty where
-    there is no prior.
+    Of the facts that stand in rows (how many masks, say) the least and the most too. Of more than
+    10,000 images these are of the first, and a column says of how many. Empty where there is no
+    prior.
     """
-    record = read_json(suite.work / "priors" / key / "prior.json", ["images"])
-    table = pd.DataFrame(record["images"])
+    first: list[dict[str, Any]] = []
+    numbers: Counter[str] = Counter()
+    for entry in each_entry(suite.work / "priors" / key / "prior.json", "images"):
+        numbers[entry["dataset"]] += 1
+        if len(first) < MOST:
+            first.append(entry)
+    table = pd.DataFrame(first)
     if table.empty:
         return table
     groups = table.groupby("dataset", sort=False)
-    shown = {"images": groups.size()}
+    shown = {"images": pd.Series(numbers)}
+    if numbers.total() > len(first):
+        shown["of these"] = groups.size()
     kind = registry.load("priors/kinds", suite.prior(key).kind)
     for row, fact in getattr(kind, "ROWS", {}).items():
         if fact in table:
@@ -139,11 +150,15 @@ def prior_record(suite: Suite, key: str) -> pd.DataFrame:
 
 def prior_texts(suite: Suite, key: str) -> Styler | None:
     """What a prior of words says of its first images, a set's 8; None where it says nothing."""
-    record = read_json(suite.work / "priors" / key / "prior.json", ["images"])
-    table = pd.DataFrame(record["images"])
-    if "text" not in table:
+    first: list[dict[str, Any]] = []
+    numbers: Counter[str] = Counter()
+    for entry in each_entry(suite.work / "priors" / key / "prior.json", "images"):
+        numbers[entry["dataset"]] += 1
+        if numbers[entry["dataset"]] <= 8:
+            first.append(entry)
+    shown = pd.DataFrame(first)
+    if "text" not in shown:
         return None
-    shown = table.groupby("dataset", sort=False).head(8)
     return shown[["dataset", "image", "text"]].style.hide(axis="index").format(escape="html")
 
 
@@ -155,13 +170,15 @@ def prior_pictures(suite: Suite, key: str) -> Figure | None:
 
     None where there is no prior, or nothing to draw.
     """
-    from benchlib.prepare import prior_images
+    from benchlib.checks import images_source
+    from benchlib.prepare import each_image
 
-    kind = registry.load("priors/kinds", suite.prior(key).kind)
+    prior = suite.prior(key)
+    kind = registry.load("priors/kinds", prior.kind)
     lines = []
-    for dataset, images in prior_images(suite, suite.prior(key).images).items():
-        name, file = next(iter(images.items()))
-        path = suite.work / "priors" / key / dataset / f"{name}.npz"
+    for dataset in suite.collection(images_source(suite, prior.images)):
+        name, file, _scene = next(each_image(suite, prior.images, dataset))
+        path = spread_file(suite.work / "priors" / key / dataset, f"{name}.npz")
         if not path.exists():
             continue
         image, stored = read_image(file), kind.load(path)
@@ -330,7 +347,8 @@ def restored(run: RunPlan) -> Figure:
         middle = part.sort_values("value").iloc[len(part) // 2]
         pair = known[f"{dataset}/{middle['image']}"]
         shown = run.task.picture(run.task.read(pair))
-        out = read_image(run.places.restored / pair.dataset / f"{pair.image}.png")
+        place = run.places.restored / pair.dataset
+        out = read_image(spread_file(place, f"{pair.image}.png"))
         error = pictures.error_map(out, shown["hq"])
         line = [(f"{pair.key}", shown["lq"]), (f"{middle['value']:.2f} dB", out)]
         lines.append([*line, ("sharp", shown["hq"]), ("error x4", error)])
