@@ -326,19 +326,20 @@ def restore_folder(
             f"runs.{key}: method {plan.entry.method['name']} is told each image's reference, which own images do not "
             "have; take another run"
         )
-    told = None
+    words = None
     if say is not None:
-        instruction.part_of(suite, plan, part)  # a mistake is told before the encoder is fetched
+        part = instruction.part_of(suite, plan, part)  # before the encoder is fetched
         check_trained(plan, plan.entry.seeds[0])
-        told = instruction.told(suite, plan, say, part)
-        print(told.sentence())
+        words = instruction.words_of(suite, plan, say, part)
+        print(instruction.sentence(part, words))
     images = _inputs(plan, folder)
+    told = None if words is None else Told(part, dict.fromkeys(images, words))
     name = Path(folder).expanduser().resolve().name if folder else "test-images"
     own = key if told is None else f"{key}-said"
     out = Path(out).expanduser() if out else suite.work / "own" / name / own
     lines = []
     with new_folder(out) as made:
-        for name, seconds in _restore(suite, plan, images, made, told).items():
+        for name, seconds in restore_images(suite, plan, images, made, told).items():
             height, width = read_image(images[name]).shape[:2]
             scale = read_image(made / f"{name}.png").shape[0] // height
             masks = _mask_count(plan, made, name, (height, width))
@@ -363,10 +364,13 @@ def _own_prior(plan: RunPlan, out: Path) -> PriorSet:
     return replace(plan.test_prior, parts=tuple(parts))
 
 
-def _restore(
+def restore_images(
     suite: Suite, plan: RunPlan, images: dict[str, Path], out: Path, told: Told | None = None
 ) -> dict[str, float]:
-    """Write ``out/<image>.png``, and the priors under ``out/priors``; image -> seconds, of those that were restored."""
+    """Write ``out/<image>.png``, and the priors under ``out/priors``; image -> seconds, of those that were restored.
+
+    told: instructions in the place of one part of the prior. An image that a prior refuses is named and left out.
+    """
     from benchlib.restore import device_at_hand, load_model, models_by_set, restore
 
     device, seed = device_at_hand(), plan.entry.seeds[0]
@@ -430,7 +434,7 @@ def _with_priors(
 ) -> dict[str, Path]:
     """Compute the run's test prior of the images in ``prior``'s folders; return the images that have one.
 
-    told: what stands in the place of one part, the same for every image. Where the suite takes it from images that another run has restored, that run restores these first.
+    told: what stands in the place of one part. Where the suite takes it from images that another run has restored, that run restores these first.
     """
     from benchlib.priors._loop import Provider, compute
 
@@ -439,7 +443,7 @@ def _with_priors(
     refused: dict[str, str] = {}
     for part in prior.parts:
         if told is not None and part.name == told.part:
-            told.write(part, OWN, list(seen))
+            told.write(part, OWN, seen)
             continue
         choice = bundle[part.name].prior
         module, config = configure("priors", choice)
@@ -467,7 +471,7 @@ def _seen(suite: Suite, source: str, images: dict[str, Path], out: Path) -> dict
     if kind != "restored":
         return images
     first = out / "first"
-    names = _restore(suite, open_run(suite, key), images, first)
+    names = restore_images(suite, open_run(suite, key), images, first)
     return {name: first / f"{name}.png" for name in names}
 
 

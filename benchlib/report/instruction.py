@@ -5,6 +5,7 @@ Layer 4. ``explore.restore_folder`` and ``mixed`` restore with it; ``benchlib re
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,21 +23,15 @@ USUAL = "degradation"  # the part that an instruction is for, where a run reads 
 
 @dataclass(frozen=True)
 class Told:
-    """part: whose place the words take; "" of a prior that is no bundle. tokens: the words, encoded."""
+    """What is said to a run instead of its own words: part (of its prior; "" of one that is no bundle), and image -> words."""
 
     part: str
-    tokens: Tokens
+    words: Mapping[str, Tokens]
 
-    def sentence(self) -> str:
-        """What is said, for the user to read."""
-        where = f" as {self.part}" if self.part else ""
-        rows = len(self.tokens.embedding)
-        return f'said{where}: "{self.tokens.text}" ({rows} token{"" if rows == 1 else "s"})'
-
-    def write(self, part: Part, dataset: str, images: list[str]) -> None:
-        """The same words as the prior of every image named, where that part of it lies."""
+    def write(self, part: Part, dataset: str, images: Iterable[str]) -> None:
+        """The words as the prior of every image named, where that part of it lies."""
         for image in images:
-            part.module().save(part.folder / dataset / f"{image}.npz", self.tokens)
+            part.module().save(part.folder / dataset / f"{image}.npz", self.words[image])
 
 
 def parts_of_words(suite: Suite, plan: RunPlan) -> dict[str, Any]:
@@ -78,14 +73,20 @@ def part_of(suite: Suite, plan: RunPlan, part: str = "") -> str:
     return USUAL
 
 
-def told(suite: Suite, plan: RunPlan, text: str, part: str = "") -> Told:
-    """An instruction, by the encoder and with the settings of the run's own words.
+def words_of(suite: Suite, plan: RunPlan, text: str, part: str = "") -> Tokens:
+    """An instruction, by the encoder and with the settings of the run's own words in that part.
 
     Raises BenchError as ``part_of``, for a text without words or one that is too long, and if the encoder cannot be had.
     """
     from benchlib.priors._loop import device_name
     from benchlib.priors._words import instruction
 
-    place = part_of(suite, plan, part)
-    config = parts_of_words(suite, plan)[place]
-    return Told(place, instruction(config, text, device_name()))
+    config = parts_of_words(suite, plan)[part_of(suite, plan, part)]
+    return instruction(config, text, device_name())
+
+
+def sentence(part: str, words: Tokens) -> str:
+    """What is said, for the user to read."""
+    where = f" as {part}" if part else ""
+    rows = len(words.embedding)
+    return f'said{where}: "{words.text}" ({rows} token{"" if rows == 1 else "s"})'
