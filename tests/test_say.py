@@ -162,6 +162,11 @@ def test_what_cannot_be_said_is_one_line_and_nothing_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_words_told_by_a_set_cannot_be_had_of_a_photograph_and_the_way_out_is_named(suite, capsys):
+    line = refused(capsys, "restore", "--run", "words", "mine", "out")
+    assert "of none of the 1 images" in line and "what is wrong with them (--say)" in line
+
+
 def test_a_part_without_words_is_refused(suite, capsys):
     line = refused(capsys, "restore", "--run", "whole", "mine", "out", "--part", "content")
     assert "add --say TEXT" in line

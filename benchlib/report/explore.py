@@ -458,9 +458,16 @@ def _with_priors(
     if not kept:
         raise BenchError(
             f"{plan.key}: its prior could be computed of none of the {len(images)} images; see "
-            "the lines above"
+            f"the lines above{_or_say(suite, plan, told)}"
         )
     return kept
+
+
+def _or_say(suite: Suite, plan: RunPlan, told: Told | None) -> str:
+    """The way out where a run's own words cannot be had of an image, such as those told by a set's name."""
+    if told is not None or not instruction.parts_of_words(suite, plan):
+        return ""
+    return ", or say yourself what is wrong with them (--say)"
 
 
 def _seen(suite: Suite, source: str, images: dict[str, Path], out: Path) -> dict[str, Path]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -131,10 +131,10 @@ def sharp_pairs(plan: RunPlan, count: int) -> dict[str, Pair]:
     by_set: dict[str, list[Pair]] = {}
     for pair in plan.test_pairs():
         by_set.setdefault(pair.dataset, []).append(pair)
-    in_turn = [pair for group in zip_longest(*by_set.values()) for pair in group if pair]
+    in_turn = chain.from_iterable(zip_longest(*by_set.values()))  # None where a set has no more
     found: dict[str, Pair] = {}
     scenes: set[str] = set()
-    for pair in in_turn:
+    for pair in filter(None, in_turn):
         scene = pair.scene or pair.key
         if scene not in scenes and len(found) < count:
             found[f"{pair.dataset}-{pair.image}"] = pair
