@@ -132,6 +132,8 @@ def test_a_phrase_is_what_is_said(suite, capsys):
         mixed.measure(suite, "whole", phrase="noise")
     with pytest.raises(BenchError, match="reads no words"):
         mixed.measure(suite, "plain")
+    with pytest.raises(BenchError, match="no degradation 'ran'; may be .*did you mean rain"):
+        mixed.measure(suite, "whole", mixtures=[("ran", "noise")])
     one = mixed.measure(suite, "words", 1, 24, "remove the {}", mixtures=[("rain", "noise")])
     assert len(one.rows) == 12
     page = mixed.shown(one).to_html()

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 
 from benchlib import registry
-from benchlib.contracts import BenchError
+from benchlib.contracts import BenchError, nearest
 from benchlib.imageio import quantise, read_image, write_png
 from benchlib.params import configure
 from benchlib.priors.kinds import tokens
@@ -91,10 +91,14 @@ def measure(
 
     count: photographs, the first of different scenes, of each test set in turn. side: pixels of the square that is cut
     from the middle of each. phrase: what is said; ``{}`` is the degradation's word. part: as ``instruction.part_of``.
-    Raises BenchError for a run that reads no words or is not trained, or a phrase that cannot be said.
+    Raises BenchError for a run that reads no words or is not trained, a phrase that cannot be said, or a mixture of what
+    is not among the degradations.
     """
     from benchlib.plan import open_run
 
+    for word in chain.from_iterable(mixtures):
+        if word not in degradations:
+            raise BenchError(f"mixtures: no degradation {word!r}; {nearest(word, degradations)}")
     plan = open_run(suite, key)
     part = instruction.part_of(suite, plan, part)
     check_trained(plan, plan.entry.seeds[0])
@@ -120,7 +124,7 @@ def _instructions(
     if "{}" not in phrase:
         raise BenchError(f"phrase: got {phrase!r}; write {{}} where the degradation's word stands")
     found = {}
-    for word in dict.fromkeys(word for mixture in mixtures for word in mixture):
+    for word in dict.fromkeys(chain.from_iterable(mixtures)):
         found[word] = instruction.words_of(suite, plan, phrase.replace("{}", word), part)
     first = next(iter(found.values()))
     return found | {NOTHING: tokens.zeroed(first)}
