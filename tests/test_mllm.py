@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ class Server:
     def __init__(self) -> None:
         self.replies: list[Reply] = [answer("There is heavy noise in the picture.")]
         self.asked: list[tuple[dict[str, str], dict[str, Any]]] = []
+        self.by_body: dict[str, Reply] = {}  # instead, by what ``kind_of`` says of a question
+        self.kind_of: Callable[[dict[str, Any]], str] = str
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -50,6 +53,8 @@ class Server:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 owner.asked.append((dict(self.headers), json.loads(body)))
                 reply = owner.replies[min(len(owner.asked), len(owner.replies)) - 1]
+                if owner.by_body:
+                    reply = owner.by_body[owner.kind_of(owner.asked[-1][1])]
                 if isinstance(reply, float):
                     time.sleep(reply)
                     reply = answer("late")
@@ -70,11 +75,19 @@ class Server:
         self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
 
 
-@pytest.fixture
-def server(tmp_path, monkeypatch) -> Iterator[Server]:
+@contextmanager
+def serving() -> Iterator[Server]:
+    """An endpoint that answers while the block runs."""
     found = Server()
     thread = threading.Thread(target=found.server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
+    yield found
+    found.server.shutdown()
+    thread.join()
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch) -> Iterator[Server]:
     monkeypatch.setenv("BENCHLIB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("BENCHLIB_OFFLINE", raising=False)
     monkeypatch.setenv("SEER_KEY", SECRET)
@@ -82,9 +95,8 @@ def server(tmp_path, monkeypatch) -> Iterator[Server]:
     # the encoder is not what is tested here, and its files lie in another cache
     monkeypatch.setattr(_words, "encoder", lambda config, device: lambda text: np.ones((2, 4), "f"))
     monkeypatch.setattr(_words, "record", lambda config: {"encoder": config.encoder})
-    yield found
-    found.server.shutdown()
-    thread.join()
+    with serving() as found:
+        yield found
 
 
 def settings(server: Server, **more: Any) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def texts(figure: Figure) -> set[str]:
 def test_a_picture_s_title_is_drawn_as_it_is_whatever_the_reader_has_set(name):
     image = np.zeros((8, 8, 3), np.uint8)
     with mpl.rc_context({"text.parse_math": True, "text.usetex": False}):
-        assert name in texts(show._grid([[(name, image)]]))
+        assert name in texts(show.side_by_side([[(name, image)]]))
 
 
 def test_a_legend_and_a_label_are_drawn_as_they_are(monkeypatch):

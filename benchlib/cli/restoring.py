@@ -28,14 +28,34 @@ def restore(
     suite: Annotated[
         str | None, typer.Option("--suite", help=SUITE_HELP, autocompletion=complete_suite)
     ] = None,
+    words: Annotated[
+        str | None,
+        typer.Option(
+            "--say",
+            metavar="TEXT",
+            help="What to do, in words, of a run that reads words: 'remove the noise'.",
+        ),
+    ] = None,
+    part: Annotated[
+        str,
+        typer.Option(
+            "--part",
+            metavar="PART",
+            help="Which part of the run's prior TEXT takes the place of, where several are words; "
+            "without it: degradation.",
+        ),
+    ] = "",
 ) -> int:
     """Restore pictures by a trained run of a suite; writes OUT/<name>.png.
 
     What the run reads besides the picture (masks, say) is computed with the run's own settings.
-    Long pictures are restored in overlapping tiles.
+    --say puts words of yours in the place of what the run's prior says of the picture. Long
+    pictures are restored in overlapping tiles.
 
     Example: benchlib restore --suite demo --run map photo.jpg restored
     """
+    if part and words is None:
+        raise BenchError(f"--part {part}: there is nothing to say; add --say TEXT")
     opened = open_suite(suite)
     opened.run(run)
     source, target = pictures.expanduser(), out.expanduser()
@@ -43,6 +63,10 @@ def restore(
     from benchlib.plan import open_run
 
     plan = open_run(opened, run)
+    if words is not None:
+        from benchlib.report.instruction import part_of
+
+        part = part_of(opened, plan, part)
     weights = plan.places.weights(plan.entry.seeds[0])
     if not weights.exists():
         raise BenchError(
@@ -61,7 +85,7 @@ def restore(
             (folder / source.name).symlink_to(source.resolve())
             source = folder
         given = len(image_files(source))
-        made = restore_folder(opened, run, source, target)
+        made = restore_folder(opened, run, source, target, say=words, part=part)
     for line in made.itertuples():
         say(f"{line.restored}   {line.seconds:.1f} s")
     if len(made) < given:

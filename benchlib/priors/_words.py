@@ -29,6 +29,7 @@ USES = {
 }
 USUAL = "usual"
 LONGEST = 4000  # characters of one text; nothing about a picture needs more
+CLIP_READS = 77  # tokens; what is longer is cut off by its tokenizer
 ENCODERS: dict[str, ModuleType] = {
     "open_clip": _encode_open_clip,
     "wordllama": _encode_wordllama,
@@ -137,6 +138,31 @@ class Speaker:
     def notes(self) -> dict[str, Any]:
         """Of the last image; ``tokens_said``: its tokens before any were cut off."""
         return {"tokens_said": self.rows} | self.said.notes
+
+
+def instruction(config: Encoded, text: str, device: str) -> Tokens:
+    """The tokens of what a user asks for, as a prior of words with these settings makes them.
+
+    Nothing of it is cut off: raises BenchError for a text without words, for one of more tokens
+    than ``longest`` or than CLIP reads, and if the encoder cannot be had.
+    """
+    line = one_line(text)
+    if not line:
+        raise BenchError("say: the text has no words; say what to remove, such as 'the noise'")
+    rows = encoder(dataclasses.replace(config, read="tokens"), device)(line)
+    if config.encoder == "open_clip" and len(rows) >= CLIP_READS:
+        raise BenchError(
+            f"say: the text fills the {CLIP_READS} tokens that CLIP reads at the most, its start "
+            "and end among them; say it in fewer words"
+        )
+    if config.read == "pooled":
+        return Tokens(line, encoder(config, device)(line))
+    if len(rows) > config.longest:
+        raise BenchError(
+            f"say: the text has {len(rows)} tokens, of which the run's prior keeps "
+            f"{config.longest} (longest); say it in fewer words"
+        )
+    return Tokens(line, rows)
 
 
 def one_line(text: str) -> str:

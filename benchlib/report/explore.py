@@ -26,7 +26,8 @@ from benchlib.files import new_folder, progress
 from benchlib.imageio import SUFFIXES, image_files, read_image, write_png
 from benchlib.params import configure, located
 from benchlib.records import Pair, image_sets, parse_rows, read_pairs
-from benchlib.report import pictures, tables
+from benchlib.report import instruction, pictures, tables
+from benchlib.report.instruction import Told
 from benchlib.report.pictures import INPUT, SHARP, Scene
 from benchlib.report.plots import PLAIN
 
@@ -297,19 +298,27 @@ def _commit(top: Path, revision: str) -> str:
 
 
 def restore_folder(
-    suite: Suite, key: str, folder: str | Path | None = None, out: Path | None = None
+    suite: Suite,
+    key: str,
+    folder: str | Path | None = None,
+    out: Path | None = None,
+    *,
+    say: str | None = None,
+    part: str = "",
 ) -> pd.DataFrame:
     """Restore the images of a folder with a trained run (its first seed); write ``out/<image>.png``; a line an image.
 
     folder: any sizes and types that ``imageio`` reads; None: the first images of the run's test sets. out: None for
-    ``work/<suite>/own/<folder's name>/<run>``; it is replaced whole. The prior of the run's test is computed with its
+    ``work/<suite>/own/<folder's name>/<run>`` (``<run>-said`` with an instruction); it is replaced whole. The prior of the run's test is computed with its
     own settings (masks that were made before are found again). Images longer than WHOLE pixels are cut into tiles, if
     the run does not say how.
     Columns: image, source, height, width, masks (NaN without a prior), restored (file), enlarged (times), seconds.
     An image that cannot be read or has no prior is named in a line and left out.
-    Raises BenchError for a folder that is absent or holds no readable image, or a run that is not trained.
+    Raises BenchError for a folder that is absent or holds no readable image, a run that is not trained, or an
+    instruction that cannot reach the run.
     """
     from benchlib.plan import open_run
+    from benchlib.restore import check_trained
 
     plan = open_run(suite, key)
     if plan.method.INFO.truth:
@@ -317,12 +326,20 @@ def restore_folder(
             f"runs.{key}: method {plan.entry.method['name']} is told each image's reference, which own images do not "
             "have; take another run"
         )
+    words = None
+    if say is not None:
+        part = instruction.part_of(suite, plan, part)  # before the encoder is fetched
+        check_trained(plan, plan.entry.seeds[0])
+        words = instruction.words_of(suite, plan, say, part)
+        print(instruction.sentence(part, words))
     images = _inputs(plan, folder)
+    told = None if words is None else Told(part, dict.fromkeys(images, words))
     name = Path(folder).expanduser().resolve().name if folder else "test-images"
-    out = Path(out).expanduser() if out else suite.work / "own" / name / key
+    own = key if told is None else f"{key}-said"
+    out = Path(out).expanduser() if out else suite.work / "own" / name / own
     lines = []
     with new_folder(out) as made:
-        for name, seconds in _restore(suite, plan, images, made).items():
+        for name, seconds in restore_images(suite, plan, images, made, told).items():
             height, width = read_image(images[name]).shape[:2]
             scale = read_image(made / f"{name}.png").shape[0] // height
             masks = _mask_count(plan, made, name, (height, width))
@@ -347,15 +364,20 @@ def _own_prior(plan: RunPlan, out: Path) -> PriorSet:
     return replace(plan.test_prior, parts=tuple(parts))
 
 
-def _restore(suite: Suite, plan: RunPlan, images: dict[str, Path], out: Path) -> dict[str, float]:
-    """Write ``out/<image>.png``, and the priors under ``out/priors``; image -> seconds, of those that were restored."""
+def restore_images(
+    suite: Suite, plan: RunPlan, images: dict[str, Path], out: Path, told: Told | None = None
+) -> dict[str, float]:
+    """Write ``out/<image>.png``, and the priors under ``out/priors``; image -> seconds, of those that were restored.
+
+    told: instructions in the place of one part of the prior. An image that a prior refuses is named and left out.
+    """
     from benchlib.restore import device_at_hand, load_model, models_by_set, restore
 
     device, seed = device_at_hand(), plan.entry.seeds[0]
     model = models_by_set(plan, lambda: load_model(plan, seed).to(device))(OWN)
     prior = _own_prior(plan, out)
     if plan.needs:
-        images = _with_priors(suite, plan, images, prior, out)
+        images = _with_priors(suite, plan, images, prior, out, told)
     took = {}
     for name, file in progress(images.items(), f"restore, {plan.key}", total=len(images)):
         begun = time.perf_counter()
@@ -403,11 +425,16 @@ def _tiles(plan: RunPlan, longest: int) -> Tiles:
 
 
 def _with_priors(
-    suite: Suite, plan: RunPlan, images: dict[str, Path], prior: PriorSet, out: Path
+    suite: Suite,
+    plan: RunPlan,
+    images: dict[str, Path],
+    prior: PriorSet,
+    out: Path,
+    told: Told | None,
 ) -> dict[str, Path]:
     """Compute the run's test prior of the images in ``prior``'s folders; return the images that have one.
 
-    Where the suite takes it from images that another run has restored, that run restores these first.
+    told: what stands in the place of one part. Where the suite takes it from images that another run has restored, that run restores these first.
     """
     from benchlib.priors._loop import Provider, compute
 
@@ -415,6 +442,9 @@ def _with_priors(
     seen = _seen(suite, next(iter(bundle.values())).images, images, out)
     refused: dict[str, str] = {}
     for part in prior.parts:
+        if told is not None and part.name == told.part:
+            told.write(part, OWN, seen)
+            continue
         choice = bundle[part.name].prior
         module, config = configure("priors", choice)
         config = located(module, config, suite.folder)
@@ -428,9 +458,16 @@ def _with_priors(
     if not kept:
         raise BenchError(
             f"{plan.key}: its prior could be computed of none of the {len(images)} images; see "
-            "the lines above"
+            f"the lines above{_or_say(suite, plan, told)}"
         )
     return kept
+
+
+def _or_say(suite: Suite, plan: RunPlan, told: Told | None) -> str:
+    """The way out where a run's own words cannot be had of an image, such as those told by a set's name."""
+    if told is not None or not instruction.parts_of_words(suite, plan):
+        return ""
+    return ", or say yourself what is wrong with them (--say)"
 
 
 def _seen(suite: Suite, source: str, images: dict[str, Path], out: Path) -> dict[str, Path]:
@@ -441,8 +478,17 @@ def _seen(suite: Suite, source: str, images: dict[str, Path], out: Path) -> dict
     if kind != "restored":
         return images
     first = out / "first"
-    names = _restore(suite, open_run(suite, key), images, first)
+    names = restore_images(suite, open_run(suite, key), images, first)
     return {name: first / f"{name}.png" for name in names}
+
+
+def said(suite: Suite, key: str, folder: str | Path | None, say: str, part: str = "") -> HTML:
+    """Sliders of the images restored by an instruction (``restore_folder``); a sentence where there is none."""
+    from IPython.display import HTML
+
+    if not say:
+        return HTML("<p>No instruction: say is empty.</p>")
+    return sliders(restore_folder(suite, key, folder, say=say, part=part))
 
 
 def sliders(restored: pd.DataFrame) -> HTML:

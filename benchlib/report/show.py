@@ -45,7 +45,7 @@ TILE = 2.6  # inches a picture
 
 
 @mpl.rc_context(_plots.PLAIN)
-def _grid(rows: list[list[tuple[str, np.ndarray]]]) -> Figure:
+def side_by_side(rows: list[list[tuple[str, np.ndarray]]]) -> Figure:
     """Pictures with their titles, one list a line; grey maps are drawn dark to bright."""
     wide = max(len(row) for row in rows)
     heights = [
@@ -93,7 +93,7 @@ def pairs(suite: Suite, key: str) -> Figure:
     title = f"{pair.key}: lq"
     if small != hq.shape[:2]:
         title += f", {hq.shape[0] // small[0]} times smaller"
-    return _grid([[(title, lq), ("hq", hq), ("difference x4", pictures.error_map(lq, hq))]])
+    return side_by_side([[(title, lq), ("hq", hq), ("difference x4", pictures.error_map(lq, hq))]])
 
 
 def metric(suite: Suite, key: str) -> pd.DataFrame:
@@ -190,7 +190,7 @@ def prior_pictures(suite: Suite, key: str) -> Figure | None:
         if not np.array_equal(alone, drawn):
             line.append(("alone", alone))
         lines.append(line)
-    return _grid(lines) if lines else None
+    return side_by_side(lines) if lines else None
 
 
 def _facts_text(kind: Any, stored: Any) -> str:
@@ -214,7 +214,7 @@ def crops(run: RunPlan, count: int = 4) -> Figure | None:
     for n in range(count):
         for name, image in _crop_pictures(source[n]).items():
             columns.setdefault(name, []).append((name, image))
-    return _grid(list(columns.values()))
+    return side_by_side(list(columns.values()))
 
 
 def _crop_pictures(crop: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -352,7 +352,7 @@ def restored(run: RunPlan) -> Figure:
         error = pictures.error_map(out, shown["hq"])
         line = [(f"{pair.key}", shown["lq"]), (f"{middle['value']:.2f} dB", out)]
         lines.append([*line, ("sharp", shown["hq"]), ("error x4", error)])
-    return _grid(lines)
+    return side_by_side(lines)
 
 
 def comparison(suite: Suite) -> Any:
