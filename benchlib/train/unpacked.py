@@ -36,6 +36,7 @@ LAYOUT = 1  # of the files; another one is another name
 SPARE = 2**30  # bytes of the disk that are left to others
 LARGE = 2**16  # bytes of an array from which on it stays in its file and is no copy of it
 PLAIN = (bool, int, float, str)
+MAPS = 16_384  # files that a process holds mapped; Linux lets it hold 65,530
 NEVER = "set training.unpack: never"
 # In a file, what no field is called in Python: the dataclass's name, and the end of a tuple's.
 CLASS, TUPLE = "class", "()"
@@ -46,12 +47,18 @@ class Unpacked:
     """A folder of unpacked items and priors, and what this process knows of it.
 
     writes: False once the disk has refused something: that is said once, and nothing is written
-    any more. names: the file of each item and part that was asked for.
+    any more. names: the file of each item and part that was asked for. maps: what files hold that
+    are mapped; to open one anew would take as long as a crop.
     """
 
     folder: Path
     writes: bool = True
     names: dict[tuple[str, ...], str] = field(default_factory=dict)
+    maps: dict[Path, Any] = field(default_factory=dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a loading process gets that is no fork: a map would be copied to it whole."""
+        return self.__dict__ | {"maps": {}}
 
     def item(self, task: str, pair: Pair) -> Any:
         """What ``read`` of a file of ``tasks`` gives of a pair.
@@ -91,10 +98,16 @@ class Unpacked:
 
     def _found(self, place: Path, module: ModuleType, read: Callable[[], Any]) -> Any:
         """What lies in a file; where there is none, or a damaged one, it is read and written."""
+        if place in self.maps:
+            return self.maps[place]
         found = _mapped(place, module)
         if found is None:
             found = read()
             self._write(place, module, found)
+            return found
+        if len(self.maps) >= MAPS:
+            del self.maps[next(iter(self.maps))]
+        self.maps[place] = found
         return found
 
     def _write(self, place: Path, module: ModuleType, value: Any) -> None:
