@@ -104,6 +104,15 @@ def assets(config: Config) -> tuple[str, ...]:
     return tuple(found)
 
 
+def drawn_from(config: Config) -> list[dict[str, Any]]:
+    """The photographs that it looks among, as an entry of ``data`` would name them."""
+    if not config.asset:
+        return []
+    if config.split:
+        return [{"asset": config.asset, "split": config.split}]
+    return [{"images": [config.asset]}]
+
+
 class Shelf(NamedTuple):
     """The photographs: files, a unit vector each ``(n,d)``, a thumbnail each ``(n,256)``."""
 
