@@ -17,7 +17,7 @@ from report_suite import EVIL_LABEL, make_suite, row, sr_suite, write_numbers, w
 
 from benchlib import records, registry
 from benchlib.contracts import BenchError
-from benchlib.params import Suite
+from benchlib.params import Suite, merged
 from benchlib.report import (
     controls,
     export,
@@ -562,6 +562,23 @@ def test_the_average_weighs_each_set_by_its_images_and_says_what_it_covers(tmp_p
     )
     without = sr_suite(tmp_path, average=False)
     assert set(tables.cells(without, rows)["dataset"]) == {"Set5", "Set14"}
+
+
+def test_the_average_of_columns_counts_each_set_alike(tmp_path):
+    suite = sr_suite(tmp_path, average="columns")
+    write_psnr(suite, {"imdn": {"Set5": [30.0], "Set14": [20.0, 21.0, 25.0]}})
+    write_psnr(suite, {"spt": {"Set5": [31.0], "Set14": [20.0, 21.0, 25.0]}})
+    rows = tables.measured(suite)
+    table = tables.cells(suite, rows).set_index(["run", "dataset"])
+    average = table.loc[("spt", "Average")]
+    assert average["value"] == pytest.approx((31 + 22) / 2)
+    assert average["difference"] == pytest.approx((1 + 0) / 2) and average["images"] == 4
+    assert tables.counts_note(suite, rows).endswith(
+        "Average: the plain mean of the sets' means, Set5, Set14."
+    )
+    said = r"^here\.average: got 'column'; expected true, false or columns$"
+    with pytest.raises(BenchError, match=said):
+        merged(suite.evaluation, {"average": "column"}, "here")
 
 
 # ---------------------------------------------------------------- chance

@@ -19,7 +19,7 @@ import pandas as pd
 
 from benchlib import registry
 from benchlib.contracts import BenchError
-from benchlib.params import configure
+from benchlib.params import COLUMNS, configure
 from benchlib.records import read_rows
 from benchlib.report import statistics
 from benchlib.report.measures import PERCENT, Measure, measures_of
@@ -281,17 +281,27 @@ def pooled(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     """The rows, and each run's once more under the data set Average where its evaluation asks for one.
 
     An image is called ``<set>/<image>`` there. A mean over those images weighs each set by its image count, as the
-    averages of the SPT paper's Table 1 are.
+    averages of the SPT paper's Table 1 are; or, with ``average: columns``, each set alike, as LMDIR's are.
     """
     copies = [rows]
     for run, own in rows_by_run(rows).items():
-        copies.append(average_rows(own, averaged(suite, own, run)))
+        alike = suite.evaluation_of(run).average == COLUMNS
+        copies.append(average_rows(own, averaged(suite, own, run), alike))
     return pd.concat(copies, ignore_index=True)
 
 
-def average_rows(rows: pd.DataFrame, sets: list[str]) -> pd.DataFrame:
-    """A run's rows of some sets as those of the data set Average."""
+def average_rows(rows: pd.DataFrame, sets: list[str], alike: bool = False) -> pd.DataFrame:
+    """A run's rows of some sets as those of the data set Average.
+
+    alike: each value is multiplied by the number of images over sets and the own set's images, so that a mean, or a
+    difference of means, over all images is the plain mean of the sets' own. The factors are about 1, and the same for
+    all runs that are measured on these images.
+    """
     own = rows[rows["dataset"].isin(sets)]
+    if alike and len(own):
+        images = own.groupby("dataset")["image"].nunique()
+        factor = own["dataset"].map(images.sum() / len(images) / images)
+        own = own.assign(value=own["value"] * factor)
     return own.assign(dataset=AVERAGE, image=own["dataset"] + "/" + own["image"])
 
 
@@ -648,12 +658,13 @@ def counts_note(suite: Suite, rows: pd.DataFrame, collection: str | None = None)
         note += f" {LEFT_OUT_NOTE}"
     by_run = rows_by_run(rows)
     there = [run for run in compared(suite, collection) if run in by_run]
-    covered = next((sets for run in there if (sets := averaged(suite, by_run[run], run))), [])
-    return note + (
-        f" {AVERAGE}: all images of {', '.join(covered)}, so weighted by their counts."
-        if covered
-        else ""
-    )
+    for run in there:
+        covered = ", ".join(averaged(suite, by_run[run], run))
+        if covered and suite.evaluation_of(run).average == COLUMNS:
+            return f"{note} {AVERAGE}: the plain mean of the sets' means, {covered}."
+        if covered:
+            return f"{note} {AVERAGE}: all images of {covered}, so weighted by their counts."
+    return note
 
 
 LEFT_OUT_NOTE = (
