@@ -159,8 +159,9 @@ def _said(suite: Suite, run: str, whole: pd.DataFrame, own: pd.DataFrame) -> str
     said = f"against “{run_label(suite, tables.reference(suite, run))}”: {_brief(suite, whole)}."
     if not len(own):
         return said
-    other = run_label(suite, own["reference"].iloc[0])
-    return f"{said} {_began(prior_words(suite, run))} themselves, against “{other}”: {_brief(suite, own)}."
+    other = own["reference"].iloc[0]
+    priors = _began(_in_words(tables.own_priors(suite, run, other)))
+    return f"{said} {priors} themselves, against “{run_label(suite, other)}”: {_brief(suite, own)}."
 
 
 def _brief(suite: Suite, whole: pd.DataFrame) -> str:
@@ -201,7 +202,10 @@ def _places(suite: Suite, whole: pd.DataFrame) -> str:
 
 def prior_words(suite: Suite, run: str) -> str:
     """What a run reads, in plain words: "SAM's masks"."""
-    names = tables.prior_names(suite, run)
+    return _in_words(tables.prior_names(suite, run))
+
+
+def _in_words(names: list[str]) -> str:
     return " and ".join(tables.shown_as(name) or f"the prior {name}" for name in names)
 
 
@@ -383,10 +387,9 @@ def answers(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> list[dict[
             )
         ]
         if len(own):
-            name = _began(tables.prior_words(suite, run))
-            parts.append(
-                (f"{name} alone, against “{run_label(suite, own['reference'].iloc[0])}”", own)
-            )
+            other = own["reference"].iloc[0]
+            name = _began(tables.prior_words(suite, run, other))
+            parts.append((f"{name} alone, against “{run_label(suite, other)}”", own))
         found.append((run, parts, _splits(suite, steps, own)))
     ends = [
         abs(v)

@@ -119,9 +119,9 @@ def shown_as(prior: str) -> str | None:
     return getattr(registry.load("priors", prior), "SHOWN", None)
 
 
-def prior_words(suite: Suite, run: str) -> str:
-    """What a run's priors are called in a step: "SAM" of masks, else in their files' own words."""
-    names = prior_names(suite, run)
+def prior_words(suite: Suite, run: str, other: str) -> str:
+    """What a step from another run to this is called by its priors: "SAM" of masks, else in their files' own words."""
+    names = own_priors(suite, run, other)
     if set(prior_kinds(suite, run)) == {"masks"}:
         return " + ".join(names).upper()
     return " + ".join(shown_as(name) or name.upper() for name in names)
@@ -147,6 +147,15 @@ def kind_of(part: Prior) -> ModuleType:
 def prior_names(suite: Suite, run: str) -> list[str]:
     """The files of ``priors`` that a run has at test time: several in a bundle, none without one."""
     return [choice["name"] for choice in _prior_choices(suite, run)]
+
+
+def own_priors(suite: Suite, run: str, other: str) -> list[str]:
+    """``prior_names`` without those that another run reads as well: a bundle's parts that the two share."""
+    if suite.run(other).prior.swap:  # it reads nothing of them, or another image's
+        return prior_names(suite, run)
+    shared = _prior_choices(suite, other)
+    own = [choice["name"] for choice in _prior_choices(suite, run) if choice not in shared]
+    return own or prior_names(suite, run)
 
 
 def is_input(suite: Suite, run: str) -> bool:
