@@ -313,10 +313,14 @@ def _under_input(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
                 continue
             if any(means[run, name] < means.get((key, name), -np.inf) for key in inputs):
                 said.setdefault(name, []).append(f"“{run_label(suite, run)}”")
-    return " ".join(
-        f"On {name}, worse than the {degraded(suite)} itself: {', '.join(w)}."
-        for name, w in said.items()
-    )
+    places: dict[str, list[str]] = {}
+    for name, worse in said.items():
+        places.setdefault(", ".join(worse), []).append(name)
+    sentences = []
+    for worse_runs, names in places.items():
+        where = ", ".join(names)
+        sentences.append(f"On {where}, worse than the {degraded(suite)} itself: {worse_runs}.")
+    return " ".join(sentences)
 
 
 def psnr_cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
