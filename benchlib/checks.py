@@ -399,8 +399,11 @@ def check_choices(suite: Suite, path: Path) -> None:
     """Check the settings of everything that is named; imports those files (torch is slow to load).
 
     Raises BenchError for a setting that its file does not know, a protocol, asset, paper or
-    published row that is not there, or a method whose prior does not give what it reads.
+    published row that is not there, a method whose prior does not give what it reads, or a prior
+    that was made from images of the test.
     """
+    from benchlib.sources import check_priors  # as in check_references
+
     _check_protocols(suite, path)
     for key, choice in suite.data.items():
         _check_degrade(path, key, choice.get("degrade"))
@@ -415,6 +418,7 @@ def check_choices(suite: Suite, path: Path) -> None:
         _check_folder(suite, path, key)
     for key in suite.priors:
         _check_kind(suite, path, key)
+    check_priors(suite, path)
     for key in suite.runs:
         _check_own(suite, path, key)
         _check_needs(suite, path, key)

@@ -63,6 +63,19 @@ Devices = Annotated[
 ]
 
 
+COLUMNS = "columns"
+
+
+def _average(value: Any) -> Any:
+    """Said here, as of ``_devices``: a union's own message names its parts."""
+    if value == COLUMNS or type(value) is bool:
+        return value
+    raise PydanticCustomError("average", "expected true, false or columns")
+
+
+Average = Annotated[bool | Literal["columns"], BeforeValidator(_average)]
+
+
 class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -130,7 +143,11 @@ class Evaluation(Model):
         [],
         description="restore again, without training, with the prior zeroed or another image's",
     )
-    average: bool = Field(False, description="a column over all images of the collection")
+    average: Average = Field(
+        False,
+        description="true: a column over all images of the collection; columns: over its sets, "
+        "each of which counts alike",
+    )
     threads: int | None = Field(None, ge=1, le=1024, description=THREADS)
     tile: int | None = Field(
         None, ge=64, le=2**20, description="pixels; larger images are cut, overlapping"

@@ -1,6 +1,7 @@
 """Which images a set of ``data`` stands for, and on which side of a run: by parameters alone.
 
-Layer 1. What only the pixels can tell (one picture under two names) is ``manifests.py``.
+Layer 1. What a prior was made from is on no test side either. What only the pixels can tell (one
+picture under two names) is ``manifests.py``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchlib.contracts import BenchError
-from benchlib.params import Choice, Suite
+from benchlib.params import Choice, Run, Suite, configure
 from benchlib.records import ImageSets, image_sets
 
 Entries = dict[str, Choice]  # <collection>/<set> -> its entry of `data`
@@ -80,6 +81,51 @@ def check_sources(suite: Suite, path: Path) -> None:
             _check_apart(suite, trained, _entries(suite, sides.held), f"{where}.validation")
         for seen in sides.seen:
             _check_apart(suite, _entries(suite, seen), tested, f"{where}.images.test")
+
+
+def check_priors(suite: Suite, path: Path) -> None:
+    """No prior of a run was made from images that the run is tested on.
+
+    A classifier's examples, the photographs that a reference is looked up among: what a prior's
+    ``drawn_from`` names. Imports the priors' files. Raises BenchError, beginning with ``path``, for
+    the first; a run that restores what it is trained on is free to.
+    """
+    for key, run in suite.runs.items():
+        if run.images.train == run.images.test:
+            continue
+        tested = _entries(suite, image_sets(suite, run.images.test))
+        for name, choice in _priors_of(suite, run):
+            where = f"{path}: priors.{name}.prior"
+            for drawn in _drawn_from(choice, where):
+                _check_not_tested(suite, key, drawn, tested, where)
+
+
+def _priors_of(suite: Suite, run: Run) -> Iterator[tuple[str, Choice]]:
+    """(key in ``priors``, the prior) of all that a run is given."""
+    for name, entry in suite.priors.items():
+        if name.partition("/")[0] in (run.prior.train, run.prior.test):
+            yield name, entry.prior
+
+
+def _drawn_from(choice: Choice, where: str) -> list[Choice]:
+    """The images that a prior was made from, as entries of ``data`` would name them."""
+    module, config = configure("priors", choice, where)
+    if not hasattr(module, "drawn_from"):
+        return []
+    return module.drawn_from(config)
+
+
+def _check_not_tested(suite: Suite, run: str, drawn: Choice, tested: Entries, where: str) -> None:
+    for name, other in tested.items():
+        both = sorted(set(_listed(drawn)) & set(_listed(other)))
+        what = _shared_files(suite, drawn, other)
+        if both:
+            what = f"of {both[0]}"
+        if what:
+            raise BenchError(
+                f"{where}: data.{name} is {what}, which this prior is made from, and run {run} is "
+                "tested on it; name other images"
+            )
 
 
 def _entries(suite: Suite, images: ImageSets) -> Entries:

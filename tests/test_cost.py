@@ -129,6 +129,27 @@ def test_fused_attention_is_counted():
     assert flops == 2 * (2 * 48 * 48 * 3)  # two products of 48 tokens, 3 channels
 
 
+class Asking(nn.Module):
+    """Queries that are learned are what a module is called with."""
+
+    def __init__(self):
+        super().__init__()
+        self.queries, self.layer = nn.Parameter(torch.ones(5, 3)), nn.Linear(3, 4, bias=False)
+
+    def forward(self, batch):
+        return batch["lq"] + self.layer(self.queries.expand(1, -1, -1)).mean()
+
+
+def test_a_network_that_calls_a_module_with_a_parameter_is_counted(small, monkeypatch):
+    monkeypatch.setattr(module, "_network", lambda plan, pair: Asking())
+    pair = open_run(small, "no-prior").test_pairs()[0]
+    height, width = read_image(pair.lq).shape[:2]
+    found = cost(small, "no-prior")
+    expected = 5 * 3 * 4 / (height * width / 1e6)
+    assert found["multiply_adds_per_megapixel"] == pytest.approx(expected)
+    assert found["trained_parameters"] == found["parameters"] == 5 * 3 + 3 * 4
+
+
 class Known(nn.Module):
     """Holds 20 images at its peak, then one more of the first ten; sleeps."""
 
@@ -171,6 +192,14 @@ def test_a_part_s_memory_is_its_own_and_its_forward_is_put_back():
     assert mebibytes == pytest.approx(20 * 12e6 / 2**20, rel=1e-4)
     assert torch.equal(out, expected)
     assert "forward" not in vars(network.part)
+
+
+def test_a_part_that_only_holds_others_has_no_memory_of_its_own():
+    batch, network = {"lq": torch.rand(1, 3, 8, 8)}, Holding()
+    network.parts = nn.ModuleDict({"part": network.part})
+    with torch.inference_mode():
+        _, mebibytes = module._peak_within(network.parts, network, batch)
+    assert math.isnan(mebibytes)
 
 
 def test_what_ptg_rm_adds_is_shown_by_itself(small):

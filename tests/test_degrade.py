@@ -46,6 +46,7 @@ PLAIN = {
 }
 SHIPPED = [*PLAIN, "bicubic", "gaussian_noise", "none"]
 DARK_RAINY_NOISY = ["low_light", "rain", "restormer_noise", "airnet_noise", "promptir_noise"]
+DARK_RAINY_NOISY += ["noise_levels"]
 OUT_OF_RANGE = [
     *((name, {"extent": 0}) for name in PLAIN),
     *((name, {"gamma": 0.5}) for name in PLAIN),
@@ -64,6 +65,8 @@ OUT_OF_RANGE = [
     ("restormer_noise", {"sigma": 0}),
     ("airnet_noise", {"drawn": -1}),
     ("promptir_noise", {"drawn": "all"}),
+    ("noise_levels", {"sigmas": []}),
+    ("noise_levels", {"sigmas": [15.0, 0.0]}),
 ]
 every_degradation = pytest.mark.parametrize("name", NAMES)
 every_blur = pytest.mark.parametrize("name", PLAIN)
@@ -170,6 +173,7 @@ GOLDEN = {
     ("restormer_noise", 1): [132.057, 201.004, -1.086, 210.978],
     ("airnet_noise", 1): [131.872, 189.0, 0.0, 190.0],
     ("promptir_noise", 1): [132.771, 187.0, 8.0, 241.0],
+    ("noise_levels", 1): [131.819, 185.0, 0.0, 242.0],
 }
 
 

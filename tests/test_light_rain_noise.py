@@ -16,6 +16,7 @@ from benchlib.degrade import (
     _light,
     airnet_noise,
     low_light,
+    noise_levels,
     promptir_noise,
     rain,
     restormer_noise,
@@ -229,3 +230,17 @@ def test_airnet_s_noise_by_name_is_truncated_and_differs_by_name():
 
 def test_airnet_s_images_are_cut_to_sixteen():
     assert airnet_noise.multiple(airnet_noise.Config()) == promptir_noise.multiple(None) == 16
+
+
+def test_noise_levels_is_airnets_noise_at_each_level_as_often():
+    hq, found = flat(128, 64), []
+    for number in range(60):
+        lq = noise_levels.degrade(hq, noise_levels.Config(), name_rng("levels", number))
+        spread = (lq.astype(float) - hq).std()
+        level = min((15, 25, 50), key=lambda sigma: abs(sigma - spread))
+        assert abs(level - spread) < 2
+        found.append(level)
+        rng = name_rng("levels", number)
+        rng.integers(3)
+        assert np.array_equal(lq, airnet_noise.degrade(hq, airnet_noise.Config(float(level)), rng))
+    assert min(found.count(level) for level in (15, 25, 50)) > 10

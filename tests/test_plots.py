@@ -43,6 +43,16 @@ def test_images_are_chosen_by_median_best_and_worst_gain(pictured):
     assert [scene.pair.dataset for scene in by_set] == ["shake-blur"] * 3 + ["local-blur"] * 3
 
 
+def test_no_image_is_chosen_by_a_gain_over_the_degraded_input(pictured):
+    """A row that stands beside a published one may have the input as its reference."""
+    last = pictured.run("map-dropout").model_copy(update={"reference": "blurred"})
+    suite = pictured.model_copy(update={"runs": pictured.runs | {"map-dropout": last}})
+    rows = tables.measured(suite)
+    scene = pictures.choose(suite, rows, by_set=False)[0]
+    assert scene.focus == "cat"
+    assert plots.crops(suite, scene)[pictures.INPUT].size
+
+
 def test_crop_is_where_two_images_differ_most():
     first = np.zeros((60, 80, 3), np.uint8)
     second = first.copy()

@@ -45,6 +45,15 @@ def config(**more) -> retrieved.Config:
     return retrieved.Config(asset="t91", most=12, provider=COLOUR, **more)
 
 
+def test_square_references_of_one_size(shelf) -> None:
+    whole = retrieved.open(config(side=64), "cpu")(IMAGE).pixels
+    square = retrieved.open(config(side=64, square=True), "cpu")(IMAGE).pixels
+    assert whole.shape[0] != whole.shape[1] and square.shape == (64, 64, 3)
+    broad = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+    assert np.array_equal(retrieved.middle(broad), broad[:, :4])
+    assert np.array_equal(retrieved.middle(broad.swapaxes(0, 1)), broad[:, :4].swapaxes(0, 1))
+
+
 def test_the_nearest_photograph_by_the_providers_vector(shelf) -> None:
     give = retrieved.open(config(side=64), "cpu")
     means = [retrieved.unit(read_image(file).mean((0, 1)) - 110) for file in shelf]

@@ -80,6 +80,15 @@ def test_the_headline_is_computed_and_claims_no_more(numbers):
     ]
 
 
+def test_sets_on_which_the_same_runs_are_worse_than_the_input_are_named_together(numbers):
+    rows = tables.everything(numbers)
+    worse = rows["run"].isin(["no-prior", "cat"]) & (rows["metric"] == "PSNR")
+    rows.loc[worse, "value"] -= 20
+    words = answer.headline(numbers, rows, controls.all_steps(numbers, rows))
+    said_last = "On shake-blur, local-blur, worse than the blurred input itself: “No prior”, “CAT”."
+    assert words["cautions"][-1] == said_last
+
+
 def test_images_of_one_scene_are_counted_and_said_to_be_one(numbers):
     rows = tables.everything(numbers).assign(
         scene=lambda rows: rows["image"].map({"a": "cat", "b": "cat", "c": "dog"})

@@ -11,6 +11,7 @@ import pytest
 from conftest import run, small_params, write_params
 
 from benchlib import manifests, prepare
+from benchlib.checks import check_choices
 from benchlib.contracts import BenchError
 from benchlib.datasets import check_names
 from benchlib.datasets import folder as folder_source
@@ -18,6 +19,7 @@ from benchlib.imageio import read_image, read_lq, write_png
 from benchlib.params import Suite, load_params
 from benchlib.plan import open_run
 from benchlib.records import image_sets, read_pairs, read_table
+from benchlib.sources import check_priors
 
 NONE = {"name": "none"}
 
@@ -119,6 +121,87 @@ def test_what_a_run_starts_from_has_seen_images_too(tmp_path):
     }
     with pytest.raises(BenchError, match=r"runs\.two\.images\.test: .*data\.first/a is too"):
         load_params(write_params(tmp_path, params))
+
+
+PHOTOGRAPHS = {"name": "photographs", "images": ["t91"], "part": [0, 4], "degrade": NONE}
+
+
+def learnt(**where) -> dict:
+    noise = {"asset": "set5", "degrade": {"name": "gaussian_noise"}}
+    return {"name": "degradation_words", "examples": {"noise": noise, "rain": where}}
+
+
+def looked_up(**where) -> dict:
+    return {"name": "retrieved"} | where
+
+
+def suite_with_prior(place: Path, choice: dict, test: dict, images: dict | None = None) -> Suite:
+    """A run that reads words and a reference, one of them ``choice``, tested on ``test``."""
+    params = small_params()
+    kind = "picture"
+    if choice["name"] == "degradation_words":
+        kind = "tokens"
+    params["data"] = {"train/one": photos("p"), "test/two": test}
+    params["priors"] = {"none": params["priors"]["none"]}
+    for side in ("train", "test"):
+        entry = {"kind": kind, "images": f"data/{side}", "prior": choice}
+        params["priors"][f"said-{side}/part"] = entry
+    params["runs"] = {"no-prior": run({"name": "none"}, "said")}
+    if images:
+        params["runs"]["no-prior"]["images"] = images
+        params["runs"]["no-prior"]["prior"] = {"train": "said-test", "test": "said-test"}
+    (place / "p").mkdir()
+    return load_params(write_params(place, params))
+
+
+@pytest.mark.parametrize(
+    ("choice", "test", "said"),
+    [
+        (
+            learnt(asset="rain100l-part", split="all"),
+            published("rain100l-part", "test"),
+            "12 pairs",
+        ),
+        (learnt(asset="lol-v1", split="train"), published("lol-v1", "train"), "split train"),
+        (learnt(asset="t91"), PHOTOGRAPHS, "of t91"),
+        (looked_up(asset="t91"), PHOTOGRAPHS, "of t91"),
+        (looked_up(asset="set5"), published("set5", "x4"), "of set5"),
+        (looked_up(asset="rain100l-part", split="all"), published("rain100l-part", "test"), "12"),
+        (
+            {"name": "synthesised", "degradation": learnt(asset="t91")},
+            PHOTOGRAPHS,
+            "of t91",
+        ),
+    ],
+)
+def test_a_prior_made_from_test_images_is_refused(tmp_path, choice, test, said):
+    suite = suite_with_prior(tmp_path, choice, test)
+    line = (
+        rf"^params\.yaml: priors\.said-train/part\.prior: data\.test/two is .*{said}.*, which this "
+        r"prior is made from, and run no-prior is tested on it; name other images$"
+    )
+    with pytest.raises(BenchError, match=line):
+        check_choices(suite, Path("params.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("choice", "test"),
+    [
+        (learnt(asset="rain100l-part", split="train"), published("rain100l-part", "test")),
+        (learnt(asset="bsds500"), PHOTOGRAPHS),
+        (looked_up(asset="lol-v1-part", split="train"), published("lol-v1-part", "test")),
+        (looked_up(), PHOTOGRAPHS),
+    ],
+)
+def test_a_prior_made_from_other_images_is_not(tmp_path, choice, test):
+    suite = suite_with_prior(tmp_path, choice, test)
+    check_priors(suite, Path("params.yaml"))
+
+
+def test_a_run_on_its_own_training_images_may_have_a_prior_made_from_them(tmp_path):
+    images = {"train": "test", "test": "test"}
+    suite = suite_with_prior(tmp_path, looked_up(asset="t91"), PHOTOGRAPHS, images)
+    check_priors(suite, Path("params.yaml"))
 
 
 # --- by the pixels --------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +18,7 @@ from report_suite import EVIL_LABEL, make_suite, row, sr_suite, write_numbers, w
 
 from benchlib import records, registry
 from benchlib.contracts import BenchError
-from benchlib.params import Suite
+from benchlib.params import Prior, PriorSides, Suite, merged
 from benchlib.report import (
     controls,
     export,
@@ -27,6 +28,7 @@ from benchlib.report import (
     published,
     statistics,
     tables,
+    words,
 )
 
 
@@ -564,6 +566,23 @@ def test_the_average_weighs_each_set_by_its_images_and_says_what_it_covers(tmp_p
     assert set(tables.cells(without, rows)["dataset"]) == {"Set5", "Set14"}
 
 
+def test_the_average_of_columns_counts_each_set_alike(tmp_path):
+    suite = sr_suite(tmp_path, average="columns")
+    write_psnr(suite, {"imdn": {"Set5": [30.0], "Set14": [20.0, 21.0, 25.0]}})
+    write_psnr(suite, {"spt": {"Set5": [31.0], "Set14": [20.0, 21.0, 25.0]}})
+    rows = tables.measured(suite)
+    table = tables.cells(suite, rows).set_index(["run", "dataset"])
+    average = table.loc[("spt", "Average")]
+    assert average["value"] == pytest.approx((31 + 22) / 2)
+    assert average["difference"] == pytest.approx((1 + 0) / 2) and average["images"] == 4
+    assert tables.counts_note(suite, rows).endswith(
+        "Average: the plain mean of the sets' means, Set5, Set14."
+    )
+    said = r"^here\.average: got 'column'; expected true, false or columns$"
+    with pytest.raises(BenchError, match=said):
+        merged(suite.evaluation, {"average": "column"}, "here")
+
+
 # ---------------------------------------------------------------- chance
 
 
@@ -810,3 +829,46 @@ def test_the_steps_of_a_control_add_up_to_the_total(tmp_path_factory, data):
         assert len(steps) == 4
         assert steps["difference"].sum() == pytest.approx(total["difference"], abs=1e-9), dataset
         assert (steps["images"] == total["images"]).all(), dataset
+
+
+# ---------------------------------------------------------------- bundles that share parts
+
+
+def sharing(folder: Path) -> Suite:
+    """CAT reads words and a photograph, map-dropout the same words and grey."""
+    said = {"name": "named_degradation", "sets": {"shake-blur": "blur", "local-blur": "blur too"}}
+    parts = {
+        "full/words": ("tokens", said),
+        "full/picture": ("picture", {"name": "retrieved", "asset": "t91"}),
+        "grey/words": ("tokens", said),
+        "grey/picture": ("picture", {"name": "grey_picture"}),
+    }
+    suite = make_suite(folder)
+    priors = dict(suite.priors)
+    for key, (kind, choice) in parts.items():
+        priors[key] = Prior(kind=kind, images="data/test", prior=choice)
+    runs = dict(suite.runs)
+    for key, bundle in {"cat": "full", "map-dropout": "grey"}.items():
+        sides = PriorSides(train=bundle, test=bundle)
+        runs[key] = suite.run(key).model_copy(update={"prior": sides})
+    return suite.model_copy(update={"priors": priors, "runs": runs})
+
+
+def test_a_step_is_called_by_the_parts_that_it_changes(tmp_path):
+    suite = sharing(tmp_path)
+    assert tables.own_priors(suite, "cat", "map-dropout") == ["retrieved"]
+    assert tables.prior_words(suite, "cat", "map-dropout") == "photographs looked up in a data set"
+    both = ["named_degradation", "retrieved"]
+    assert tables.own_priors(suite, "cat", "no-prior") == both
+    zeroed = PriorSides(train="full", test="full", swap="zeroed")
+    nothing = suite.run("cat").model_copy(update={"prior": zeroed})
+    suite = suite.model_copy(update={"runs": suite.runs | {"map-dropout": nothing}})
+    assert tables.own_priors(suite, "cat", "map-dropout") == both
+
+
+def test_words_that_stand_in_two_bundles_are_shown_once(tmp_path):
+    suite = sharing(tmp_path)
+    one = {"dataset": "shake-blur", "image": "a", "text": "blur"}
+    for key in ("full/words", "grey/words"):
+        records.write_json(suite.work / "priors" / key / "prior.json", {"images": [one]})
+    assert words.said(suite)["prior"].tolist() == ["full/words"]

@@ -97,6 +97,17 @@ def assets(config: Config) -> tuple[str, ...]:
     return (*_words.entries(config), *dict.fromkeys(named))
 
 
+def drawn_from(config: Config) -> list[dict[str, Any]]:
+    """The images that it learns from, as entries of ``data`` would name them."""
+    found: list[dict[str, Any]] = []
+    for where in config.examples.values():
+        if "split" in where:
+            found.append({"asset": where["asset"], "split": where["split"]})
+        else:
+            found.append({"images": [where["asset"]]})
+    return found
+
+
 def open(config: Config, device: str) -> Callable[[np.ndarray], Tokens]:
     """From an ``(H,W,3)`` uint8 RGB image to the tokens of the likeliest word.
 

@@ -59,8 +59,10 @@ class Config:
     """asset: the catalogue's data set whose photographs are looked through; split: of a set of
     pairs, the sharp side of that split. provider: a prior of the kind vector, with its settings.
     pick: the nearest by the cosine of the vectors, or another, drawn by the image's pixels.
-    most: photographs, the first. side: longer side of what is kept, pixels. same: from that
-    correlation of two thumbnails on, they show one scene (-1 to 1).
+    most: photographs, the first. side: longer side of what is kept, pixels. square: the middle
+    square alone is kept; a batch fills smaller references up with black, which upright and broad
+    photographs side by side would all get. same: from that correlation of two thumbnails on, they
+    show one scene (-1 to 1).
     """
 
     asset: str = ""
@@ -69,6 +71,7 @@ class Config:
     pick: Literal["nearest", "another"] = "nearest"
     most: Annotated[int, Field(ge=1, le=100_000)] = 1000
     side: Annotated[int, Field(ge=16, le=4096)] = 256
+    square: bool = False
     same: Annotated[float, Field(ge=0, le=1)] = 0.9
 
     def __post_init__(self) -> None:
@@ -99,6 +102,15 @@ def assets(config: Config) -> tuple[str, ...]:
     if hasattr(module, "assets"):
         found += module.assets(provider)
     return tuple(found)
+
+
+def drawn_from(config: Config) -> list[dict[str, Any]]:
+    """The photographs that it looks among, as an entry of ``data`` would name them."""
+    if not config.asset:
+        return []
+    if config.split:
+        return [{"asset": config.asset, "split": config.split}]
+    return [{"images": [config.asset]}]
 
 
 class Shelf(NamedTuple):
@@ -143,7 +155,10 @@ class Librarian:
             place = name_seed("retrieved", pixels) % len(allowed)
         file = shelf.files[allowed[place]]
         self.found = {"photograph": file.name, "cosine": round(float(cosines[place]), 4)}
-        return Picture(smaller(read_image(file), self.config.side), aligned=False)
+        photograph = read_image(file)
+        if self.config.square:
+            photograph = middle(photograph)
+        return Picture(smaller(photograph, self.config.side), aligned=False)
 
     def notes(self) -> dict[str, Any]:
         """Which photograph, and the cosine of its vector and the image's."""
@@ -183,6 +198,14 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     small = Image.fromarray(image).convert("L").resize(size, Image.Resampling.BOX)
     values = np.asarray(small, np.float64).ravel()
     return unit(values - values.mean())
+
+
+def middle(image: np.ndarray) -> np.ndarray:
+    """The largest square about the middle of an ``(H,W,3)`` image."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]
 
 
 def smaller(image: np.ndarray, side: int) -> np.ndarray:

@@ -108,6 +108,16 @@ def assets(config: Config) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def drawn_from(config: Config) -> list[dict[str, Any]]:
+    """The images that those who speak were made from."""
+    found: list[dict[str, Any]] = []
+    for part in SAYS:
+        speaker = _speaker(config, part)
+        if speaker is not None and hasattr(speaker[0], "drawn_from"):
+            found += speaker[0].drawn_from(speaker[1])
+    return found
+
+
 def open(config: Config, device: str) -> Callable[..., Picture]:
     """From an ``(H,W,3)`` uint8 RGB image, and what is told of it, to a painted picture.
 

@@ -159,8 +159,9 @@ def _said(suite: Suite, run: str, whole: pd.DataFrame, own: pd.DataFrame) -> str
     said = f"against “{run_label(suite, tables.reference(suite, run))}”: {_brief(suite, whole)}."
     if not len(own):
         return said
-    other = run_label(suite, own["reference"].iloc[0])
-    return f"{said} {_began(prior_words(suite, run))} themselves, against “{other}”: {_brief(suite, own)}."
+    other = own["reference"].iloc[0]
+    priors = _began(_in_words(tables.own_priors(suite, run, other)))
+    return f"{said} {priors} themselves, against “{run_label(suite, other)}”: {_brief(suite, own)}."
 
 
 def _brief(suite: Suite, whole: pd.DataFrame) -> str:
@@ -201,7 +202,10 @@ def _places(suite: Suite, whole: pd.DataFrame) -> str:
 
 def prior_words(suite: Suite, run: str) -> str:
     """What a run reads, in plain words: "SAM's masks"."""
-    names = tables.prior_names(suite, run)
+    return _in_words(tables.prior_names(suite, run))
+
+
+def _in_words(names: list[str]) -> str:
     return " and ".join(tables.shown_as(name) or f"the prior {name}" for name in names)
 
 
@@ -309,10 +313,14 @@ def _under_input(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
                 continue
             if any(means[run, name] < means.get((key, name), -np.inf) for key in inputs):
                 said.setdefault(name, []).append(f"“{run_label(suite, run)}”")
-    return " ".join(
-        f"On {name}, worse than the {degraded(suite)} itself: {', '.join(w)}."
-        for name, w in said.items()
-    )
+    places: dict[str, list[str]] = {}
+    for name, worse in said.items():
+        places.setdefault(", ".join(worse), []).append(name)
+    sentences = []
+    for worse_runs, names in places.items():
+        where = ", ".join(names)
+        sentences.append(f"On {where}, worse than the {degraded(suite)} itself: {worse_runs}.")
+    return " ".join(sentences)
 
 
 def psnr_cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
@@ -383,10 +391,9 @@ def answers(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> list[dict[
             )
         ]
         if len(own):
-            name = _began(tables.prior_words(suite, run))
-            parts.append(
-                (f"{name} alone, against “{run_label(suite, own['reference'].iloc[0])}”", own)
-            )
+            other = own["reference"].iloc[0]
+            name = _began(tables.prior_words(suite, run, other))
+            parts.append((f"{name} alone, against “{run_label(suite, other)}”", own))
         found.append((run, parts, _splits(suite, steps, own)))
     ends = [
         abs(v)

@@ -48,7 +48,8 @@ def chain(suite: Suite, control: Control) -> list[tuple[str, str]]:
 
 def _last(suite: Suite, control: Control) -> str:
     """What the step to the prior is called."""
-    name = tables.prior_words(suite, control.prior)
+    before = control.random or control.segmentation or control.zeroed
+    name = tables.prior_words(suite, control.prior, before)
     if control.segmentation or set(tables.prior_kinds(suite, control.prior)) != {"masks"}:
         return name
     return f"segmentation by {name}"

@@ -94,6 +94,7 @@ def cost(suite: Suite, key: str) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in parameters),
         "trained_parameters": sum(p.numel() for p in parameters if p.requires_grad and trains),
     }
+    model.requires_grad_(False)  # a module that is called with a parameter could not be counted
 
     def readings(meter: Meter) -> list[float]:
         metered = _Metered(model, meter)
@@ -267,7 +268,7 @@ def _added(
 
 
 def _peak_within(part: nn.Module, network: nn.Module, batch: Batch) -> tuple[torch.Tensor, float]:
-    """Peak memory of the calls of a part of the network, over what it is called with."""
+    """Peak memory of the calls of a part of the network, over what it is called with; NaN of one that only holds others."""
     peak = _cuda_bytes if batch["lq"].is_cuda else _cpu_bytes
     sizes: list[int] = []
     forward = part.forward
@@ -282,7 +283,7 @@ def _peak_within(part: nn.Module, network: nn.Module, batch: Batch) -> tuple[tor
         out = network(batch)
     finally:
         delattr(part, "forward")
-    return out, _per_megapixel(max(sizes, default=0), batch)
+    return out, _per_megapixel(max(sizes, default=math.nan), batch)
 
 
 def _per_megapixel(size: float, batch: Batch) -> float:

@@ -195,7 +195,8 @@ def focus(suite: Suite, rows: pd.DataFrame) -> str | None:
 
     A row of a paper goes before others; one that stands in a prior's place in a control comes last.
     """
-    runs = [run for run in restoring(suite, rows) if tables.reference(suite, run)]
+    there = restoring(suite, rows)
+    runs = [run for run in there if tables.reference(suite, run) in there]
     own = [run for run in runs if run not in tables.controlling(suite)]
     printed = [run for run in own if suite.run(run).row]
     return next(reversed(printed or own or runs), None)

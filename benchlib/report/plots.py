@@ -303,9 +303,8 @@ def qualitative(suite: Suite, rows: pd.DataFrame | None = None) -> Figure:
         cut = crops(suite, scene)
         for j, name in enumerate(names):
             if i == 0:
-                grid[0, j].set_title(
-                    pictures.layer_label(suite, name), fontsize=8, fontweight="normal", loc="center"
-                )
+                label = fill(pictures.layer_label(suite, name), 16)  # a column's room at that size
+                grid[0, j].set_title(label, fontsize=8, fontweight="normal", loc="center")
             if name in cut:
                 grid[2 * i, j].imshow(cut[name])
             if name not in (PRIOR, SHARP) and name in cut:

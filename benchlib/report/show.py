@@ -15,6 +15,7 @@ import pandas as pd
 from benchlib import registry
 from benchlib.files import MOST, spread_file
 from benchlib.imageio import quantise, read_image
+from benchlib.params import COLUMNS
 from benchlib.records import (
     PAIR,
     each_entry,
@@ -312,7 +313,8 @@ def scores(run: RunPlan) -> pd.DataFrame:
     rows = rows[rows["metric"].isin(list(measures_of(run.metrics)))]
     sets = rows["dataset"].unique().tolist()
     if run.how.average and len(sets) > 1:
-        rows = pd.concat([rows, tables.average_rows(rows, sets)], ignore_index=True)
+        alike = run.how.average == COLUMNS
+        rows = pd.concat([rows, tables.average_rows(rows, sets, alike)], ignore_index=True)
     return rows.pivot_table(
         index="dataset", columns=["protocol", "metric"], values="value", sort=False
     ).round(4)

@@ -19,7 +19,7 @@ import pandas as pd
 
 from benchlib import registry
 from benchlib.contracts import BenchError
-from benchlib.params import configure
+from benchlib.params import COLUMNS, configure
 from benchlib.records import read_rows
 from benchlib.report import statistics
 from benchlib.report.measures import PERCENT, Measure, measures_of
@@ -119,9 +119,9 @@ def shown_as(prior: str) -> str | None:
     return getattr(registry.load("priors", prior), "SHOWN", None)
 
 
-def prior_words(suite: Suite, run: str) -> str:
-    """What a run's priors are called in a step: "SAM" of masks, else in their files' own words."""
-    names = prior_names(suite, run)
+def prior_words(suite: Suite, run: str, other: str) -> str:
+    """What a step from another run to this is called by its priors: "SAM" of masks, else in their files' own words."""
+    names = own_priors(suite, run, other)
     if set(prior_kinds(suite, run)) == {"masks"}:
         return " + ".join(names).upper()
     return " + ".join(shown_as(name) or name.upper() for name in names)
@@ -147,6 +147,15 @@ def kind_of(part: Prior) -> ModuleType:
 def prior_names(suite: Suite, run: str) -> list[str]:
     """The files of ``priors`` that a run has at test time: several in a bundle, none without one."""
     return [choice["name"] for choice in _prior_choices(suite, run)]
+
+
+def own_priors(suite: Suite, run: str, other: str) -> list[str]:
+    """``prior_names`` without those that another run reads as well: a bundle's parts that the two share."""
+    if suite.run(other).prior.swap:  # it reads nothing of them, or another image's
+        return prior_names(suite, run)
+    shared = _prior_choices(suite, other)
+    own = [choice["name"] for choice in _prior_choices(suite, run) if choice not in shared]
+    return own or prior_names(suite, run)
 
 
 def is_input(suite: Suite, run: str) -> bool:
@@ -281,17 +290,27 @@ def pooled(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     """The rows, and each run's once more under the data set Average where its evaluation asks for one.
 
     An image is called ``<set>/<image>`` there. A mean over those images weighs each set by its image count, as the
-    averages of the SPT paper's Table 1 are.
+    averages of the SPT paper's Table 1 are; or, with ``average: columns``, each set alike, as LMDIR's are.
     """
     copies = [rows]
     for run, own in rows_by_run(rows).items():
-        copies.append(average_rows(own, averaged(suite, own, run)))
+        alike = suite.evaluation_of(run).average == COLUMNS
+        copies.append(average_rows(own, averaged(suite, own, run), alike))
     return pd.concat(copies, ignore_index=True)
 
 
-def average_rows(rows: pd.DataFrame, sets: list[str]) -> pd.DataFrame:
-    """A run's rows of some sets as those of the data set Average."""
+def average_rows(rows: pd.DataFrame, sets: list[str], alike: bool = False) -> pd.DataFrame:
+    """A run's rows of some sets as those of the data set Average.
+
+    alike: each value is multiplied by the number of images over sets and the own set's images, so that a mean, or a
+    difference of means, over all images is the plain mean of the sets' own. The factors are about 1, and the same for
+    all runs that are measured on these images.
+    """
     own = rows[rows["dataset"].isin(sets)]
+    if alike and len(own):
+        images = own.groupby("dataset")["image"].nunique()
+        factor = own["dataset"].map(images.sum() / len(images) / images)
+        own = own.assign(value=own["value"] * factor)
     return own.assign(dataset=AVERAGE, image=own["dataset"] + "/" + own["image"])
 
 
@@ -648,12 +667,13 @@ def counts_note(suite: Suite, rows: pd.DataFrame, collection: str | None = None)
         note += f" {LEFT_OUT_NOTE}"
     by_run = rows_by_run(rows)
     there = [run for run in compared(suite, collection) if run in by_run]
-    covered = next((sets for run in there if (sets := averaged(suite, by_run[run], run))), [])
-    return note + (
-        f" {AVERAGE}: all images of {', '.join(covered)}, so weighted by their counts."
-        if covered
-        else ""
-    )
+    for run in there:
+        covered = ", ".join(averaged(suite, by_run[run], run))
+        if covered and suite.evaluation_of(run).average == COLUMNS:
+            return f"{note} {AVERAGE}: the plain mean of the sets' means, {covered}."
+        if covered:
+            return f"{note} {AVERAGE}: all images of {covered}, so weighted by their counts."
+    return note
 
 
 LEFT_OUT_NOTE = (

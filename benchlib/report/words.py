@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchlib.params import Suite
+from benchlib.params import Choice, Suite
 from benchlib.records import read_json
 
 COLUMNS = ("prior", "dataset", "image", "text", "note")
@@ -34,12 +34,15 @@ def said(suite: Suite) -> pd.DataFrame:
 
 
 def _read_at_test(suite: Suite) -> list[str]:
-    """The keys under ``priors`` that any run reads at test time."""
+    """The keys under ``priors`` that any run reads at test time; one prior in several bundles is named once."""
     bundles = dict.fromkeys(run.prior.test for run in suite.runs.values())
-    found = []
-    for key in suite.priors:
-        if key.partition("/")[0] in bundles:
+    found: list[str] = []
+    seen: list[tuple[str, Choice]] = []
+    for key, prior in suite.priors.items():
+        same = (prior.images, prior.prior)
+        if key.partition("/")[0] in bundles and same not in seen:
             found.append(key)
+            seen.append(same)
     return found
 
 
