@@ -44,18 +44,11 @@ def _measured_parts(suite: Suite, rows: pd.DataFrame, collection: str) -> dict[s
     )
     parts: dict[str, list[Part]] = {"comparison": [], "differences": []}
     for which in [main, rest] if rest else [main]:
-        at = (suite, own, which, collection)
-        change = tables.differences(*at)
-        flags = tables.gained(*at).reindex(
-            index=change.index, columns=change.columns, fill_value=False
-        )
-        parts["comparison"].append(
-            (
-                tables.comparison(*at),
-                tables.best(*at),
-                f"Measured here. {note} Best in bold, chance or not.",
-            )
-        )
+        shown = tables.laid_out(suite, own, which, collection)
+        said = f"Measured here. {note} Best in bold, chance or not."
+        parts["comparison"].append((shown.comparison, shown.best, said))
+        change = shown.differences
+        flags = shown.gained.reindex(index=change.index, columns=change.columns, fill_value=False)
         parts["differences"].append((change, flags, f"{AGAINST} {note}"))
     return parts
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from benchlib.contracts import BenchError
 from benchlib.params import configure
 from benchlib.records import read_rows
 from benchlib.report import statistics
+from benchlib.report.known import once
 from benchlib.report.measures import PERCENT, Measure, measures_of
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ LEFT_OUT = ("exact", "undefined")  # columns of ``cells``: images that its means
 AVERAGE = "Average"  # the data set that is all images of a test collection; papers print it under that name
 
 
+@once
 def collections(suite: Suite) -> dict[str, list[str]]:
     """The test collections that are shown and their runs, in params' order; the most common collection comes first.
 
@@ -60,8 +63,18 @@ def _trains(run: Run) -> bool:
 
 def compared(suite: Suite, collection: str | None = None) -> list[str]:
     """The runs of the comparison, in params' order: those that share a test collection."""
-    collection = next(iter(collections(suite))) if collection is None else collection
-    return [key for key, run in suite.runs.items() if run.images.test == collection]
+    if collection is None:
+        collection = next(iter(collections(suite)))
+    return list(_runs_of(suite).get(collection, []))
+
+
+@once
+def _runs_of(suite: Suite) -> dict[str, list[str]]:
+    """Each test collection's runs, in params' order."""
+    found: dict[str, list[str]] = {}
+    for key, run in suite.runs.items():
+        found.setdefault(run.images.test, []).append(key)
+    return found
 
 
 def measures(suite: Suite) -> dict[str, Measure]:
@@ -74,6 +87,7 @@ def scored(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["metric"].isin(list(measures(suite)))]
 
 
+@once
 def controlling(suite: Suite) -> set[str]:
     """The runs that stand in a prior's place: named by an entry of ``controls``, or by themselves."""
     found = set()
@@ -132,6 +146,7 @@ def prior_kinds(suite: Suite, run: str) -> list[str]:
     return [part.kind for part in _guides(suite, run)]
 
 
+@once
 def _guides(suite: Suite, run: str) -> list[Prior]:
     """The priors that guide a run at test time: not what it refines."""
     parts = suite.bundles.get(suite.run(run).prior.test, {}).values()
@@ -159,6 +174,7 @@ def has_prior(suite: Suite, run: str) -> bool:
     return bool(prior_names(suite, run))
 
 
+@once
 def baseline(suite: Suite, collection: str | None = None) -> str | None:
     """The first run of a test collection that restores and has no prior."""
     for key in compared(suite, collection):
@@ -167,6 +183,7 @@ def baseline(suite: Suite, collection: str | None = None) -> str | None:
     return None
 
 
+@once
 def reference(suite: Suite, run: str) -> str | None:
     """The run that differences of ``run`` are taken to: the one it names, else the baseline; None for itself.
 
@@ -187,9 +204,15 @@ def reference(suite: Suite, run: str) -> str | None:
 def run_label(suite: Suite, run: str) -> str:
     """The run's name in tables: its label if it has one, with the key where two of a collection share a label."""
     name = suite.run(run).label or run
-    same = compared(suite, suite.run(run).images.test)
-    names = [suite.runs[key].label or key for key in same]
-    return f"{name} ({run})" if names.count(name) > 1 else name
+    if _labels(suite, suite.run(run).images.test)[name] > 1:
+        return f"{name} ({run})"
+    return name
+
+
+@once
+def _labels(suite: Suite, collection: str) -> Counter[str]:
+    """How many runs of a test collection have each name."""
+    return Counter(suite.runs[key].label or key for key in compared(suite, collection))
 
 
 def command(suite: Suite, run: str) -> str:
@@ -262,18 +285,27 @@ def datasets(suite: Suite, rows: pd.DataFrame, collection: str | None = None) ->
 
 def averaged(suite: Suite, rows: pd.DataFrame, run: str) -> list[str]:
     """The test sets that a run's Average covers; empty where its evaluation asks for none or it has but one set."""
-    if not suite.evaluation_of(run).average:
-        return []
-    own = scored(suite, rows[rows["run"] == run])
-    sets = own["dataset"].unique().tolist()
-    return sets if len(sets) > 1 else []
+    return averages(suite, rows[rows["run"] == run]).get(run, [])
+
+
+def averages(suite: Suite, rows: pd.DataFrame) -> dict[str, list[str]]:
+    """``averaged`` of all runs of the rows that have an Average."""
+    places = scored(suite, rows)[["run", "dataset"]].drop_duplicates()
+    found: dict[str, list[str]] = {}
+    for run, name in places.to_numpy(object):
+        found.setdefault(run, []).append(name)
+    return {run: sets for run, sets in found.items() if len(sets) > 1 and _asks_average(suite, run)}
+
+
+@once
+def _asks_average(suite: Suite, run: str) -> bool:
+    return suite.evaluation_of(run).average
 
 
 def columns_of(suite: Suite, rows: pd.DataFrame, collection: str | None = None) -> list[str]:
     """The data sets as the tables show them: ``datasets``, and the Average if a run has one."""
-    by_run = rows_by_run(rows)
-    there = [run for run in compared(suite, collection) if run in by_run]
-    some = any(averaged(suite, by_run[run], run) for run in there)
+    covered = averages(suite, rows)
+    some = any(run in covered for run in compared(suite, collection))
     return datasets(suite, rows, collection) + [AVERAGE] * some
 
 
@@ -283,16 +315,23 @@ def pooled(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     An image is called ``<set>/<image>`` there. A mean over those images weighs each set by its image count, as the
     averages of the SPT paper's Table 1 are.
     """
-    copies = [rows]
-    for run, own in rows_by_run(rows).items():
-        copies.append(average_rows(own, averaged(suite, own, run)))
-    return pd.concat(copies, ignore_index=True)
+    covered = set()
+    for run, sets in averages(suite, rows).items():
+        covered |= {(run, name) for name in sets}
+    places = zip(rows["run"].tolist(), rows["dataset"].tolist(), strict=True)
+    own = rows[np.fromiter((place in covered for place in places), bool, len(rows))]
+    # run by run, as a sum's last digit depends on its order
+    own = own.iloc[np.argsort(pd.factorize(own["run"])[0], kind="stable")]
+    return pd.concat([rows, _as_average(own)], ignore_index=True)
 
 
 def average_rows(rows: pd.DataFrame, sets: list[str]) -> pd.DataFrame:
     """A run's rows of some sets as those of the data set Average."""
-    own = rows[rows["dataset"].isin(sets)]
-    return own.assign(dataset=AVERAGE, image=own["dataset"] + "/" + own["image"])
+    return _as_average(rows[rows["dataset"].isin(sets)])
+
+
+def _as_average(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(dataset=AVERAGE, image=rows["dataset"] + "/" + rows["image"])
 
 
 def per_image(rows: pd.DataFrame) -> pd.DataFrame:
@@ -540,16 +579,7 @@ def comparison(
     The columns under "run" say how: inference mode and seeds. A cell over fewer images than its column's others says
     so. A compared run without rows is a row too: "not run: evaluate@<run>".
     """
-    table = cells(suite, rows_of(suite, rows, collection))
-    images = table.groupby("dataset")["images"].max()
-
-    def show(cell: Any) -> str:
-        most = images[cell.dataset]
-        return value_text(suite, cell) + (
-            f" [{cell.images} of {most} images]" if cell.images < most else ""
-        )
-
-    return _lay_out(suite, rows, table, which, show, collection)
+    return laid_out(suite, rows, which, collection).comparison
 
 
 def differences(
@@ -562,19 +592,7 @@ def differences(
 
     What it is a difference to stands under "run", "reference"; a run without a reference has no line.
     """
-
-    def show(cell: Any) -> str:
-        if not cell.paired and not cell.apart:
-            return "-"
-        left_out = f"; {cell.apart} left out" if cell.apart else ""
-        return f"{interval_text(suite, cell)} ({cell.better}/{cell.paired} better{left_out})"
-
-    table = _lay_out(
-        suite, rows, cells(suite, rows_of(suite, rows, collection)), which, show, collection
-    )
-    to = [reference(suite, run) for run in compared(suite, collection)]
-    table.insert(2, ("run", "reference"), [run_label(suite, run) if run else "-" for run in to])
-    return table[[run is not None for run in to]]
+    return laid_out(suite, rows, which, collection).differences
 
 
 def best(
@@ -584,10 +602,7 @@ def best(
     collection: str | None = None,
 ) -> pd.DataFrame:
     """True where ``comparison`` holds the best of its column (see ``cells``)."""
-    table = cells(suite, rows_of(suite, rows, collection))
-    return _lay_out(suite, rows, table, which, lambda cell: cell.best, collection).map(
-        lambda flag: flag is True
-    )
+    return laid_out(suite, rows, which, collection).best
 
 
 def gained(
@@ -597,40 +612,110 @@ def gained(
     collection: str | None = None,
 ) -> pd.DataFrame:
     """True where ``differences`` holds a gain: better than the reference, by an interval that excludes zero."""
-    table = cells(suite, rows_of(suite, rows, collection))
-    return _lay_out(suite, rows, table, which, lambda cell: cell.gain, collection).map(
-        lambda flag: flag is True
-    )
+    return laid_out(suite, rows, which, collection).gained
 
 
-def _lay_out(
+@dataclass(frozen=True)
+class LaidOut:
+    """The tables of one test collection that share their lines and columns: see the functions of these names."""
+
+    comparison: pd.DataFrame
+    best: pd.DataFrame
+    differences: pd.DataFrame
+    gained: pd.DataFrame
+
+
+def laid_out(
     suite: Suite,
     rows: pd.DataFrame,
-    table: pd.DataFrame,
-    which: Iterable[Column] | None,
-    show: Callable[[Any], Any],
-    collection: str | None,
-) -> pd.DataFrame:
+    which: Iterable[Column] | None = None,
+    collection: str | None = None,
+) -> LaidOut:
+    """``comparison``, ``best``, ``differences`` and ``gained`` of a test collection, in one go.
+
+    Raises BenchError as ``reference``.
+    """
     rows = rows_of(suite, rows, collection)
     which = columns(suite, rows) if which is None else list(which)
     names = {column: heading(suite, *column) for column in which}
     header = [("run", "inference"), ("run", "seeds")]
     for name in columns_of(suite, rows, collection):
         header += [(name, shown) for shown in names.values()]
-    lines: dict[str, dict[Column, Any]] = {}
-    by_run, cells_of = rows_by_run(rows), rows_by_run(table)
+    table = cells(suite, rows)
+    images = table.groupby("dataset")["images"].max().to_dict()
+    values, changes = _how(suite, rows, header, collection), {}
+    for run, line in values.items():
+        changes[run] = dict(line)
+    best: dict[str, set[Column]] = {run: set() for run in values}
+    gains: dict[str, set[Column]] = {run: set() for run in values}
+    for cell in tuples(table):
+        if (cell.metric, cell.protocol) not in names:
+            continue
+        at = (cell.dataset, names[cell.metric, cell.protocol])
+        values[cell.run][at] = _counted_text(suite, cell, images[cell.dataset])
+        changes[cell.run][at] = _better_text(suite, cell)
+        if cell.best:
+            best[cell.run].add(at)
+        if cell.gain:
+            gains[cell.run].add(at)
+    shown, against = _frame(suite, values, header), _frame(suite, changes, header)
+    to = [reference(suite, run) for run in values]
+    labels = ["-" if run is None else run_label(suite, run) for run in to]
+    against.insert(2, ("run", "reference"), labels)
+    against = against[[run is not None for run in to]]
+    return LaidOut(shown, _flags(shown, best), against, _flags(shown, gains))
+
+
+def tuples(table: pd.DataFrame) -> Iterable[Any]:
+    """``table.itertuples()``; pandas takes one cell after the other out of columns of text, slowly."""
+    return table.astype(object).itertuples()
+
+
+def _how(
+    suite: Suite, rows: pd.DataFrame, header: list[Column], collection: str | None
+) -> dict[str, dict[Column, str]]:
+    """A line a compared run: its inference mode and seeds, and a dash in each other column."""
+    modes, counts = inferences(rows), seed_counts(rows)
+    lines = {}
     for run in compared(suite, collection):
         line = dict.fromkeys(header, "-")
-        own = by_run.get(run, rows.iloc[:0])
-        line[header[0]] = inference(own, run) or f"not run: evaluate@{run}"
-        line[header[1]] = str(seeds(own, run)) if len(own) else "-"
-        for cell in cells_of.get(run, table.iloc[:0]).itertuples():
-            if (cell.metric, cell.protocol) in which:
-                line[(cell.dataset, names[cell.metric, cell.protocol])] = show(cell)
-        lines[run_label(suite, run)] = line
-    frame = pd.DataFrame.from_dict(lines, orient="index", dtype=object)
-    frame = frame.reindex(columns=pd.MultiIndex.from_tuples(header, names=["dataset", "measure"]))
+        line[header[0]] = modes.get(run) or f"not run: evaluate@{run}"
+        line[header[1]] = str(counts.get(run, "-"))
+        lines[run] = line
+    return lines
+
+
+def _counted_text(suite: Suite, cell: Any, most: int) -> str:
+    """A figure as shown, with its images where its column's others have more."""
+    text = value_text(suite, cell)
+    if cell.images < most:
+        text += f" [{cell.images} of {most} images]"
+    return text
+
+
+def _better_text(suite: Suite, cell: Any) -> str:
+    """A difference as shown, and on how many shared images it is better."""
+    if not cell.paired and not cell.apart:
+        return "-"
+    left_out = f"; {cell.apart} left out" if cell.apart else ""
+    return f"{interval_text(suite, cell)} ({cell.better}/{cell.paired} better{left_out})"
+
+
+def _frame(suite: Suite, lines: dict[str, dict[Column, str]], header: list[Column]) -> pd.DataFrame:
+    """Lines under their runs' labels, columns in the header's order."""
+    labels = [run_label(suite, run) for run in lines]
+    texts = [[line[column] for column in header] for line in lines.values()]
+    columns = pd.MultiIndex.from_tuples(header, names=["dataset", "measure"])
+    frame = pd.DataFrame(texts, index=labels, columns=columns, dtype=object)
     return frame.rename_axis("method")
+
+
+def _flags(shown: pd.DataFrame, marked: dict[str, set[Column]]) -> pd.DataFrame:
+    """True at the marked columns of each line of a table."""
+    flags = []
+    for own in marked.values():
+        flags.append([column in own for column in shown.columns])
+    return pd.DataFrame(flags, shown.index, shown.columns)
 
 
 def counts_note(suite: Suite, rows: pd.DataFrame, collection: str | None = None) -> str:
@@ -646,9 +731,9 @@ def counts_note(suite: Suite, rows: pd.DataFrame, collection: str | None = None)
     note = f"On {counts}. {seeds_text(rows)}. Mean over images of the mean over seeds."
     if _leaves_out(scores):
         note += f" {LEFT_OUT_NOTE}"
-    by_run = rows_by_run(rows)
-    there = [run for run in compared(suite, collection) if run in by_run]
-    covered = next((sets for run in there if (sets := averaged(suite, by_run[run], run))), [])
+    found = averages(suite, rows)
+    there = [run for run in compared(suite, collection) if run in found]
+    covered = found[there[0]] if there else []
     return note + (
         f" {AVERAGE}: all images of {', '.join(covered)}, so weighted by their counts."
         if covered
@@ -675,22 +760,42 @@ def images_text(images: int, scenes: int) -> str:
 
 def seeds(rows: pd.DataFrame, run: str) -> int:
     """How many seeds a run was measured with (rows of its prior's facts have none)."""
-    own = rows.loc[rows["run"] == run, "seed"].astype(str)
-    return int(own[own != ""].nunique())
+    return seed_counts(rows[rows["run"] == run]).get(run, 0)
+
+
+def seed_counts(rows: pd.DataFrame) -> dict[str, int]:
+    """``seeds`` of all runs of the rows."""
+    places = rows[["run", "seed"]].drop_duplicates().astype(str).drop_duplicates()
+    counts = dict.fromkeys(places["run"], 0)
+    for run in places.loc[places["seed"] != "", "run"]:
+        counts[run] += 1
+    return counts
 
 
 def inference(rows: pd.DataFrame, run: str) -> str:
     """A run's inference mode; where it differs between test sets, each mode with its sets. Empty for a run not run."""
-    own = rows[(rows["run"] == run) & (rows["inference"] != "")]
-    modes = own.groupby("inference", sort=False)["dataset"].unique()
+    return inferences(rows[rows["run"] == run]).get(run, "")
+
+
+def inferences(rows: pd.DataFrame) -> dict[str, str]:
+    """``inference`` of all runs of the rows that have one."""
+    places = rows.loc[rows["inference"] != "", ["run", "inference", "dataset"]].drop_duplicates()
+    found: dict[str, dict[str, list[str]]] = {}
+    for run, mode, name in places.to_numpy(object):
+        found.setdefault(run, {}).setdefault(mode, []).append(name)
+    return {run: _mode_text(modes) for run, modes in found.items()}
+
+
+def _mode_text(modes: dict[str, list[str]]) -> str:
+    """The modes of a run, each with its sets where there are several."""
     if len(modes) == 1:
-        return str(modes.index[0])
+        return next(iter(modes))
     return ", ".join(f"{mode} ({', '.join(sets)})" for mode, sets in modes.items())
 
 
 def seeds_text(rows: pd.DataFrame) -> str:
     """How many seeds: "One seed a run", "3 seeds a run" or "1 to 3 seeds a run"."""
-    counts = [seeds(own, run) for run, own in rows_by_run(rows).items()]
+    counts = seed_counts(rows).values()
     low, high = min(counts), max(counts)
     if low == high:
         return "One seed a run" if low == 1 else f"{low} seeds a run"
