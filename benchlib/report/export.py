@@ -84,14 +84,15 @@ def make(suite: Suite) -> dict[str, Path]:
     precision; Markdown and LaTeX (booktabs) are for reading, a part a test collection. Returns the
     paths by name ("comparison.csv", ..., "metrics.json"). Raises BenchError if no run has rows.
     """
-    rows = tables.everything(suite)
+    restored = tables.everything_restored(suite)
+    rows = tables.of_the_prior(restored)
     _say_left_over(suite)
     frames, parts = _measured(suite, rows)
     for frame, part, name in (
         (*_published(suite), "published"),
         (*_reproduction(suite, rows), "reproduction"),
         (*_controls(suite, rows), "controls"),
-        (*_reach(suite), "reach"),
+        (*_reach(suite, restored), "reach"),
         (*_ablations(suite, rows), "ablations"),
         (*_convergence(suite), "convergence"),
     ):
@@ -154,8 +155,8 @@ def _controls(suite: Suite, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Part
     return steps, parts
 
 
-def _reach(suite: Suite) -> tuple[pd.DataFrame, list[Part]]:
-    found = reach.reach_lines(suite)
+def _reach(suite: Suite, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Part]]:
+    found = reach.reach_lines(suite, rows)
     parts = []
     for collection, lines in found.groupby("collection", sort=False):
         parts.append(_part(reach.table_text(suite, lines), reach.note(str(collection), lines)))

@@ -67,22 +67,25 @@ def make(suite: Suite, path: Path | None = None) -> Path:
     Raises BenchError if no compared run has rows, or an image or mask file that the page shows is not there.
     """
     path = Path(path) if path else suite.results / "report.html"
-    text = render(suite, tables.everything(suite))
+    restored = tables.everything_restored(suite)
+    text = render(suite, tables.of_the_prior(restored), reach.reach_lines(suite, restored))
     with new_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
 
 
-def render(suite: Suite, rows: pd.DataFrame) -> str:
+def render(suite: Suite, rows: pd.DataFrame, moved: pd.DataFrame | None = None) -> str:
     """The page as text; ``rows`` are those of all shown test collections (``tables.everything``).
 
+    moved: ``reach.reach_lines``, worked out if not given.
     Pictures and plots are of the first collection, which has the most runs.
     """
     steps, beside = controls.all_steps(suite, rows), published.reproduction(suite, rows)
     main = tables.rows_of(suite, rows)
     scenes = pictures.choose(suite, main, by_set=True) if len(main) else []
     citations = dict.fromkeys(paper for paper, _ in published.tables_named(suite))
-    moved = reach.reach_lines(suite)
+    if moved is None:
+        moved = reach.reach_lines(suite)
     focus = pictures.focus(suite, main)
     return _environment().get_template("page.html.jinja").render(
         css=Markup((HERE / "page.css").read_text(encoding="utf-8")),

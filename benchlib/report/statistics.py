@@ -57,10 +57,10 @@ def compare(run: pd.DataFrame, reference: pd.DataFrame) -> Paired:
     number: 0 images and NaN.
     """
     every = differences(run, reference)
-    return _judge(every.to_numpy(), scenes(run).reindex(every.index).to_numpy())
+    return judge(every.to_numpy(), scenes(run).reindex(every.index).to_numpy())
 
 
-def _judge(every: np.ndarray, scene: np.ndarray) -> Paired:
+def judge(every: np.ndarray, scene: np.ndarray) -> Paired:
     """What differences ``(images, seeds)`` say; scene: of each image, names or their codes."""
     import pandas as pd
 
@@ -81,12 +81,12 @@ def _judge(every: np.ndarray, scene: np.ndarray) -> Paired:
 
 def scenes(rows: pd.DataFrame) -> pd.Series:
     """The scene of each image (index dataset, image); an image without one, or of rows without scenes, is its own."""
-    table = rows[PLACE].astype(str).assign(scene=_scene_names(rows))
+    table = rows[PLACE].astype(str).assign(scene=scene_names(rows))
     return table.drop_duplicates(PLACE).set_index(PLACE)["scene"]
 
 
-def _scene_names(rows: pd.DataFrame) -> pd.Series:
-    """The scene of each row."""
+def scene_names(rows: pd.DataFrame) -> pd.Series:
+    """The scene of each row; an image without one, or of rows without scenes, is its own."""
     own = rows["dataset"].astype(str) + "/" + rows["image"].astype(str)
     if "scene" not in rows:
         return own
@@ -114,7 +114,7 @@ def compare_all(
             line = {"run": name, "reference": references[name]}
             line |= dict(zip(keys, place, strict=True))
             change = minus(part, other)
-            lines.append(line | asdict(_judge(change.values, change.scene)))
+            lines.append(line | asdict(judge(change.values, change.scene)))
     fields = [*Paired.__dataclass_fields__]
     table = pd.DataFrame(lines, columns=["run", "reference", *keys, *fields])
     return table.assign(p_holm=table.groupby(list(family))["p"].transform(holm))
@@ -159,10 +159,12 @@ def sheets(rows: pd.DataFrame) -> dict[tuple[str, ...], Sheet]:
     number = rows.groupby(keys, sort=False).ngroup().to_numpy()
     order = np.argsort(number, kind="stable")
     order = order[np.searchsorted(number[order], 0) :]  # a row without a key is in no group
+    if not len(order):
+        return {}
     starts = np.flatnonzero(np.diff(number[order], prepend=-1))
     names = [rows[name].to_numpy()[order[starts]] for name in keys]
     images = rows["image"].astype(str).to_numpy(object)
-    scene = pd.factorize(_scene_names(rows).to_numpy(object), sort=True)[0]
+    scene = pd.factorize(scene_names(rows).to_numpy(object), sort=True)[0]
     seed, seeds = pd.factorize(rows["seed"].astype(str).to_numpy(object))
     values = rows["value"].to_numpy(float)
     found = {}

@@ -230,16 +230,26 @@ def measured(suite: Suite, collection: str | None = None) -> pd.DataFrame:
 
 def everything(suite: Suite) -> pd.DataFrame:
     """The rows of all shown test collections' runs that have rows. Raises BenchError if none has."""
-    return _read(suite, [run for runs in collections(suite).values() for run in runs])
+    return of_the_prior(everything_restored(suite))
 
 
-def _read(suite: Suite, runs: list[str]) -> pd.DataFrame:
+def everything_restored(suite: Suite) -> pd.DataFrame:
+    """``everything``, and the rows restored with a control in the prior's place (``evaluation.swap``)."""
+    return _read(suite, [run for runs in collections(suite).values() for run in runs], swap=None)
+
+
+def of_the_prior(rows: pd.DataFrame) -> pd.DataFrame:
+    """Those of the rows that were restored with the prior itself."""
+    return rows[rows["swap"] == ""].reset_index(drop=True)
+
+
+def _read(suite: Suite, runs: list[str], swap: str | None = "") -> pd.DataFrame:
     present = [key for key in runs if (suite.results / "rows" / f"{key}.csv").exists()]
     if not present:
         raise BenchError(
             f"{suite.results}/rows: no compared run has rows; run `{command(suite, runs[0])}`"
         )
-    return read_rows(suite, present)
+    return read_rows(suite, present, swap)
 
 
 def rows_of(suite: Suite, rows: pd.DataFrame, collection: str | None = None) -> pd.DataFrame:
@@ -322,15 +332,16 @@ def pooled(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     own = rows[np.fromiter((place in covered for place in places), bool, len(rows))]
     # run by run, as a sum's last digit depends on its order
     own = own.iloc[np.argsort(pd.factorize(own["run"])[0], kind="stable")]
-    return pd.concat([rows, _as_average(own)], ignore_index=True)
+    return pd.concat([rows, as_average(own)], ignore_index=True)
 
 
 def average_rows(rows: pd.DataFrame, sets: list[str]) -> pd.DataFrame:
     """A run's rows of some sets as those of the data set Average."""
-    return _as_average(rows[rows["dataset"].isin(sets)])
+    return as_average(rows[rows["dataset"].isin(sets)])
 
 
-def _as_average(rows: pd.DataFrame) -> pd.DataFrame:
+def as_average(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of several sets as those of one, the Average."""
     return rows.assign(dataset=AVERAGE, image=rows["dataset"] + "/" + rows["image"])
 
 
