@@ -521,7 +521,7 @@ def best_of(suite: Suite, column: pd.DataFrame) -> pd.Series:
     None either where means leave out different numbers of images, but a run that restores all images exactly.
     """
     none = pd.Series(False, column.index)
-    shown = pd.Series([_rank(suite, cell) for cell in column.itertuples()], column.index)
+    shown = pd.Series([_rank(suite, cell) for cell in tuples(column)], column.index)
     if shown.nunique() < 2:
         return none
     first = shown.max()
@@ -824,7 +824,7 @@ def metrics(suite: Suite, rows: pd.DataFrame) -> dict[str, dict[str, dict[str, f
     }
     known = measures(suite)
     numbers: dict[str, dict[str, dict[str, float | None]]] = {}
-    for cell in cells(suite, rows).itertuples():
+    for cell in tuples(cells(suite, rows)):
         if (cell.metric, cell.protocol) in main.get(cell.collection, []):
             of_set = numbers.setdefault(cell.run, {}).setdefault(cell.dataset, {})
             name = known[cell.metric].shown
