@@ -73,7 +73,7 @@ def answering(suite: Suite, rows: pd.DataFrame) -> list[str]:
     Where no run has a prior, the run that chooses the pictures, if it can be compared. The first collection's come
     first.
     """
-    seen, means = set(rows["run"]), tables.controlling(suite)
+    seen, means = set(rows["run"].unique()), tables.controlling(suite)
     runs = [
         run
         for name in tables.measured_collections(suite, rows)

@@ -205,19 +205,15 @@ def _measured(
     suite: Suite, rows: pd.DataFrame, which: list[Column], collection: str, title: str
 ) -> dict[str, Any]:
     cells = tables.cells(suite, rows)
-    by_place = {(c.run, c.dataset, c.metric, c.protocol): c for c in cells.itertuples()}
+    by_place = {(c.run, c.dataset, c.metric, c.protocol): c for c in tables.tuples(cells)}
     images = cells.groupby("dataset")["images"].max()
     names = tables.columns_of(suite, rows, collection)
     lines = []
-    by_run = tables.rows_by_run(rows)
+    counts, modes = tables.seed_counts(rows), tables.inferences(rows)
     for run in tables.compared(suite, collection):
-        own = by_run.get(run, rows.iloc[:0])
         found = [by_place.get((run, name, *column)) for name in names for column in which]
-        seeds, mode, to = (
-            tables.seeds(own, run),
-            tables.inference(own, run),
-            tables.reference(suite, run),
-        )
+        seeds, mode = counts.get(run, 0), modes.get(run, "")
+        to = tables.reference(suite, run)
         against = f"against “{answer.run_label(suite, to)}”" if to else "reference"
         how = [f"{_mode(mode)}, {answer.count(seeds, 'seed')}", against]
         how = ["the input itself"] if tables.is_input(suite, run) else how
@@ -998,8 +994,10 @@ def _plots(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> dict[str, d
 def _draw(
     suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame, style: str, names: tuple[str, ...]
 ) -> dict[str, Any]:
-    with plots.theme(style):
-        first = {"controls": plots.control_steps(suite, rows)} if len(steps) else {}
+    first = {}
+    if len(steps):
+        with plots.theme(style):
+            first["controls"] = plots.control_steps(suite, rows)
     return first | plots.draw(suite, style, names, rows)
 
 
@@ -1014,9 +1012,9 @@ def _words(suite: Suite, rows: pd.DataFrame, name: str) -> str:
         return "Bars of the steps whose numbers stand in the table above."
     if name == "gain_against_masks":
         cells = answer.psnr_cells(suite, main)
-        cells = cells[
-            cells["run"].isin(pictures.gains(suite, main)["run"]) & (cells["dataset"] != AVERAGE)
-        ]
+        counted = list(pictures.gains(suite, main)["run"].unique())
+        runs = plots.fitting(suite, main, counted, pictures.ROOM)
+        cells = cells[cells["run"].isin(runs) & (cells["dataset"] != AVERAGE)]
         said = [
             f"{c.label} on {c.dataset}: better on {c.better} of {c.paired}"
             for c in cells.itertuples()
@@ -1026,13 +1024,16 @@ def _words(suite: Suite, rows: pd.DataFrame, name: str) -> str:
         metric, protocol_ = plots.rate_column(suite, main) or ("", "")
         cells = tables.cells(suite, main)
         cells = cells[(cells["metric"] == metric) & (cells["protocol"] == protocol_)]
+        if cells["run"].nunique() > pictures.ROOM:
+            runs = plots.fitting(suite, main, pictures.restoring(suite, main), pictures.ROOM)
+            cells = cells[cells["run"].isin(runs)]
         said = [
             f"{c.label} on {c.dataset}: {c.numerator} of {c.denominator}"
             for c in cells.itertuples()
         ]
         return f"Bars of {tables.measures(suite)[metric].title}. " + "; ".join(said) + "."
     said = []
-    for run in tables.compared(suite):
+    for run in plots.fitting(suite, main, tables.compared(suite), pictures.ROOM):
         path = suite.results / "loss" / f"{run}.csv"
         loss = read_losses(path)["loss"] if path.exists() else pd.Series(dtype=float)
         unit = (

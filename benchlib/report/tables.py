@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -254,7 +254,10 @@ def _read(suite: Suite, runs: list[str], swap: str | None = "") -> pd.DataFrame:
 
 def rows_of(suite: Suite, rows: pd.DataFrame, collection: str | None = None) -> pd.DataFrame:
     """Those of the rows whose runs belong to a test collection."""
-    return rows[rows["run"].isin(compared(suite, collection))]
+    own = rows["run"].isin(compared(suite, collection))
+    if own.all():  # no copy of so many rows
+        return rows
+    return rows[own]
 
 
 def rows_by_run(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -264,7 +267,7 @@ def rows_by_run(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def measured_collections(suite: Suite, rows: pd.DataFrame) -> list[str]:
     """The shown test collections of which the rows hold something, in order."""
-    seen = set(rows["run"])
+    seen = set(rows["run"].unique())
     return [name for name, runs in collections(suite).items() if seen & set(runs)]
 
 
@@ -422,21 +425,35 @@ def tests_of(suite: Suite, rows: pd.DataFrame) -> dict[str, str]:
     return {run: suite.run(run).images.test for run in rows["run"].unique()}
 
 
-_KEPT: dict[
-    bytes, pd.DataFrame
-] = {}  # the tables, plots and page ask for the same cells many times
+_KEPT: dict[bytes, pd.DataFrame] = {}  # tables, plots and page ask for the same many times
 
 
 def _kept_cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     """The cells of one test collection, computed once in a process."""
+    return kept(_cells, suite, rows)
+
+
+def kept(
+    work: Callable[..., pd.DataFrame], suite: Suite, rows: pd.DataFrame, *names: str
+) -> pd.DataFrame:
+    """``work(suite, rows, *names)``, computed once in a process for the same rows (READ) and names.
+
+    The frame is shared: who gets it only reads it.
+    """
     read = rows[[name for name in READ if name in rows]]
     key = hashlib.sha256(pd.util.hash_pandas_object(read, index=False).to_numpy().tobytes())
-    key.update(suite.model_dump_json().encode())
+    key.update(repr((work.__module__, work.__name__, names)).encode())
+    key.update(_as_json(suite))
     if key.digest() not in _KEPT:
         while len(_KEPT) >= 16:
             _KEPT.pop(next(iter(_KEPT)))
-        _KEPT[key.digest()] = _cells(suite, rows)
+        _KEPT[key.digest()] = work(suite, rows, *names)
     return _KEPT[key.digest()]
+
+
+@once
+def _as_json(suite: Suite) -> bytes:
+    return suite.model_dump_json().encode()
 
 
 def _cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
