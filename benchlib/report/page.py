@@ -290,10 +290,13 @@ def _published(suite: Suite, rows: pd.DataFrame, paper: str, table: str) -> dict
     columns = {name: [metric for other, metric in pairs if other == name] for name, _ in pairs}
     places = [(name, metric) for name, metrics in columns.items() for metric in metrics]
     by_place = {(c.row, c.dataset, c.metric): c for c in numbers.itertuples()}
-    shown = [run for runs in tables.collections(suite).values() for run in runs]
+    beside: dict[str, list[str]] = {}
+    for run in [run for runs in tables.collections(suite).values() for run in runs]:
+        if suite.run(run).paper == paper:
+            beside.setdefault(suite.run(run).row, []).append(run)
     lines = []
     for row in numbers["row"].drop_duplicates():
-        ours = [run for run in shown if (suite.run(run).paper, suite.run(run).row) == (paper, row)]
+        ours = beside.get(row, [])
         found = [by_place.get((row, *place)) for place in places]
         names = ", ".join(dict.fromkeys(answer.run_label(suite, run) for run in ours))
         lines.append(
@@ -306,7 +309,8 @@ def _published(suite: Suite, rows: pd.DataFrame, paper: str, table: str) -> dict
             }
         )
     title = f"{paper}, Table {table}, as printed"
-    both = [name for name in numbers["dataset"].drop_duplicates() if name in set(rows["dataset"])]
+    measured = set(rows["dataset"].unique())
+    both = [name for name in numbers["dataset"].drop_duplicates() if name in measured]
     return {
         "paper": paper,
         "table": table,

@@ -43,7 +43,7 @@ def reach_lines(suite: Suite, rows: pd.DataFrame | None = None) -> pd.DataFrame:
     if rows is None:
         rows = _read(suite)
     moved = _moved(suite, rows)
-    there = set(rows["run"])
+    there = set(rows["run"].unique())
     lines: list[dict[str, Any]] = []
     for collection, runs in tables.collections(suite).items():
         for run in runs:
