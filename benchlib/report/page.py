@@ -690,7 +690,8 @@ def _ledger() -> dict[str, Any]:
 
 def _provenance(suite: Suite, rows: pd.DataFrame) -> dict[str, Any]:
     lines = []
-    by_run = tables.rows_by_run(rows)
+    by_run = tables.rows_by_run(rows[["run", "revision", "hardware"]].drop_duplicates())
+    protocols, modes = tables.protocols(suite, rows), tables.inferences(rows)
     for key in [run for runs in tables.collections(suite).values() for run in runs]:
         run, record = suite.run(key), answer.record(suite, key)
         own = by_run.get(key, rows.iloc[:0])
@@ -699,7 +700,6 @@ def _provenance(suite: Suite, rows: pd.DataFrame) -> dict[str, Any]:
             prior += f" / {run.prior.test}"
         if run.prior.swap:
             prior += f", {run.prior.swap}"
-        names = dict.fromkeys(name for _, name in tables.columns(suite, own))
         revisions = record.get("revision") or ", ".join(own["revision"].drop_duplicates())
         hardware = record.get("hardware") or ", ".join(own["hardware"].drop_duplicates())
         trained = (
@@ -713,7 +713,7 @@ def _provenance(suite: Suite, rows: pd.DataFrame) -> dict[str, Any]:
                 _cell(tables.command(suite, key), code=True),
                 _start(run, record),
                 _cell(prior, sub=[f"tested on {run.images.test}"]),
-                _cell(", ".join(names), sub=[_mode(tables.inference(own, key))]),
+                _cell(", ".join(protocols.get(key, [])), sub=[_mode(modes.get(key, ""))]),
                 _training(record),
                 _cell(_counted(record.get("parameters")), record.get("parameters", float("nan")),
                       sub=[f"{trained:,} trained" if trained else ""]),

@@ -105,13 +105,11 @@ def _moved(suite: Suite, rows: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
         seeds = swapped.drop_duplicates("run").set_index("run")["seed"].to_dict()
         ours = statistics.sheets(_psnr(swapped, protocols, seeds))
         theirs = statistics.sheets(_psnr(own, protocols, seeds))
-        levels = _levels(swapped)
+        levels, changes = _levels(swapped), _changes(ours, theirs)
         for run, seed in seeds.items():
-            protocol = protocols.get(run, "")
-            place = (run, tables.AVERAGE, PSNR, protocol)
-            about = {"swap": control, "metric": PSNR, "protocol": protocol, "seed": seed}
-            change = _change(ours.get(place), theirs.get(place))
-            found.setdefault(run, []).append(about | levels[run] | change)
+            about = {"swap": control, "metric": PSNR, "protocol": protocols.get(run, "")}
+            line = about | {"seed": seed} | levels[run] | changes.get(run, UNCHANGED)
+            found.setdefault(run, []).append(line)
     return found
 
 
@@ -147,22 +145,34 @@ def _levels(swapped: pd.DataFrame) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _change(swapped: statistics.Sheet | None, own: statistics.Sheet | None) -> dict[str, Any]:
-    """What the control changes of PSNR against the prior itself, on the same images and seed."""
-    if swapped is None or own is None:
-        none = dict.fromkeys(("difference", "low", "high", "p"), math.nan)
-        return none | {"scenes": 0, "gain": False, "loss": False}
-    change = statistics.minus(swapped, own)
-    found = statistics.judge(change.values, change.scene)
-    return {
-        "scenes": found.scenes,
-        "difference": found.mean,
-        "low": found.low,
-        "high": found.high,
-        "p": found.p,
-        "gain": found.low > 0,
-        "loss": found.high < 0,
-    }
+UNCHANGED = dict.fromkeys(("difference", "low", "high", "p"), math.nan) | {
+    "scenes": 0,
+    "gain": False,
+    "loss": False,
+}  # of a run without PSNR on either side
+
+
+def _changes(
+    swapped: dict[tuple[str, ...], statistics.Sheet], own: dict[tuple[str, ...], statistics.Sheet]
+) -> dict[str, dict[str, Any]]:
+    """What a control changes of each run's PSNR against the prior itself, on the same images."""
+    both = [place for place in swapped if place in own]
+    changes = []
+    for place in both:
+        change = statistics.minus(swapped[place], own[place])
+        changes.append((change.values, change.scene))
+    found = {}
+    for (run, *_), one in zip(both, statistics.judge_all(changes), strict=True):
+        found[run] = {
+            "scenes": one.scenes,
+            "difference": one.mean,
+            "low": one.low,
+            "high": one.high,
+            "p": one.p,
+            "gain": one.low > 0,
+            "loss": one.high < 0,
+        }
+    return found
 
 
 def table_text(suite: Suite, lines: pd.DataFrame) -> pd.DataFrame:

@@ -281,6 +281,18 @@ def columns(suite: Suite, rows: pd.DataFrame) -> list[Column]:
     return found
 
 
+def protocols(suite: Suite, rows: pd.DataFrame) -> dict[str, list[str]]:
+    """The protocols of each run's ``columns``, each once."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for run, metric, name in rows[["run", "metric", "protocol"]].drop_duplicates().to_numpy(object):
+        found.setdefault(run, {}).setdefault(metric, []).append(name)
+    names = {}
+    for run, own in found.items():
+        measured = [name for metric in measures(suite) for name in own.get(metric, [])]
+        names[run] = list(dict.fromkeys(measured))
+    return names
+
+
 def main_columns(suite: Suite, rows: pd.DataFrame) -> list[Column]:
     """The first protocol of each metric: what the headline and the first table show."""
     first: dict[str, str] = {}
