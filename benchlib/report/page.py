@@ -90,6 +90,7 @@ def render(suite: Suite, rows: pd.DataFrame, moved: pd.DataFrame | None = None) 
     return _environment().get_template("page.html.jinja").render(
         css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         js=Markup((HERE / "page.js").read_text(encoding="utf-8")),
+        shown_of=_shown_of,
         suite=suite.suite,
         problems=sorted({suite.run(run).problem for runs in tables.collections(suite).values() for run in runs}),
         headline=answer.headline(suite, rows, steps, reach.unreached(moved)),
@@ -119,6 +120,11 @@ def render(suite: Suite, rows: pd.DataFrame, moved: pd.DataFrame | None = None) 
         revisions=", ".join(rows["revision"].drop_duplicates()),
         hardware="; ".join(name for name in rows["hardware"].drop_duplicates() if name),
     )  # fmt: skip
+
+
+def _shown_of(entries: Sequence[Any]) -> int:
+    """How many of a long list stand open; the others are behind a line to press."""
+    return len(entries) if len(entries) <= pictures.ROOM else pictures.FEW
 
 
 def _environment() -> Environment:
