@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from wide_suite import wide_suite, write_wide
 
+from benchlib import registry
 from benchlib.params import Suite
-from benchlib.report import answer, export, pictures, plots, statistics, tables
+from benchlib.report import answer, export, page, pictures, plots, reach, statistics, tables
 
 PARTS = (
     (statistics, "differences"),  # a pivot of each side
@@ -23,8 +24,8 @@ PARTS = (
 )
 
 
-def counted(monkeypatch, work, suite: Suite) -> Counter:
-    """How often the costly parts are called while tables are made."""
+def counted(monkeypatch, work, suite: Suite, parts=PARTS) -> Counter:
+    """How often the costly parts are called in the work."""
     calls: Counter = Counter()
 
     def count(module, name):
@@ -37,7 +38,7 @@ def counted(monkeypatch, work, suite: Suite) -> Counter:
         monkeypatch.setattr(module, name, counting)
 
     with monkeypatch.context() as monkeypatch:
-        for module, name in PARTS:
+        for module, name in parts:
             count(module, name)
         work(suite)
     return calls
@@ -63,6 +64,63 @@ def test_costly_parts_are_not_called_more_often_for_more_runs(tmp_path, monkeypa
     assert few["_kept_cells"] > 0
     assert many["differences"] == 0
     assert many == few
+
+
+def everything_made(suite: Suite) -> None:
+    """Tables, plots and page, as the stages make them."""
+    export.make(suite)
+    plots.make(suite)
+    page.make(suite)
+
+
+LAID_OUT = (
+    (statistics, "sheets"),
+    (tables, "pooled"),
+    (tables, "paired"),
+    (tables, "read_rows"),
+    (reach, "_moved"),
+    (plots, "png"),
+)
+OF_EACH_RUN = ((registry, "load"), (tables, "_stands_in"), (statistics, "_paired"))
+
+
+def test_tables_plots_and_page_of_many_runs_lay_their_rows_out_as_often_as_of_a_few(
+    tmp_path, monkeypatch
+):
+    calls = []
+    for runs in (10, 20):
+        suite = write_wide(wide_suite(tmp_path / str(runs), runs), images=4)
+        tables._KEPT.clear()
+        parts = [*LAID_OUT, *OF_EACH_RUN]
+        calls.append(counted(monkeypatch, everything_made, suite, parts))
+    few, many = calls
+    for _, name in LAID_OUT:
+        assert few[name] > 0
+        assert many[name] == few[name], name
+    for _, name in OF_EACH_RUN:
+        assert few[name] > 0
+        assert many[name] <= 2.5 * few[name], f"{name}: twice the runs, four times the work"
+
+
+def test_reach_of_all_runs_at_once_is_that_of_each_by_itself(tmp_path):
+    suite = write_wide(wide_suite(tmp_path, 8), images=5)
+    rows = tables.everything_restored(suite)
+    lines = reach.reach_lines(suite, rows).set_index("run")
+    own, swapped = rows[rows["swap"] == ""], rows[rows["swap"] == "zeroed"]
+    psnr = ("PSNR", "basicsr-y@4")
+    for run in ("prior", "method-0", "method-2"):
+        sides = []
+        for part in (swapped, own):
+            part = part[(part["run"] == run) & (part["metric"] == psnr[0])]
+            sides.append(part[part["protocol"] == psnr[1]])
+        alone = statistics.compare(*sides)
+        line = lines.loc[run]
+        assert (line["difference"], line["low"], line["high"]) == (
+            alone.mean,
+            alone.low,
+            alone.high,
+        )
+        assert (line["p"], line["scenes"], line["images"]) == (alone.p, alone.scenes, 5)
 
 
 def ragged_rows() -> pd.DataFrame:
@@ -136,3 +194,30 @@ def test_the_pages_slider_has_room_for_so_many_runs(tmp_path, monkeypatch):
         assert len(scene.runs) == 4
         assert scene.focus in scene.runs
         assert tables.reference(suite, scene.focus) in scene.runs
+
+
+def test_of_many_runs_those_of_the_controls_and_of_papers_are_shown(tmp_path, monkeypatch):
+    suite = write_wide(wide_suite(tmp_path, 16), images=2)
+    rows = tables.everything(suite)
+    runs = pictures.restoring(suite, rows)
+    focus = pictures.focus(suite, rows)
+    shown = pictures.leading(suite, rows, runs, 7)
+    assert len(shown) == 7
+    assert {"plain", "further", "zeroed", "prior", focus} <= set(shown)
+    assert shown == [run for run in runs if run in shown], "in params' order"
+    assert plots.fitting(suite, rows, runs, plots.ROOM) == runs, "all, where there is room"
+    monkeypatch.setattr(plots, "ROOM", 10)
+    monkeypatch.setattr(plots, "FEW", 5)
+    assert plots.loss_curves(suite, rows).get_suptitle().startswith("5 of 16 runs")
+
+
+def test_a_long_page_shows_a_few_methods_and_has_the_others_behind_a_line(tmp_path, monkeypatch):
+    suite = write_wide(wide_suite(tmp_path, 12), images=2)
+    rows = tables.everything(suite)
+    methods = len(answer.answering(suite, rows))
+    assert "The other" not in page.render(suite, rows)
+    monkeypatch.setattr(pictures, "ROOM", 4)
+    monkeypatch.setattr(pictures, "FEW", 3)
+    text = page.render(suite, rows)
+    assert f"<summary>The other {methods - 3} methods</summary>" in text
+    assert text.count('<article class="card" style="--parts') == methods, "none is left out"

@@ -73,7 +73,7 @@ def answering(suite: Suite, rows: pd.DataFrame) -> list[str]:
     Where no run has a prior, the run that chooses the pictures, if it can be compared. The first collection's come
     first.
     """
-    seen, means = set(rows["run"]), tables.controlling(suite)
+    seen, means = set(rows["run"].unique()), tables.controlling(suite)
     runs = [
         run
         for name in tables.measured_collections(suite, rows)
@@ -99,7 +99,8 @@ def headline(
         said = {"question": question(suite, runs), "lead": nothing, "methods": []}
         return said | {"setup": _setup(suite, rows, []), "ranges": False, "cautions": []}
     cells = psnr_cells(suite, rows)
-    found = {run: (_changes(cells, run), _own_share(suite, steps, run)) for run in runs}
+    changes, none = _changes(cells), cells.iloc[:0]
+    found = {run: (changes.get(run, none), _own_share(suite, steps, run)) for run in runs}
     evidence = [
         meaning(line)
         for whole, own in found.values()
@@ -252,9 +253,10 @@ def _chance(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
 def _ssim(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
     """Where SSIM says more than chance."""
     cells = main_cells(suite, rows, "SSIM")
+    by_run = tables.rows_by_run(cells)
     said = []
     for run in runs:
-        own = cells[cells["run"] == run]
+        own = by_run.get(run, cells.iloc[:0])
         for word, column in (("better", "gain"), ("worse", "loss")):
             sets = list(own.loc[own[column].eq(True), "dataset"])
             said += [f"“{run_label(suite, run)}” {word} on {', '.join(sets)}"] if sets else []
@@ -338,9 +340,9 @@ def main_cells(suite: Suite, rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     return cells[(cells["metric"] == metric) & (cells["protocol"] == cells["collection"].map(main))]
 
 
-def _changes(cells: pd.DataFrame, run: str) -> pd.DataFrame:
-    """A run's cells of mean PSNR change (of ``psnr_cells``), the Average last."""
-    return cells[(cells["run"] == run) & cells["difference"].notna()]
+def _changes(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Each run's cells of mean PSNR change (of ``psnr_cells``), the Average last."""
+    return tables.rows_by_run(cells[cells["difference"].notna()])
 
 
 def _own_share(suite: Suite, steps: pd.DataFrame, run: str) -> pd.DataFrame:
@@ -382,12 +384,13 @@ def answers(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> list[dict[
     """
     found = []
     cells = psnr_cells(suite, rows)
+    changes = _changes(cells)
     for run in answering(suite, rows):
         own = _own_share(suite, steps, run)
         parts = [
             (
                 f"Whole method, against “{run_label(suite, tables.reference(suite, run))}”",
-                _changes(cells, run),
+                changes.get(run, cells.iloc[:0]),
             )
         ]
         if len(own):
@@ -453,9 +456,7 @@ def _answer_lines(suite: Suite, table: pd.DataFrame, reach: float) -> list[dict[
             "low": None if pd.isna(line.low) else _along(line.low, reach),
             "high": None if pd.isna(line.high) else _along(line.high, reach),
         }
-        for line in table.sort_values(
-            "dataset", key=lambda names: names != AVERAGE, kind="stable"
-        ).itertuples()
+        for line in sorted(tables.tuples(table), key=lambda line: line.dataset != AVERAGE)
     ]
 
 

@@ -67,7 +67,8 @@ def split(suite: Suite, rows: pd.DataFrame, control: str) -> pd.DataFrame:
     names = suite.controls[control]
     steps = chain(suite, names)
     runs, collection = [run for _, run in steps], suite.run(names.prior).images.test
-    missing = [run for run in runs if run not in set(rows["run"])]
+    there = set(rows["run"].unique())
+    missing = [run for run in runs if run not in there]
     if missing:
         raise BenchError(
             f"controls.{control}: no rows of {missing[0]!r}; run `{tables.command(suite, missing[0])}`"
@@ -75,7 +76,16 @@ def split(suite: Suite, rows: pd.DataFrame, control: str) -> pd.DataFrame:
     own = tables.rows_of(suite, rows, collection)
     protocol = dict(tables.main_columns(suite, own)).get("PSNR")
     own = own[(own["metric"] == "PSNR") & (own["protocol"] == protocol)]
-    sets, own = tables.columns_of(suite, own, collection), tables.pooled(suite, own)
+    return tables.kept(_split, suite, own, control, str(protocol))
+
+
+def _split(suite: Suite, own: pd.DataFrame, control: str, protocol: str) -> pd.DataFrame:
+    """``split`` of the rows of PSNR under one protocol of one test collection."""
+    names = suite.controls[control]
+    steps = chain(suite, names)
+    runs, collection = [run for _, run in steps], suite.run(names.prior).images.test
+    needed = own[own["run"].isin({*runs, *names.others, names.zeroed})]
+    sets, own = tables.columns_of(suite, own, collection), tables.pooled(suite, needed)
     about = {"control": control, "collection": collection, "metric": "PSNR", "protocol": protocol}
     lines = []
     for dataset in sets:

@@ -44,18 +44,11 @@ def _measured_parts(suite: Suite, rows: pd.DataFrame, collection: str) -> dict[s
     )
     parts: dict[str, list[Part]] = {"comparison": [], "differences": []}
     for which in [main, rest] if rest else [main]:
-        at = (suite, own, which, collection)
-        change = tables.differences(*at)
-        flags = tables.gained(*at).reindex(
-            index=change.index, columns=change.columns, fill_value=False
-        )
-        parts["comparison"].append(
-            (
-                tables.comparison(*at),
-                tables.best(*at),
-                f"Measured here. {note} Best in bold, chance or not.",
-            )
-        )
+        shown = tables.laid_out(suite, own, which, collection)
+        said = f"Measured here. {note} Best in bold, chance or not."
+        parts["comparison"].append((shown.comparison, shown.best, said))
+        change = shown.differences
+        flags = shown.gained.reindex(index=change.index, columns=change.columns, fill_value=False)
         parts["differences"].append((change, flags, f"{AGAINST} {note}"))
     return parts
 
@@ -91,14 +84,15 @@ def make(suite: Suite) -> dict[str, Path]:
     precision; Markdown and LaTeX (booktabs) are for reading, a part a test collection. Returns the
     paths by name ("comparison.csv", ..., "metrics.json"). Raises BenchError if no run has rows.
     """
-    rows = tables.everything(suite)
+    restored = tables.everything_restored(suite)
+    rows = tables.of_the_prior(restored)
     _say_left_over(suite)
     frames, parts = _measured(suite, rows)
     for frame, part, name in (
         (*_published(suite), "published"),
         (*_reproduction(suite, rows), "reproduction"),
         (*_controls(suite, rows), "controls"),
-        (*_reach(suite), "reach"),
+        (*_reach(suite, restored), "reach"),
         (*_ablations(suite, rows), "ablations"),
         (*_convergence(suite), "convergence"),
     ):
@@ -161,8 +155,8 @@ def _controls(suite: Suite, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Part
     return steps, parts
 
 
-def _reach(suite: Suite) -> tuple[pd.DataFrame, list[Part]]:
-    found = reach.reach_lines(suite)
+def _reach(suite: Suite, rows: pd.DataFrame) -> tuple[pd.DataFrame, list[Part]]:
+    found = reach.reach_lines(suite, rows)
     parts = []
     for collection, lines in found.groupby("collection", sort=False):
         parts.append(_part(reach.table_text(suite, lines), reach.note(str(collection), lines)))

@@ -67,26 +67,30 @@ def make(suite: Suite, path: Path | None = None) -> Path:
     Raises BenchError if no compared run has rows, or an image or mask file that the page shows is not there.
     """
     path = Path(path) if path else suite.results / "report.html"
-    text = render(suite, tables.everything(suite))
+    restored = tables.everything_restored(suite)
+    text = render(suite, tables.of_the_prior(restored), reach.reach_lines(suite, restored))
     with new_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
 
 
-def render(suite: Suite, rows: pd.DataFrame) -> str:
+def render(suite: Suite, rows: pd.DataFrame, moved: pd.DataFrame | None = None) -> str:
     """The page as text; ``rows`` are those of all shown test collections (``tables.everything``).
 
+    moved: ``reach.reach_lines``, worked out if not given.
     Pictures and plots are of the first collection, which has the most runs.
     """
     steps, beside = controls.all_steps(suite, rows), published.reproduction(suite, rows)
     main = tables.rows_of(suite, rows)
     scenes = pictures.choose(suite, main, by_set=True) if len(main) else []
     citations = dict.fromkeys(paper for paper, _ in published.tables_named(suite))
-    moved = reach.reach_lines(suite)
+    if moved is None:
+        moved = reach.reach_lines(suite)
     focus = pictures.focus(suite, main)
     return _environment().get_template("page.html.jinja").render(
         css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         js=Markup((HERE / "page.js").read_text(encoding="utf-8")),
+        shown_of=_shown_of,
         suite=suite.suite,
         problems=sorted({suite.run(run).problem for runs in tables.collections(suite).values() for run in runs}),
         headline=answer.headline(suite, rows, steps, reach.unreached(moved)),
@@ -116,6 +120,11 @@ def render(suite: Suite, rows: pd.DataFrame) -> str:
         revisions=", ".join(rows["revision"].drop_duplicates()),
         hardware="; ".join(name for name in rows["hardware"].drop_duplicates() if name),
     )  # fmt: skip
+
+
+def _shown_of(entries: Sequence[Any]) -> int:
+    """How many of a long list stand open; the others are behind a line to press."""
+    return len(entries) if len(entries) <= pictures.ROOM else pictures.FEW
 
 
 def _environment() -> Environment:
@@ -202,19 +211,15 @@ def _measured(
     suite: Suite, rows: pd.DataFrame, which: list[Column], collection: str, title: str
 ) -> dict[str, Any]:
     cells = tables.cells(suite, rows)
-    by_place = {(c.run, c.dataset, c.metric, c.protocol): c for c in cells.itertuples()}
+    by_place = {(c.run, c.dataset, c.metric, c.protocol): c for c in tables.tuples(cells)}
     images = cells.groupby("dataset")["images"].max()
     names = tables.columns_of(suite, rows, collection)
     lines = []
-    by_run = tables.rows_by_run(rows)
+    counts, modes = tables.seed_counts(rows), tables.inferences(rows)
     for run in tables.compared(suite, collection):
-        own = by_run.get(run, rows.iloc[:0])
         found = [by_place.get((run, name, *column)) for name in names for column in which]
-        seeds, mode, to = (
-            tables.seeds(own, run),
-            tables.inference(own, run),
-            tables.reference(suite, run),
-        )
+        seeds, mode = counts.get(run, 0), modes.get(run, "")
+        to = tables.reference(suite, run)
         against = f"against “{answer.run_label(suite, to)}”" if to else "reference"
         how = [f"{_mode(mode)}, {answer.count(seeds, 'seed')}", against]
         how = ["the input itself"] if tables.is_input(suite, run) else how
@@ -291,10 +296,13 @@ def _published(suite: Suite, rows: pd.DataFrame, paper: str, table: str) -> dict
     columns = {name: [metric for other, metric in pairs if other == name] for name, _ in pairs}
     places = [(name, metric) for name, metrics in columns.items() for metric in metrics]
     by_place = {(c.row, c.dataset, c.metric): c for c in numbers.itertuples()}
-    shown = [run for runs in tables.collections(suite).values() for run in runs]
+    beside: dict[str, list[str]] = {}
+    for run in [run for runs in tables.collections(suite).values() for run in runs]:
+        if suite.run(run).paper == paper:
+            beside.setdefault(suite.run(run).row, []).append(run)
     lines = []
     for row in numbers["row"].drop_duplicates():
-        ours = [run for run in shown if (suite.run(run).paper, suite.run(run).row) == (paper, row)]
+        ours = beside.get(row, [])
         found = [by_place.get((row, *place)) for place in places]
         names = ", ".join(dict.fromkeys(answer.run_label(suite, run) for run in ours))
         lines.append(
@@ -307,7 +315,8 @@ def _published(suite: Suite, rows: pd.DataFrame, paper: str, table: str) -> dict
             }
         )
     title = f"{paper}, Table {table}, as printed"
-    both = [name for name in numbers["dataset"].drop_duplicates() if name in set(rows["dataset"])]
+    measured = set(rows["dataset"].unique())
+    both = [name for name in numbers["dataset"].drop_duplicates() if name in measured]
     return {
         "paper": paper,
         "table": table,
@@ -687,7 +696,8 @@ def _ledger() -> dict[str, Any]:
 
 def _provenance(suite: Suite, rows: pd.DataFrame) -> dict[str, Any]:
     lines = []
-    by_run = tables.rows_by_run(rows)
+    by_run = tables.rows_by_run(rows[["run", "revision", "hardware"]].drop_duplicates())
+    protocols, modes = tables.protocols(suite, rows), tables.inferences(rows)
     for key in [run for runs in tables.collections(suite).values() for run in runs]:
         run, record = suite.run(key), answer.record(suite, key)
         own = by_run.get(key, rows.iloc[:0])
@@ -696,7 +706,6 @@ def _provenance(suite: Suite, rows: pd.DataFrame) -> dict[str, Any]:
             prior += f" / {run.prior.test}"
         if run.prior.swap:
             prior += f", {run.prior.swap}"
-        names = dict.fromkeys(name for _, name in tables.columns(suite, own))
         revisions = record.get("revision") or ", ".join(own["revision"].drop_duplicates())
         hardware = record.get("hardware") or ", ".join(own["hardware"].drop_duplicates())
         trained = (
@@ -710,7 +719,7 @@ def _provenance(suite: Suite, rows: pd.DataFrame) -> dict[str, Any]:
                 _cell(tables.command(suite, key), code=True),
                 _start(run, record),
                 _cell(prior, sub=[f"tested on {run.images.test}"]),
-                _cell(", ".join(names), sub=[_mode(tables.inference(own, key))]),
+                _cell(", ".join(protocols.get(key, [])), sub=[_mode(modes.get(key, ""))]),
                 _training(record),
                 _cell(_counted(record.get("parameters")), record.get("parameters", float("nan")),
                       sub=[f"{trained:,} trained" if trained else ""]),
@@ -995,8 +1004,10 @@ def _plots(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> dict[str, d
 def _draw(
     suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame, style: str, names: tuple[str, ...]
 ) -> dict[str, Any]:
-    with plots.theme(style):
-        first = {"controls": plots.control_steps(suite, rows)} if len(steps) else {}
+    first = {}
+    if len(steps):
+        with plots.theme(style):
+            first["controls"] = plots.control_steps(suite, rows)
     return first | plots.draw(suite, style, names, rows)
 
 
@@ -1011,9 +1022,9 @@ def _words(suite: Suite, rows: pd.DataFrame, name: str) -> str:
         return "Bars of the steps whose numbers stand in the table above."
     if name == "gain_against_masks":
         cells = answer.psnr_cells(suite, main)
-        cells = cells[
-            cells["run"].isin(pictures.gains(suite, main)["run"]) & (cells["dataset"] != AVERAGE)
-        ]
+        counted = list(pictures.gains(suite, main)["run"].unique())
+        runs = plots.fitting(suite, main, counted, pictures.ROOM)
+        cells = cells[cells["run"].isin(runs) & (cells["dataset"] != AVERAGE)]
         said = [
             f"{c.label} on {c.dataset}: better on {c.better} of {c.paired}"
             for c in cells.itertuples()
@@ -1023,13 +1034,16 @@ def _words(suite: Suite, rows: pd.DataFrame, name: str) -> str:
         metric, protocol_ = plots.rate_column(suite, main) or ("", "")
         cells = tables.cells(suite, main)
         cells = cells[(cells["metric"] == metric) & (cells["protocol"] == protocol_)]
+        if cells["run"].nunique() > pictures.ROOM:
+            runs = plots.fitting(suite, main, pictures.restoring(suite, main), pictures.ROOM)
+            cells = cells[cells["run"].isin(runs)]
         said = [
             f"{c.label} on {c.dataset}: {c.numerator} of {c.denominator}"
             for c in cells.itertuples()
         ]
         return f"Bars of {tables.measures(suite)[metric].title}. " + "; ".join(said) + "."
     said = []
-    for run in tables.compared(suite):
+    for run in plots.fitting(suite, main, tables.compared(suite), pictures.ROOM):
         path = suite.results / "loss" / f"{run}.csv"
         loss = read_losses(path)["loss"] if path.exists() else pd.Series(dtype=float)
         unit = (

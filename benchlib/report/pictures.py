@@ -5,6 +5,7 @@ Layer 4. Images are ``(H,W,3)`` uint8 RGB here.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
@@ -41,6 +42,7 @@ INPUTS = {
 }  # problem -> its label
 MOST = 7  # methods side by side in one figure
 ROOM = 40  # runs in a plot or under the page's slider: more cannot be told apart, or take minutes
+FEW = 12  # shown where there are more than that: as many as there are colours
 KINDS = ("median", "best", "worst")
 ERROR_SCALE = 4.0  # error maps: grey levels of difference times this
 
@@ -217,9 +219,27 @@ def side_by_side(
     return [run for run in there if run in chosen]
 
 
+def leading(suite: Suite, rows: pd.DataFrame, runs: Iterable[str], most: int = FEW) -> list[str]:
+    """At most ``most`` of a suite's many runs, in params' order: what a plot or the slider shows of them.
+
+    The baseline, the focus run and its reference first, then the runs of the controls, then those beside a paper's
+    row, then the others.
+    """
+    there = list(runs)
+    main = focus(suite, rows)
+    wanted = [tables.baseline(suite), main, tables.reference(suite, main) if main else None]
+    for one in suite.controls.values():
+        wanted += [one.base, one.trained, one.zeroed, one.segmentation, one.random, one.prior]
+        wanted += one.others
+    wanted += [run for run in there if suite.run(run).row] + there
+    known = set(there)
+    chosen = list(dict.fromkeys(run for run in wanted if run in known))[:most]
+    return [run for run in there if run in chosen]
+
+
 def restoring(suite: Suite, rows: pd.DataFrame) -> list[str]:
     """The measured runs that restore (all but the degraded input), in params' order."""
-    measured = set(rows["run"])
+    measured = set(rows["run"].unique())
     return [
         run for run in tables.compared(suite) if run in measured and not tables.is_input(suite, run)
     ]
@@ -229,7 +249,8 @@ def gains(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     """One row a (run, dataset, image) of the main collection; ``difference``: PSNR minus that of ``reference``, dB."""
     rows = tables.rows_of(suite, rows)
     protocol = dict(tables.main_columns(suite, rows))["PSNR"]
-    values = tables.paired(suite, rows[(rows["metric"] == "PSNR") & (rows["protocol"] == protocol)])
+    psnr = rows[(rows["metric"] == "PSNR") & (rows["protocol"] == protocol)]
+    values = tables.kept(tables.paired, suite, psnr)
     return values[values["run"].isin(restoring(suite, rows)) & values["difference"].notna()]
 
 
@@ -262,10 +283,18 @@ def choose(suite: Suite, rows: pd.DataFrame, by_set: bool) -> list[Scene]:
             chosen = group.iloc[place]
             where = (chosen["dataset"], chosen["image"])
             seen = rows[(rows["dataset"] == where[0]) & (rows["image"] == where[1])]["run"].unique()
-            runs = tuple(side_by_side(suite, rows, tuple(seen), ROOM))
+            runs = tuple(_layered(suite, rows, tuple(seen)))
             why = ", ".join(kind for kind in KINDS if places[kind] == place)
             scenes.append(Scene(suite, pairs[where], why, float(chosen["difference"]), run, runs))
     return scenes
+
+
+def _layered(suite: Suite, rows: pd.DataFrame, seen: tuple[str, ...]) -> list[str]:
+    """The runs measured on an image that its slider has room for."""
+    runs = side_by_side(suite, rows, seen, len(seen))
+    if len(runs) > ROOM:
+        return leading(suite, rows, runs, min(FEW, ROOM))
+    return runs
 
 
 def gain_text(gain: float, digits: int = 2) -> str:

@@ -27,7 +27,7 @@ from benchlib.contracts import BenchError
 from benchlib.files import new_file
 from benchlib.records import read_losses, read_record
 from benchlib.report import controls, pictures, tables
-from benchlib.report.pictures import INPUT, PRIOR, ROOM, SHARP
+from benchlib.report.pictures import FEW, INPUT, PRIOR, ROOM, SHARP
 
 if TYPE_CHECKING:
     from benchlib.params import Suite
@@ -90,13 +90,13 @@ def loss_curves(suite: Suite, rows: pd.DataFrame | None = None) -> Figure:
 
     The legend below names the runs in their order.
     One panel a kind of loss (the run records name it); where training was validated, one more with the validation PSNR
-    (dB). At most ROOM runs, the first ones. rows: not read, all plots are called alike. Raises BenchError if no
+    (dB). Of more than ROOM runs those that lead (see ``fitting``); rows: what tells which they are. Raises BenchError if no
     compared run has a loss file.
     """
     paths = {run: suite.results / "loss" / f"{run}.csv" for run in tables.compared(suite)}
     paths = {run: path for run, path in paths.items() if path.exists()}
     every = len(paths)
-    paths = dict(list(paths.items())[:ROOM])
+    paths = {run: paths[run] for run in fitting(suite, rows, list(paths), ROOM)}
     curves = {run: read_losses(path) for run, path in paths.items()}
     curves = {
         run: table for run, table in curves.items() if len(table)
@@ -151,10 +151,18 @@ def _say_shown(figure: Figure, shown: int, every: int) -> None:
         figure.suptitle(said, fontsize=9, x=0.01, ha="left")
 
 
-def _fitting(suite: Suite, rows: pd.DataFrame, runs: list[str], room: int) -> list[str]:
-    """The runs, at most as many as there is room for: see ``pictures.side_by_side``."""
+def fitting(suite: Suite, rows: pd.DataFrame | None, runs: list[str], room: int) -> list[str]:
+    """The runs, at most as many as there is room for: see ``pictures.side_by_side``.
+
+    Of more than ROOM a few that lead: nobody finds one of so many curves or bars again, and the tables hold all.
+    """
     if len(runs) <= room:
         return runs
+    few = min(room, FEW)
+    if rows is None:
+        return runs[:few]
+    if len(runs) > ROOM:
+        return pictures.leading(suite, tables.rows_of(suite, rows), runs, few)
     return pictures.side_by_side(suite, rows, tuple(runs), room)
 
 
@@ -176,14 +184,15 @@ def gain_against_masks(suite: Suite, rows: pd.DataFrame | None = None) -> Figure
         .drop(columns="value")
         .merge(masks, on=["run", "dataset", "image"])
     )
-    runs = [run for run in pictures.restoring(suite, rows) if run in set(points["run"])]
+    counted = set(points["run"].unique())
+    runs = [run for run in pictures.restoring(suite, rows) if run in counted]
     runs = [run for run in runs if run not in tables.controlling(suite)] or runs
     if not runs:
         raise BenchError(
             f"{suite.results}/rows: no run has mask counts and a reference beside it; nothing to plot"
         )
     every = len(runs)
-    runs = _fitting(suite, rows, runs, PANELS)
+    runs = fitting(suite, rows, runs, PANELS)
     wide, high = min(len(runs), 3), -(-len(runs) // 3)
     figure = Figure(figsize=(max(4.8, 2.7 * wide), 0.6 + 2.9 * high), layout="constrained")
     panels = figure.subplots(high, wide, sharex=True, sharey=True, squeeze=False)
@@ -245,7 +254,7 @@ def mcr_bars(suite: Suite, rows: pd.DataFrame | None = None) -> Figure:
     table = table[(table["metric"] == metric) & (table["protocol"] == protocol)]
     table = table.set_index(["run", "dataset"])
     every, looks = pictures.restoring(suite, rows), _looks(suite)
-    runs = _fitting(suite, rows, every, ROOM)
+    runs = fitting(suite, rows, every, ROOM)
     table = table[table.index.isin(runs, level="run")]
     highest = table.groupby("dataset")["value"].max()
     there = [name for name in tables.datasets(suite, rows) if name in highest.index]

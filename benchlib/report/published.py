@@ -101,21 +101,27 @@ def reproduction(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     """
     named = [key for key, run in suite.runs.items() if run.paper and run.table and run.row]
     ours = tables.cells(suite, rows)
-    printed = _printed_words(suite)
-    by_run, cells_of = tables.rows_by_run(rows), tables.rows_by_run(ours)
+    words = _printed_words(suite)
+    covered = tables.averages(suite, rows)
+    cells_of: dict[str, list[Any]] = {}
+    for cell in tables.tuples(ours):
+        cells_of.setdefault(cell.run, []).append(cell)
     lines: list[dict[str, Any]] = []
     for paper in dict.fromkeys(suite.run(key).paper for key in named):
         numbers = papers.published(paper)
-        numbers = numbers[numbers["metric"].isin(list(printed))]
+        numbers = numbers[numbers["metric"].isin(list(words))]
+        printed_rows = _by_row(numbers)
         keys = [key for key in named if suite.run(key).paper == paper]
-        own = {key: cells_of.get(key, ours.iloc[:0]) for key in keys}
-        if any(
-            set(_row(suite, numbers, key)["dataset"]) & set(own[key]["dataset"]) - {tables.AVERAGE}
-            for key in keys
-        ):
-            for key in keys:
-                covered = tables.averaged(suite, by_run.get(key, rows.iloc[:0]), key)
-                lines += _beside(suite, numbers, key, own[key], covered)
+        beside, shared = [], False
+        for key in keys:
+            own = cells_of.get(key, [])
+            theirs = printed_rows.get(_place(suite, key), [])
+            sets = {cell.dataset for cell in own} - {tables.AVERAGE}
+            shared = shared or bool(sets & {number.dataset for number in theirs})
+            beside.append((key, theirs, _base(suite, printed_rows, key), own))
+        if shared:
+            for key, theirs, base, own in beside:
+                lines += _beside(suite, key, theirs, base, own, covered.get(key, []))
     return pd.DataFrame(lines, columns=list(BESIDE))
 
 
@@ -124,58 +130,66 @@ def _printed_words(suite: Suite) -> dict[str, str]:
     return {one.shown: name for name, one in tables.measures(suite).items()}
 
 
-def _row(suite: Suite, numbers: pd.DataFrame, key: str) -> pd.DataFrame:
-    """The printed numbers that a run stands beside."""
-    run = suite.run(key)
-    return numbers[
-        (numbers["paper"] == run.paper)
-        & (numbers["table"] == run.table)
-        & (numbers["row"] == run.row)
-    ]
+def _by_row(numbers: pd.DataFrame) -> dict[tuple[str, str], list[Any]]:
+    """(table, row) -> its printed numbers: looked up for each run, not searched for."""
+    found: dict[tuple[str, str], list[Any]] = {}
+    for number in tables.tuples(numbers):
+        found.setdefault((number.table, number.row), []).append(number)
+    return found
+
+
+def _place(suite: Suite, key: str) -> tuple[str, str]:
+    """The table and row of the paper that a run stands beside."""
+    return suite.run(key).table, suite.run(key).row
+
+
+def _base(suite: Suite, rows: dict[tuple[str, str], list[Any]], key: str) -> list[Any]:
+    """The printed numbers of the run's reference, where they stand in the same table."""
+    to = tables.reference(suite, key)
+    if not to:
+        return []
+    ours, theirs = suite.run(key), suite.run(to)
+    if (ours.paper, ours.table) != (theirs.paper, theirs.table):
+        return []
+    return rows.get(_place(suite, to), [])
 
 
 def _beside(
-    suite: Suite, numbers: pd.DataFrame, key: str, own: pd.DataFrame, covered: list[str]
+    suite: Suite,
+    key: str,
+    theirs: list[Any],
+    base: list[Any],
+    own: list[Any],
+    covered: list[str],
 ) -> list[dict[str, Any]]:
-    run, to, lines = suite.run(key), tables.reference(suite, key), []
+    """A run's lines: a printed number each, and ours beside it where it was measured."""
+    run, lines = suite.run(key), []
     words = _printed_words(suite)
-    theirs = _row(suite, numbers, key)
-    base = _row(suite, numbers, to) if to and suite.run(to).table == run.table else theirs.iloc[:0]
-    names = ("run", "label", "paper", "table", "row", "collection", "reference")
-    about = dict(
-        zip(
-            names,
-            (
-                key,
-                tables.run_label(suite, key),
-                run.paper,
-                run.table,
-                run.row,
-                run.images.test,
-                to,
-            ),
-            strict=True,
-        )
-    )
+    about = {
+        "run": key,
+        "label": tables.run_label(suite, key),
+        "paper": run.paper,
+        "table": run.table,
+        "row": run.row,
+        "collection": run.images.test,
+        "reference": tables.reference(suite, key),
+    }
     about |= _budget(suite, key)
-    for number in theirs.itertuples():
-        here = theirs[(theirs["dataset"] == number.dataset) & (theirs["metric"] == number.metric)]
-        fits = here["setting"].nunique() == 1 or run.setting in number.setting.split("; ")
-        if number.dataset == tables.AVERAGE:
-            printed = theirs.loc[theirs["metric"] == number.metric, "dataset"]
-            fits = printed.is_unique and set(covered) == set(printed) - {tables.AVERAGE}
-        metric = words[number.metric]
-        found = own[(own["dataset"] == number.dataset) & (own["metric"] == metric) & fits]
-        same = base[(base["dataset"] == number.dataset) & (base["metric"] == number.metric)]
-        same = same if len(same) == 1 else same[same["setting"] == number.setting]
-        gain = number.value - same["value"].iloc[0] if len(same) == 1 else float("nan")
+    for number in theirs:
+        found = []
+        if _fits(run, number, theirs, covered):
+            found = [
+                cell for cell in _at(number.dataset, own) if cell.metric == words[number.metric]
+            ]
         line = about | {
             "dataset": number.dataset,
             "setting": number.setting,
             "metric": number.metric,
+            "published": number.printed or "?",
+            "published_gain": _gain(number, base),
+            "note": "",
         }
-        line |= {"published": number.printed or "?", "published_gain": gain, "note": ""}
-        for cell in found.itertuples():
+        for cell in found:
             change = {"difference": cell.value - number.value, "gain": cell.difference}
             ours = {
                 "protocol": cell.protocol,
@@ -185,9 +199,34 @@ def _beside(
             }
             counts = {"images": cell.images, "exact": cell.exact, "seeds": cell.seeds}
             lines.append(line | ours | change | counts)
-        if found.empty:
+        if not found:
             lines.append(line | {"note": "not measured"})
     return lines
+
+
+def _at(dataset: str, cells: list[Any]) -> list[Any]:
+    return [cell for cell in cells if cell.dataset == dataset]
+
+
+def _fits(run: Run, number: Any, theirs: list[Any], covered: list[str]) -> bool:
+    """Whether what a row prints is of what the run measures: its setting, or its Average's sets."""
+    alike = [other for other in theirs if other.metric == number.metric]
+    if number.dataset == tables.AVERAGE:
+        printed = [other.dataset for other in alike]
+        unique = len(set(printed)) == len(printed)
+        return unique and set(covered) == set(printed) - {tables.AVERAGE}
+    settings = {other.setting for other in _at(number.dataset, alike)}
+    return len(settings) == 1 or run.setting in number.setting.split("; ")
+
+
+def _gain(number: Any, base: list[Any]) -> float:
+    """The printed value minus that of the reference's row; NaN where it is not printed once."""
+    same = [other for other in _at(number.dataset, base) if other.metric == number.metric]
+    if len(same) != 1:
+        same = [other for other in same if other.setting == number.setting]
+    if len(same) != 1:
+        return float("nan")
+    return number.value - same[0].value
 
 
 def _budget(suite: Suite, key: str) -> dict[str, Any]:
@@ -204,7 +243,7 @@ def reproduction_text(suite: Suite, frame: pd.DataFrame) -> pd.DataFrame:
     """``reproduction`` (of one table) as text: published and ours apart, digits as printed."""
     known, words = tables.measures(suite), _printed_words(suite)
     lines = []
-    for line in frame.itertuples():
+    for line in tables.tuples(frame):
         digits = len(line.published.partition(".")[2]) or known[words[line.metric]].digits
 
         def signed(number: float, digits: int = digits) -> str:

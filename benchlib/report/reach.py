@@ -7,11 +7,12 @@ the tables say; a published system of that kind exists.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from benchlib.records import rows_of_run
+from benchlib.records import ROW
 from benchlib.report import statistics, tables
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ NOT_ASKED = "not measured: evaluation.swap is empty"
 CONTROLS = {"zeroed": "prior zeroed", "shuffled": "another image's prior"}
 
 
-def reach_lines(suite: Suite) -> pd.DataFrame:
+def reach_lines(suite: Suite, rows: pd.DataFrame | None = None) -> pd.DataFrame:
     """One line a run with a prior and control at test time, tidy; of the shown test collections.
 
     swap: the control. reach, most: by how many 8-bit levels the restored image moves under it, mean
@@ -37,15 +38,28 @@ def reach_lines(suite: Suite) -> pd.DataFrame:
     the collection, paired by image, first seed; low, high: its 95 % interval over scenes; p:
     Wilcoxon's, not corrected; gain, loss: the interval excludes zero. note: plain words where
     nothing moves, or where a run has one line without numbers because nothing was measured.
+    rows: ``tables.everything_restored``, which is read if none is given.
     """
+    if rows is None:
+        rows = _read(suite)
+    moved = _moved(suite, rows)
+    there = set(rows["run"].unique())
     lines: list[dict[str, Any]] = []
     for collection, runs in tables.collections(suite).items():
         for run in runs:
             if tables.has_prior(suite, run):
                 about = {"run": run, "label": tables.run_label(suite, run)}
-                for line in _of_run(suite, run):
+                for line in _of_run(suite, run, run in there, moved.get(run, [])):
                     lines.append(about | {"collection": collection} | line)
     return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def _read(suite: Suite) -> pd.DataFrame:
+    """``tables.everything_restored``; none where no run was evaluated."""
+    folder = suite.results / "rows"
+    if any((folder / f"{run}.csv").exists() for run in suite.runs):
+        return tables.everything_restored(suite)
+    return pd.DataFrame(columns=list(ROW))
 
 
 def unreached(lines: pd.DataFrame) -> list[str]:
@@ -53,20 +67,15 @@ def unreached(lines: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(lines.loc[lines["note"] == UNREACHED, "run"]))
 
 
-def _of_run(suite: Suite, run: str) -> list[dict[str, Any]]:
+def _of_run(
+    suite: Suite, run: str, evaluated: bool, lines: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """A run's lines: one a control that it was restored with, or one that says why not."""
     swap = suite.run(run).prior.swap
     if swap:
         return [_unmeasured(f"not measured: trained with a control in the prior's place ({swap})")]
-    path = suite.results / "rows" / f"{run}.csv"
-    if not path.exists():
+    if not evaluated:
         return [_unmeasured(f"not run: {tables.command(suite, run)}")]
-    every = rows_of_run(path, run)
-    own, lines = every[every["swap"] == ""], []
-    for control in CONTROLS:
-        rows = every[every["swap"] == control]
-        if len(rows):
-            lines.append(_line(suite, own, control, rows))
     if not lines and not suite.evaluation_of(run).swap:
         return [_unmeasured(NOT_ASKED)]
     if not lines:
@@ -83,34 +92,87 @@ def _unmeasured(note: str) -> dict[str, Any]:
     return unknown | {"note": note}
 
 
-def _line(suite: Suite, own: pd.DataFrame, control: str, swapped: pd.DataFrame) -> dict[str, Any]:
-    """One control's reach and PSNR against the prior itself, on the same images and seed."""
+def _moved(suite: Suite, rows: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """Each run's lines with numbers, one a control that it was restored with.
+
+    Rows are laid out once for all runs: a pivot each took most of the time of many.
+    """
+    own = tables.of_the_prior(rows)
+    protocols = _protocols(suite, own)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for control in CONTROLS:
+        swapped = rows[rows["swap"] == control]
+        seeds = swapped.drop_duplicates("run").set_index("run")["seed"].to_dict()
+        ours = statistics.sheets(_psnr(swapped, protocols, seeds))
+        theirs = statistics.sheets(_psnr(own, protocols, seeds))
+        levels, changes = _levels(swapped), _changes(ours, theirs)
+        for run, seed in seeds.items():
+            about = {"swap": control, "metric": PSNR, "protocol": protocols.get(run, "")}
+            line = about | {"seed": seed} | levels[run] | changes.get(run, UNCHANGED)
+            found.setdefault(run, []).append(line)
+    return found
+
+
+def _protocols(suite: Suite, rows: pd.DataFrame) -> dict[str, str]:
+    """The first protocol of PSNR of each run; none where the suite does not measure PSNR."""
+    if PSNR not in tables.measures(suite):
+        return {}
+    first = rows[rows["metric"] == PSNR].drop_duplicates("run")
+    return first.set_index("run")["protocol"].to_dict()
+
+
+def _psnr(rows: pd.DataFrame, protocols: dict[str, str], seeds: dict[str, str]) -> pd.DataFrame:
+    """PSNR of each run under its protocol and of its seed, all sets taken as one."""
+    own = rows[rows["metric"] == PSNR]
+    own = own[own["protocol"] == own["run"].map(protocols)]
+    own = own[own["seed"] == own["run"].map(seeds)]
+    own = own.assign(scene=statistics.scene_names(own))  # before its set has another name
+    return tables.as_average(own)
+
+
+def _levels(swapped: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """By how many levels each run's images move: mean, most, and of how many images."""
     from benchlib.evaluate import REACH, REACH_MOST
 
-    protocol = dict(tables.main_columns(suite, own)).get(PSNR, "")
-    seed = swapped["seed"].iloc[0]
-    pair = []
-    for rows in (swapped, own):
-        psnr = rows[(rows["metric"] == PSNR) & (rows["protocol"] == protocol)]
-        pair.append(psnr[psnr["seed"] == seed])
-    found = statistics.compare(*pair)
-    moved = swapped[swapped["metric"] == REACH]
-    return {
-        "swap": control,
-        "metric": PSNR,
-        "protocol": protocol,
-        "reach": moved["value"].mean(),
-        "most": swapped.loc[swapped["metric"] == REACH_MOST, "value"].max(),
-        "images": len(moved),
-        "scenes": found.scenes,
-        "seed": seed,
-        "difference": found.mean,
-        "low": found.low,
-        "high": found.high,
-        "p": found.p,
-        "gain": found.low > 0,
-        "loss": found.high < 0,
-    }
+    found: dict[str, dict[str, Any]] = {}
+    for run in swapped["run"].drop_duplicates():
+        found[run] = {"reach": math.nan, "most": math.nan, "images": 0}
+    for run, values in swapped[swapped["metric"] == REACH].groupby("run", sort=False)["value"]:
+        found[str(run)] |= {"reach": values.mean(), "images": len(values)}
+    most = swapped[swapped["metric"] == REACH_MOST].groupby("run", sort=False)["value"].max()
+    for run, value in most.items():
+        found[str(run)]["most"] = value
+    return found
+
+
+UNCHANGED = dict.fromkeys(("difference", "low", "high", "p"), math.nan) | {
+    "scenes": 0,
+    "gain": False,
+    "loss": False,
+}  # of a run without PSNR on either side
+
+
+def _changes(
+    swapped: dict[tuple[str, ...], statistics.Sheet], own: dict[tuple[str, ...], statistics.Sheet]
+) -> dict[str, dict[str, Any]]:
+    """What a control changes of each run's PSNR against the prior itself, on the same images."""
+    both = [place for place in swapped if place in own]
+    changes = []
+    for place in both:
+        change = statistics.minus(swapped[place], own[place])
+        changes.append((change.values, change.scene))
+    found = {}
+    for (run, *_), one in zip(both, statistics.judge_all(changes), strict=True):
+        found[run] = {
+            "scenes": one.scenes,
+            "difference": one.mean,
+            "low": one.low,
+            "high": one.high,
+            "p": one.p,
+            "gain": one.low > 0,
+            "loss": one.high < 0,
+        }
+    return found
 
 
 def table_text(suite: Suite, lines: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,7 @@ do, a nominal 95 % covers 75 %), so it is widened by the standard corrections; s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 VERSION = 2
 CHUNK = 2**17  # places drawn at a time: a mebibyte, which a processor's cache holds
 KEPT = 2**21  # draws of as few places as this are kept: the next difference has as many scenes
+TOGETHER = 64  # differences whose resamples are held at a time, 80 KB each
 RANKED = 50  # values up to which their ranks' p is kept
 PLACE = ["dataset", "image"]
 
@@ -56,17 +57,32 @@ def compare(run: pd.DataFrame, reference: pd.DataFrame) -> Paired:
     number: 0 images and NaN.
     """
     every = differences(run, reference)
-    return _judge(every.to_numpy(), scenes(run).reindex(every.index).to_numpy())
+    return judge(every.to_numpy(), scenes(run).reindex(every.index).to_numpy())
 
 
-def _judge(every: np.ndarray, scene: np.ndarray) -> Paired:
+def judge(every: np.ndarray, scene: np.ndarray) -> Paired:
     """What differences ``(images, seeds)`` say; scene: of each image, names or their codes."""
+    return judge_all([(every, scene)])[0]
+
+
+def judge_all(changes: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Paired]:
+    """``judge`` of many: draws are made once for all that have as many scenes and seeds."""
+    kept = []
+    for every, scene in changes:
+        finite = np.isfinite(every).all(axis=1)
+        # a sum's last digit depends on its order: by columns, as pandas lays a frame out
+        kept.append((np.asfortranarray(every[finite]), scene[finite]))
+    found = []
+    for (every, _), (values, scene), ends in zip(changes, kept, intervals(kept), strict=True):
+        found.append(_paired(values, scene, ends, len(every)))
+    return found
+
+
+def _paired(values: np.ndarray, scene: np.ndarray, ends: tuple[float, float], every: int) -> Paired:
+    """What finite differences say; ends: of their interval, every: images with those left out."""
     import pandas as pd
 
-    finite = np.isfinite(every).all(axis=1)
-    # a sum's last digit depends on its order: by columns, as pandas lays a frame out
-    values, scene = np.asfortranarray(every[finite]), scene[finite]
-    low, high = interval(values, scene)
+    low, high = ends
     mean = float(values.mean()) if values.size else float("nan")
     means = values.mean(1)
     count = len(np.unique(scene))
@@ -74,18 +90,18 @@ def _judge(every: np.ndarray, scene: np.ndarray) -> Paired:
         means = pd.Series(means).groupby(scene, sort=False).mean().to_numpy()
     images, seeds = values.shape
     significant = bool(low > 0 or high < 0)
-    apart = len(every) - images
+    apart = every - images
     return Paired(images, count, seeds, mean, low, high, significant, wilcoxon(means), apart)
 
 
 def scenes(rows: pd.DataFrame) -> pd.Series:
     """The scene of each image (index dataset, image); an image without one, or of rows without scenes, is its own."""
-    table = rows[PLACE].astype(str).assign(scene=_scene_names(rows))
+    table = rows[PLACE].astype(str).assign(scene=scene_names(rows))
     return table.drop_duplicates(PLACE).set_index(PLACE)["scene"]
 
 
-def _scene_names(rows: pd.DataFrame) -> pd.Series:
-    """The scene of each row."""
+def scene_names(rows: pd.DataFrame) -> pd.Series:
+    """The scene of each row; an image without one, or of rows without scenes, is its own."""
     own = rows["dataset"].astype(str) + "/" + rows["image"].astype(str)
     if "scene" not in rows:
         return own
@@ -106,14 +122,17 @@ def compare_all(
 
     keys = ["dataset", "metric", "protocol"]
     parts = sheets(rows)
-    lines = []
+    places, changes = [], []
     for (name, *place), part in parts.items():
         other = parts.get((references.get(name, ""), *place))
         if other is not None:
             line = {"run": name, "reference": references[name]}
-            line |= dict(zip(keys, place, strict=True))
+            places.append(line | dict(zip(keys, place, strict=True)))
             change = minus(part, other)
-            lines.append(line | asdict(_judge(change.values, change.scene)))
+            changes.append((change.values, change.scene))
+    lines = []
+    for line, found in zip(places, judge_all(changes), strict=True):
+        lines.append(line | vars(found))
     fields = [*Paired.__dataclass_fields__]
     table = pd.DataFrame(lines, columns=["run", "reference", *keys, *fields])
     return table.assign(p_holm=table.groupby(list(family))["p"].transform(holm))
@@ -158,10 +177,12 @@ def sheets(rows: pd.DataFrame) -> dict[tuple[str, ...], Sheet]:
     number = rows.groupby(keys, sort=False).ngroup().to_numpy()
     order = np.argsort(number, kind="stable")
     order = order[np.searchsorted(number[order], 0) :]  # a row without a key is in no group
+    if not len(order):
+        return {}
     starts = np.flatnonzero(np.diff(number[order], prepend=-1))
     names = [rows[name].to_numpy()[order[starts]] for name in keys]
     images = rows["image"].astype(str).to_numpy(object)
-    scene = pd.factorize(_scene_names(rows).to_numpy(object), sort=True)[0]
+    scene = pd.factorize(scene_names(rows).to_numpy(object), sort=True)[0]
     seed, seeds = pd.factorize(rows["seed"].astype(str).to_numpy(object))
     values = rows["value"].to_numpy(float)
     found = {}
@@ -283,25 +304,46 @@ def interval(
     within, 3 seeds: 0.95 (taken for 48 scenes: 0.79). With one seed it speaks of the images alone: how another
     training would come out is not in it.
     """
+    part = (values, np.arange(len(values)) if scenes is None else scenes)
+    return intervals([part], level=level, resamples=resamples, seed=seed)[0]
+
+
+def intervals(
+    parts: Sequence[tuple[np.ndarray, np.ndarray]],
+    *,
+    level: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> list[tuple[float, float]]:
+    """``interval`` of many ``(values, scenes)``: what is drawn is the same for as many scenes."""
+    found = [(float("nan"), float("nan"))] * len(parts)
+    alike: dict[tuple[int, ...], list[int]] = {}
+    effects: dict[int, list[np.ndarray]] = {}
+    for i, (values, scenes) in enumerate(parts):
+        names, code = np.unique(scenes, return_inverse=True)
+        if len(names) < 2 or not np.isfinite(values).all():
+            continue
+        mean = float(values.mean())
+        of_scene = np.bincount(code, values.mean(1) - mean) * (len(names) / len(values))
+        own = [effect for effect in (of_scene, values.mean(0) - mean) if len(effect) > 1]
+        effects[i] = own
+        alike.setdefault(tuple(map(len, own)), []).append(i)
+    for group in alike.values():
+        for begin in range(0, len(group), TOGETHER):
+            some = group[begin : begin + TOGETHER]
+            drawn = _deviations([effects[i] for i in some], resamples, seed)
+            for i, deviations in zip(some, drawn, strict=True):
+                found[i] = _ends(float(parts[i][0].mean()), effects[i], deviations, level)
+    return found
+
+
+def _ends(
+    mean: float, effects: Sequence[np.ndarray], deviations: np.ndarray, level: float
+) -> tuple[float, float]:
+    """The interval about a mean, from what resamples deviate from it."""
     from scipy import special
 
-    names, code = np.unique(
-        np.arange(len(values)) if scenes is None else scenes, return_inverse=True
-    )
-    if len(names) < 2 or not np.isfinite(values).all():
-        return float("nan"), float("nan")
-    mean = float(values.mean())
-    deviations, variances = np.zeros(resamples), []
-    of_scene = np.bincount(code, values.mean(1) - mean) * (len(names) / len(values))
-    effects = []
-    for effect in (of_scene, values.mean(0) - mean):
-        n = len(effect)
-        if n > 1:
-            effects.append(effect)
-            variances.append((effect.var(ddof=1) / n, n - 1))
-    for effect, means in zip(effects, _resampled_means(effects, resamples, seed), strict=True):
-        n = len(effect)
-        deviations += np.sqrt(n / (n - 1)) * means
+    variances = [(effect.var(ddof=1) / len(effect), len(effect) - 1) for effect in effects]
     total = sum(variance for variance, _ in variances)
     if total == 0:
         return mean, mean
@@ -315,16 +357,27 @@ def interval(
     return mean + float(low), mean + float(high)
 
 
-def _resampled_means(
-    effects: Sequence[np.ndarray], resamples: int, seed: int
-) -> Iterator[np.ndarray]:
-    """The means of each effect's resamples, ``(resamples,)``; the same draws for as many values."""
-    sizes = tuple(len(effect) for effect in effects)
+def _deviations(
+    parts: Sequence[Sequence[np.ndarray]], resamples: int, seed: int
+) -> list[np.ndarray]:
+    """What resamples of each part deviate from its mean, ``(resamples,)``; its effects added up.
+
+    The parts' effects are of the same sizes, and the same draws serve all.
+    """
+    sizes = tuple(map(len, parts[0]))
     draws: Callable[..., Iterable[Iterable[np.ndarray]]] = _draws
     if sum(sizes) * resamples <= KEPT:
         draws = _kept_draws
-    for effect, chunks in zip(effects, draws(sizes, resamples, seed), strict=True):
-        yield np.concatenate([effect[places].mean(1) for places in chunks])
+    deviations = [np.zeros(resamples) for _ in parts]
+    for at, chunks in enumerate(draws(sizes, resamples, seed)):
+        n = sizes[at]
+        begin = 0
+        for places in chunks:
+            end = begin + len(places)
+            for effects, own in zip(parts, deviations, strict=True):
+                own[begin:end] += np.sqrt(n / (n - 1)) * effects[at][places].mean(1)
+            begin = end
+    return deviations
 
 
 def _draws(sizes: tuple[int, ...], resamples: int, seed: int) -> Iterator[Iterator[np.ndarray]]:

@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from benchlib.contracts import BenchError
 from benchlib.params import COLUMNS, configure
 from benchlib.records import read_rows
 from benchlib.report import statistics
+from benchlib.report.known import once
 from benchlib.report.measures import PERCENT, Measure, measures_of
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ LEFT_OUT = ("exact", "undefined")  # columns of ``cells``: images that its means
 AVERAGE = "Average"  # the data set that is all images of a test collection; papers print it under that name
 
 
+@once
 def collections(suite: Suite) -> dict[str, list[str]]:
     """The test collections that are shown and their runs, in params' order; the most common collection comes first.
 
@@ -60,8 +63,18 @@ def _trains(run: Run) -> bool:
 
 def compared(suite: Suite, collection: str | None = None) -> list[str]:
     """The runs of the comparison, in params' order: those that share a test collection."""
-    collection = next(iter(collections(suite))) if collection is None else collection
-    return [key for key, run in suite.runs.items() if run.images.test == collection]
+    if collection is None:
+        collection = next(iter(collections(suite)))
+    return list(_runs_of(suite).get(collection, []))
+
+
+@once
+def _runs_of(suite: Suite) -> dict[str, list[str]]:
+    """Each test collection's runs, in params' order."""
+    found: dict[str, list[str]] = {}
+    for key, run in suite.runs.items():
+        found.setdefault(run.images.test, []).append(key)
+    return found
 
 
 def measures(suite: Suite) -> dict[str, Measure]:
@@ -74,6 +87,7 @@ def scored(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["metric"].isin(list(measures(suite)))]
 
 
+@once
 def controlling(suite: Suite) -> set[str]:
     """The runs that stand in a prior's place: named by an entry of ``controls``, or by themselves."""
     found = set()
@@ -132,6 +146,7 @@ def prior_kinds(suite: Suite, run: str) -> list[str]:
     return [part.kind for part in _guides(suite, run)]
 
 
+@once
 def _guides(suite: Suite, run: str) -> list[Prior]:
     """The priors that guide a run at test time: not what it refines."""
     parts = suite.bundles.get(suite.run(run).prior.test, {}).values()
@@ -168,6 +183,7 @@ def has_prior(suite: Suite, run: str) -> bool:
     return bool(prior_names(suite, run))
 
 
+@once
 def baseline(suite: Suite, collection: str | None = None) -> str | None:
     """The first run of a test collection that restores and has no prior."""
     for key in compared(suite, collection):
@@ -176,6 +192,7 @@ def baseline(suite: Suite, collection: str | None = None) -> str | None:
     return None
 
 
+@once
 def reference(suite: Suite, run: str) -> str | None:
     """The run that differences of ``run`` are taken to: the one it names, else the baseline; None for itself.
 
@@ -196,9 +213,15 @@ def reference(suite: Suite, run: str) -> str | None:
 def run_label(suite: Suite, run: str) -> str:
     """The run's name in tables: its label if it has one, with the key where two of a collection share a label."""
     name = suite.run(run).label or run
-    same = compared(suite, suite.run(run).images.test)
-    names = [suite.runs[key].label or key for key in same]
-    return f"{name} ({run})" if names.count(name) > 1 else name
+    if _labels(suite, suite.run(run).images.test)[name] > 1:
+        return f"{name} ({run})"
+    return name
+
+
+@once
+def _labels(suite: Suite, collection: str) -> Counter[str]:
+    """How many runs of a test collection have each name."""
+    return Counter(suite.runs[key].label or key for key in compared(suite, collection))
 
 
 def command(suite: Suite, run: str) -> str:
@@ -216,21 +239,34 @@ def measured(suite: Suite, collection: str | None = None) -> pd.DataFrame:
 
 def everything(suite: Suite) -> pd.DataFrame:
     """The rows of all shown test collections' runs that have rows. Raises BenchError if none has."""
-    return _read(suite, [run for runs in collections(suite).values() for run in runs])
+    return of_the_prior(everything_restored(suite))
 
 
-def _read(suite: Suite, runs: list[str]) -> pd.DataFrame:
+def everything_restored(suite: Suite) -> pd.DataFrame:
+    """``everything``, and the rows restored with a control in the prior's place (``evaluation.swap``)."""
+    return _read(suite, [run for runs in collections(suite).values() for run in runs], swap=None)
+
+
+def of_the_prior(rows: pd.DataFrame) -> pd.DataFrame:
+    """Those of the rows that were restored with the prior itself."""
+    return rows[rows["swap"] == ""].reset_index(drop=True)
+
+
+def _read(suite: Suite, runs: list[str], swap: str | None = "") -> pd.DataFrame:
     present = [key for key in runs if (suite.results / "rows" / f"{key}.csv").exists()]
     if not present:
         raise BenchError(
             f"{suite.results}/rows: no compared run has rows; run `{command(suite, runs[0])}`"
         )
-    return read_rows(suite, present)
+    return read_rows(suite, present, swap)
 
 
 def rows_of(suite: Suite, rows: pd.DataFrame, collection: str | None = None) -> pd.DataFrame:
     """Those of the rows whose runs belong to a test collection."""
-    return rows[rows["run"].isin(compared(suite, collection))]
+    own = rows["run"].isin(compared(suite, collection))
+    if own.all():  # no copy of so many rows
+        return rows
+    return rows[own]
 
 
 def rows_by_run(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -240,7 +276,7 @@ def rows_by_run(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def measured_collections(suite: Suite, rows: pd.DataFrame) -> list[str]:
     """The shown test collections of which the rows hold something, in order."""
-    seen = set(rows["run"])
+    seen = set(rows["run"].unique())
     return [name for name, runs in collections(suite).items() if seen & set(runs)]
 
 
@@ -252,6 +288,18 @@ def columns(suite: Suite, rows: pd.DataFrame) -> list[Column]:
         for protocol in pairs.loc[pairs["metric"] == metric, "protocol"]:
             found.append((metric, protocol))
     return found
+
+
+def protocols(suite: Suite, rows: pd.DataFrame) -> dict[str, list[str]]:
+    """The protocols of each run's ``columns``, each once."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for run, metric, name in rows[["run", "metric", "protocol"]].drop_duplicates().to_numpy(object):
+        found.setdefault(run, {}).setdefault(metric, []).append(name)
+    names = {}
+    for run, own in found.items():
+        measured = [name for metric in measures(suite) for name in own.get(metric, [])]
+        names[run] = list(dict.fromkeys(measured))
+    return names
 
 
 def main_columns(suite: Suite, rows: pd.DataFrame) -> list[Column]:
@@ -271,18 +319,27 @@ def datasets(suite: Suite, rows: pd.DataFrame, collection: str | None = None) ->
 
 def averaged(suite: Suite, rows: pd.DataFrame, run: str) -> list[str]:
     """The test sets that a run's Average covers; empty where its evaluation asks for none or it has but one set."""
-    if not suite.evaluation_of(run).average:
-        return []
-    own = scored(suite, rows[rows["run"] == run])
-    sets = own["dataset"].unique().tolist()
-    return sets if len(sets) > 1 else []
+    return averages(suite, rows[rows["run"] == run]).get(run, [])
+
+
+def averages(suite: Suite, rows: pd.DataFrame) -> dict[str, list[str]]:
+    """``averaged`` of all runs of the rows that have an Average."""
+    places = scored(suite, rows)[["run", "dataset"]].drop_duplicates()
+    found: dict[str, list[str]] = {}
+    for run, name in places.to_numpy(object):
+        found.setdefault(run, []).append(name)
+    return {run: sets for run, sets in found.items() if len(sets) > 1 and _asks_average(suite, run)}
+
+
+@once
+def _asks_average(suite: Suite, run: str) -> bool:
+    return bool(suite.evaluation_of(run).average)
 
 
 def columns_of(suite: Suite, rows: pd.DataFrame, collection: str | None = None) -> list[str]:
     """The data sets as the tables show them: ``datasets``, and the Average if a run has one."""
-    by_run = rows_by_run(rows)
-    there = [run for run in compared(suite, collection) if run in by_run]
-    some = any(averaged(suite, by_run[run], run) for run in there)
+    covered = averages(suite, rows)
+    some = any(run in covered for run in compared(suite, collection))
     return datasets(suite, rows, collection) + [AVERAGE] * some
 
 
@@ -292,26 +349,46 @@ def pooled(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     An image is called ``<set>/<image>`` there. A mean over those images weighs each set by its image count, as the
     averages of the SPT paper's Table 1 are; or, with ``average: columns``, each set alike, as LMDIR's are.
     """
-    copies = [rows]
-    for run, own in rows_by_run(rows).items():
-        alike = suite.evaluation_of(run).average == COLUMNS
-        copies.append(average_rows(own, averaged(suite, own, run), alike))
-    return pd.concat(copies, ignore_index=True)
+    covered = set()
+    for run, sets in averages(suite, rows).items():
+        covered |= {(run, name) for name in sets}
+    places = zip(rows["run"].tolist(), rows["dataset"].tolist(), strict=True)
+    own = rows[np.fromiter((place in covered for place in places), bool, len(rows))]
+    # run by run, as a sum's last digit depends on its order
+    own = own.iloc[np.argsort(pd.factorize(own["run"])[0], kind="stable")]
+    runs = {run for run, _name in covered}
+    alike = {run for run in runs if suite.evaluation_of(run).average == COLUMNS}
+    if alike:
+        own = _weighed_alike(own, own["run"].isin(alike))
+    return pd.concat([rows, as_average(own)], ignore_index=True)
 
 
 def average_rows(rows: pd.DataFrame, sets: list[str], alike: bool = False) -> pd.DataFrame:
-    """A run's rows of some sets as those of the data set Average.
-
-    alike: each value is multiplied by the number of images over sets and the own set's images, so that a mean, or a
-    difference of means, over all images is the plain mean of the sets' own. The factors are about 1, and the same for
-    all runs that are measured on these images.
-    """
+    """A run's rows of some sets as those of the data set Average. alike: each set weighs the same."""
     own = rows[rows["dataset"].isin(sets)]
-    if alike and len(own):
-        images = own.groupby("dataset")["image"].nunique()
-        factor = own["dataset"].map(images.sum() / len(images) / images)
-        own = own.assign(value=own["value"] * factor)
-    return own.assign(dataset=AVERAGE, image=own["dataset"] + "/" + own["image"])
+    if alike:
+        own = _weighed_alike(own, pd.Series(True, own.index))
+    return as_average(own)
+
+
+def _weighed_alike(rows: pd.DataFrame, which: pd.Series) -> pd.DataFrame:
+    """Rows of averaged sets, the values of some of them so that each set weighs the same in a run's mean.
+
+    Each value is multiplied by the run's number of images over that of its sets and of the own set's images, so that a
+    mean, or a difference of means, over all images is the plain mean of the sets' own. The factors are about 1, and
+    the same for all runs that are measured on these images.
+    """
+    images = rows[which].groupby(["run", "dataset"])["image"].nunique()
+    of_run = images.groupby(level="run")
+    factors = of_run.transform("sum") / of_run.transform("count") / images
+    places = pd.MultiIndex.from_frame(rows[["run", "dataset"]])
+    found = factors.reindex(places).to_numpy()
+    return rows.assign(value=rows["value"] * np.where(which, found, 1.0))
+
+
+def as_average(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of several sets as those of one, the Average."""
+    return rows.assign(dataset=AVERAGE, image=rows["dataset"] + "/" + rows["image"])
 
 
 def per_image(rows: pd.DataFrame) -> pd.DataFrame:
@@ -391,21 +468,35 @@ def tests_of(suite: Suite, rows: pd.DataFrame) -> dict[str, str]:
     return {run: suite.run(run).images.test for run in rows["run"].unique()}
 
 
-_KEPT: dict[
-    bytes, pd.DataFrame
-] = {}  # the tables, plots and page ask for the same cells many times
+_KEPT: dict[bytes, pd.DataFrame] = {}  # tables, plots and page ask for the same many times
 
 
 def _kept_cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     """The cells of one test collection, computed once in a process."""
+    return kept(_cells, suite, rows)
+
+
+def kept(
+    work: Callable[..., pd.DataFrame], suite: Suite, rows: pd.DataFrame, *names: str
+) -> pd.DataFrame:
+    """``work(suite, rows, *names)``, computed once in a process for the same rows (READ) and names.
+
+    The frame is shared: who gets it only reads it.
+    """
     read = rows[[name for name in READ if name in rows]]
     key = hashlib.sha256(pd.util.hash_pandas_object(read, index=False).to_numpy().tobytes())
-    key.update(suite.model_dump_json().encode())
+    key.update(repr((work.__module__, work.__name__, names)).encode())
+    key.update(_as_json(suite))
     if key.digest() not in _KEPT:
         while len(_KEPT) >= 16:
             _KEPT.pop(next(iter(_KEPT)))
-        _KEPT[key.digest()] = _cells(suite, rows)
+        _KEPT[key.digest()] = work(suite, rows, *names)
     return _KEPT[key.digest()]
+
+
+@once
+def _as_json(suite: Suite) -> bytes:
+    return suite.model_dump_json().encode()
 
 
 def _cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
@@ -490,7 +581,7 @@ def best_of(suite: Suite, column: pd.DataFrame) -> pd.Series:
     None either where means leave out different numbers of images, but a run that restores all images exactly.
     """
     none = pd.Series(False, column.index)
-    shown = pd.Series([_rank(suite, cell) for cell in column.itertuples()], column.index)
+    shown = pd.Series([_rank(suite, cell) for cell in tuples(column)], column.index)
     if shown.nunique() < 2:
         return none
     first = shown.max()
@@ -559,16 +650,7 @@ def comparison(
     The columns under "run" say how: inference mode and seeds. A cell over fewer images than its column's others says
     so. A compared run without rows is a row too: "not run: evaluate@<run>".
     """
-    table = cells(suite, rows_of(suite, rows, collection))
-    images = table.groupby("dataset")["images"].max()
-
-    def show(cell: Any) -> str:
-        most = images[cell.dataset]
-        return value_text(suite, cell) + (
-            f" [{cell.images} of {most} images]" if cell.images < most else ""
-        )
-
-    return _lay_out(suite, rows, table, which, show, collection)
+    return laid_out(suite, rows, which, collection).comparison
 
 
 def differences(
@@ -581,19 +663,7 @@ def differences(
 
     What it is a difference to stands under "run", "reference"; a run without a reference has no line.
     """
-
-    def show(cell: Any) -> str:
-        if not cell.paired and not cell.apart:
-            return "-"
-        left_out = f"; {cell.apart} left out" if cell.apart else ""
-        return f"{interval_text(suite, cell)} ({cell.better}/{cell.paired} better{left_out})"
-
-    table = _lay_out(
-        suite, rows, cells(suite, rows_of(suite, rows, collection)), which, show, collection
-    )
-    to = [reference(suite, run) for run in compared(suite, collection)]
-    table.insert(2, ("run", "reference"), [run_label(suite, run) if run else "-" for run in to])
-    return table[[run is not None for run in to]]
+    return laid_out(suite, rows, which, collection).differences
 
 
 def best(
@@ -603,10 +673,7 @@ def best(
     collection: str | None = None,
 ) -> pd.DataFrame:
     """True where ``comparison`` holds the best of its column (see ``cells``)."""
-    table = cells(suite, rows_of(suite, rows, collection))
-    return _lay_out(suite, rows, table, which, lambda cell: cell.best, collection).map(
-        lambda flag: flag is True
-    )
+    return laid_out(suite, rows, which, collection).best
 
 
 def gained(
@@ -616,40 +683,110 @@ def gained(
     collection: str | None = None,
 ) -> pd.DataFrame:
     """True where ``differences`` holds a gain: better than the reference, by an interval that excludes zero."""
-    table = cells(suite, rows_of(suite, rows, collection))
-    return _lay_out(suite, rows, table, which, lambda cell: cell.gain, collection).map(
-        lambda flag: flag is True
-    )
+    return laid_out(suite, rows, which, collection).gained
 
 
-def _lay_out(
+@dataclass(frozen=True)
+class LaidOut:
+    """The tables of one test collection that share their lines and columns: see the functions of these names."""
+
+    comparison: pd.DataFrame
+    best: pd.DataFrame
+    differences: pd.DataFrame
+    gained: pd.DataFrame
+
+
+def laid_out(
     suite: Suite,
     rows: pd.DataFrame,
-    table: pd.DataFrame,
-    which: Iterable[Column] | None,
-    show: Callable[[Any], Any],
-    collection: str | None,
-) -> pd.DataFrame:
+    which: Iterable[Column] | None = None,
+    collection: str | None = None,
+) -> LaidOut:
+    """``comparison``, ``best``, ``differences`` and ``gained`` of a test collection, in one go.
+
+    Raises BenchError as ``reference``.
+    """
     rows = rows_of(suite, rows, collection)
     which = columns(suite, rows) if which is None else list(which)
     names = {column: heading(suite, *column) for column in which}
     header = [("run", "inference"), ("run", "seeds")]
     for name in columns_of(suite, rows, collection):
         header += [(name, shown) for shown in names.values()]
-    lines: dict[str, dict[Column, Any]] = {}
-    by_run, cells_of = rows_by_run(rows), rows_by_run(table)
+    table = cells(suite, rows)
+    images = table.groupby("dataset")["images"].max().to_dict()
+    values, changes = _how(suite, rows, header, collection), {}
+    for run, line in values.items():
+        changes[run] = dict(line)
+    best: dict[str, set[Column]] = {run: set() for run in values}
+    gains: dict[str, set[Column]] = {run: set() for run in values}
+    for cell in tuples(table):
+        if (cell.metric, cell.protocol) not in names:
+            continue
+        at = (cell.dataset, names[cell.metric, cell.protocol])
+        values[cell.run][at] = _counted_text(suite, cell, images[cell.dataset])
+        changes[cell.run][at] = _better_text(suite, cell)
+        if cell.best:
+            best[cell.run].add(at)
+        if cell.gain:
+            gains[cell.run].add(at)
+    shown, against = _frame(suite, values, header), _frame(suite, changes, header)
+    to = [reference(suite, run) for run in values]
+    labels = ["-" if run is None else run_label(suite, run) for run in to]
+    against.insert(2, ("run", "reference"), labels)
+    against = against[[run is not None for run in to]]
+    return LaidOut(shown, _flags(shown, best), against, _flags(shown, gains))
+
+
+def tuples(table: pd.DataFrame) -> Iterable[Any]:
+    """``table.itertuples()``; pandas takes one cell after the other out of columns of text, slowly."""
+    return table.astype(object).itertuples()
+
+
+def _how(
+    suite: Suite, rows: pd.DataFrame, header: list[Column], collection: str | None
+) -> dict[str, dict[Column, str]]:
+    """A line a compared run: its inference mode and seeds, and a dash in each other column."""
+    modes, counts = inferences(rows), seed_counts(rows)
+    lines = {}
     for run in compared(suite, collection):
         line = dict.fromkeys(header, "-")
-        own = by_run.get(run, rows.iloc[:0])
-        line[header[0]] = inference(own, run) or f"not run: evaluate@{run}"
-        line[header[1]] = str(seeds(own, run)) if len(own) else "-"
-        for cell in cells_of.get(run, table.iloc[:0]).itertuples():
-            if (cell.metric, cell.protocol) in which:
-                line[(cell.dataset, names[cell.metric, cell.protocol])] = show(cell)
-        lines[run_label(suite, run)] = line
-    frame = pd.DataFrame.from_dict(lines, orient="index", dtype=object)
-    frame = frame.reindex(columns=pd.MultiIndex.from_tuples(header, names=["dataset", "measure"]))
+        line[header[0]] = modes.get(run) or f"not run: evaluate@{run}"
+        line[header[1]] = str(counts.get(run, "-"))
+        lines[run] = line
+    return lines
+
+
+def _counted_text(suite: Suite, cell: Any, most: int) -> str:
+    """A figure as shown, with its images where its column's others have more."""
+    text = value_text(suite, cell)
+    if cell.images < most:
+        text += f" [{cell.images} of {most} images]"
+    return text
+
+
+def _better_text(suite: Suite, cell: Any) -> str:
+    """A difference as shown, and on how many shared images it is better."""
+    if not cell.paired and not cell.apart:
+        return "-"
+    left_out = f"; {cell.apart} left out" if cell.apart else ""
+    return f"{interval_text(suite, cell)} ({cell.better}/{cell.paired} better{left_out})"
+
+
+def _frame(suite: Suite, lines: dict[str, dict[Column, str]], header: list[Column]) -> pd.DataFrame:
+    """Lines under their runs' labels, columns in the header's order."""
+    labels = [run_label(suite, run) for run in lines]
+    texts = [[line[column] for column in header] for line in lines.values()]
+    columns = pd.MultiIndex.from_tuples(header, names=["dataset", "measure"])
+    frame = pd.DataFrame(texts, index=labels, columns=columns, dtype=object)
     return frame.rename_axis("method")
+
+
+def _flags(shown: pd.DataFrame, marked: dict[str, set[Column]]) -> pd.DataFrame:
+    """True at the marked columns of each line of a table."""
+    flags = []
+    for own in marked.values():
+        flags.append([column in own for column in shown.columns])
+    return pd.DataFrame(flags, shown.index, shown.columns)
 
 
 def counts_note(suite: Suite, rows: pd.DataFrame, collection: str | None = None) -> str:
@@ -665,15 +802,14 @@ def counts_note(suite: Suite, rows: pd.DataFrame, collection: str | None = None)
     note = f"On {counts}. {seeds_text(rows)}. Mean over images of the mean over seeds."
     if _leaves_out(scores):
         note += f" {LEFT_OUT_NOTE}"
-    by_run = rows_by_run(rows)
-    there = [run for run in compared(suite, collection) if run in by_run]
-    for run in there:
-        covered = ", ".join(averaged(suite, by_run[run], run))
-        if covered and suite.evaluation_of(run).average == COLUMNS:
-            return f"{note} {AVERAGE}: the plain mean of the sets' means, {covered}."
-        if covered:
-            return f"{note} {AVERAGE}: all images of {covered}, so weighted by their counts."
-    return note
+    found = averages(suite, rows)
+    there = [run for run in compared(suite, collection) if found.get(run)]
+    if not there:
+        return note
+    covered = ", ".join(found[there[0]])
+    if suite.evaluation_of(there[0]).average == COLUMNS:
+        return f"{note} {AVERAGE}: the plain mean of the sets' means, {covered}."
+    return f"{note} {AVERAGE}: all images of {covered}, so weighted by their counts."
 
 
 LEFT_OUT_NOTE = (
@@ -695,22 +831,42 @@ def images_text(images: int, scenes: int) -> str:
 
 def seeds(rows: pd.DataFrame, run: str) -> int:
     """How many seeds a run was measured with (rows of its prior's facts have none)."""
-    own = rows.loc[rows["run"] == run, "seed"].astype(str)
-    return int(own[own != ""].nunique())
+    return seed_counts(rows[rows["run"] == run]).get(run, 0)
+
+
+def seed_counts(rows: pd.DataFrame) -> dict[str, int]:
+    """``seeds`` of all runs of the rows."""
+    places = rows[["run", "seed"]].drop_duplicates().astype(str).drop_duplicates()
+    counts = dict.fromkeys(places["run"], 0)
+    for run in places.loc[places["seed"] != "", "run"]:
+        counts[run] += 1
+    return counts
 
 
 def inference(rows: pd.DataFrame, run: str) -> str:
     """A run's inference mode; where it differs between test sets, each mode with its sets. Empty for a run not run."""
-    own = rows[(rows["run"] == run) & (rows["inference"] != "")]
-    modes = own.groupby("inference", sort=False)["dataset"].unique()
+    return inferences(rows[rows["run"] == run]).get(run, "")
+
+
+def inferences(rows: pd.DataFrame) -> dict[str, str]:
+    """``inference`` of all runs of the rows that have one."""
+    places = rows.loc[rows["inference"] != "", ["run", "inference", "dataset"]].drop_duplicates()
+    found: dict[str, dict[str, list[str]]] = {}
+    for run, mode, name in places.to_numpy(object):
+        found.setdefault(run, {}).setdefault(mode, []).append(name)
+    return {run: _mode_text(modes) for run, modes in found.items()}
+
+
+def _mode_text(modes: dict[str, list[str]]) -> str:
+    """The modes of a run, each with its sets where there are several."""
     if len(modes) == 1:
-        return str(modes.index[0])
+        return next(iter(modes))
     return ", ".join(f"{mode} ({', '.join(sets)})" for mode, sets in modes.items())
 
 
 def seeds_text(rows: pd.DataFrame) -> str:
     """How many seeds: "One seed a run", "3 seeds a run" or "1 to 3 seeds a run"."""
-    counts = [seeds(own, run) for run, own in rows_by_run(rows).items()]
+    counts = seed_counts(rows).values()
     low, high = min(counts), max(counts)
     if low == high:
         return "One seed a run" if low == 1 else f"{low} seeds a run"
@@ -728,7 +884,7 @@ def metrics(suite: Suite, rows: pd.DataFrame) -> dict[str, dict[str, dict[str, f
     }
     known = measures(suite)
     numbers: dict[str, dict[str, dict[str, float | None]]] = {}
-    for cell in cells(suite, rows).itertuples():
+    for cell in tuples(cells(suite, rows)):
         if (cell.metric, cell.protocol) in main.get(cell.collection, []):
             of_set = numbers.setdefault(cell.run, {}).setdefault(cell.dataset, {})
             name = known[cell.metric].shown
