@@ -47,6 +47,7 @@ MANIFEST = (
     "width",
     "scale",
 )
+NAMED = 20  # refused images that an error names
 REGION_SHARE = (0.01, 0.6)  # a moving object is neither a speck nor the scene
 
 
@@ -259,13 +260,16 @@ def make_priors_shard(suite: Suite, key: str, index: int, number: int) -> int:
 
 
 def _check_refused(key: str, refused: dict[str, str], number: int) -> None:
-    """Raise BenchError if an image was refused: its name -> why."""
-    if refused:
-        said = "; ".join(f"{name}: {why}" for name, why in refused.items())
-        raise BenchError(
-            f"priors.{key}: {len(refused)} of {number} images refused (the others are done "
-            f"and kept): {said}"
-        )
+    """Raise BenchError if an image was refused: its name -> why. The first are named."""
+    if not refused:
+        return
+    said = [f"{name}: {why}" for name, why in islice(refused.items(), NAMED)]
+    if len(refused) > NAMED:
+        said.append(f"and {len(refused) - NAMED} others")
+    raise BenchError(
+        f"priors.{key}: {len(refused)} of {number} images refused (the others are done "
+        f"and kept): {'; '.join(said)}"
+    )
 
 
 def count_images(suite: Suite, source: str) -> dict[str, int]:

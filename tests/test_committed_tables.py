@@ -20,6 +20,7 @@ PARAMS = {
     "spt-small": "suites/spt-small/params.yaml",
     "spt-ablations-small": "suites/spt-ablations-small/params.yaml",
     "ptg-rm-small": "suites/ptg-rm-small/params.yaml",
+    "lmdir-small": "suites/lmdir-small/params.yaml",
 }
 
 
