@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -341,17 +342,23 @@ def each_entry(path: Path, name: str) -> Iterator[dict[str, Any]]:
     if not path.exists():
         read_json(path)
     with open(path, encoding="utf-8") as file:
-        if [next(file, ""), next(file, "")] != ["{\n", f" {json.dumps(name)}: [\n"]:
-            yield from read_json(path, [name])[name]
-            return
-        for line in file:
-            if line.startswith(" ]"):
+        if [next(file, ""), next(file, "")] == ["{\n", f" {json.dumps(name)}: [\n"]:
+            first = next(file, "")
+            if first.startswith((" ]", '  {"')):
+                yield from _listed(chain([first], file), path)
                 return
-            try:
-                yield json.loads(line.rstrip().rstrip(","))
-            except ValueError as error:
-                said = f"{path}: is no whole JSON ({error}); {_again(path)}"
-                raise BenchError(said) from None
+    yield from read_json(path, [name])[name]
+
+
+def _listed(lines: Iterable[str], path: Path) -> Iterator[dict[str, Any]]:
+    """The entries that stand in lines of their own, up to the list's end."""
+    for line in lines:
+        if line.startswith(" ]"):
+            return
+        try:
+            yield json.loads(line.rstrip().rstrip(","))
+        except ValueError as error:
+            raise BenchError(f"{path}: is no whole JSON ({error}); {_again(path)}") from None
 
 
 def in_json(value: Any) -> Any:

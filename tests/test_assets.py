@@ -82,7 +82,7 @@ PARTS = {"bsds500-test": 200, "lol-v1-part": 74, "rain100h-part": 24, "rain100l-
 UNSEEN_SETS = {
     *("div2k", "flickr2k", "wed", "urban100", "manga109"),
     *("lol-v2-real", "sid-sony", "rain13k", "hide", "realblur-r", "dpdd", "sidd-validation"),
-    "sidd-medium",
+    *("sidd-medium", "rain1800"),
 }
 PTG_RM_WEIGHTS = {
     *("restormer-rain", "restormer-blur", "restormer-defocus", "restormer-defocus-dual"),
@@ -274,6 +274,7 @@ def test_catalogue_names_everything_the_issue_asks_for():
             **{"rain100h": 100, "rain100l": 100},
         },
         "hide": {"test": 2025},
+        "rain1800": {"train": 1800},
         "realblur-r": {"test": None},
         "dpdd": {"train": 350, "val": 74, "test": 76, "test-left": 76, "test-right": 76},
         "sidd-validation": {"validation": 1},
