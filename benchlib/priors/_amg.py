@@ -18,13 +18,13 @@ from segment_anything.utils.amg import (
 
 from benchlib.priors._point_decoder import PointDecoder
 
-VERSION = 1
-USES = {"priors/_point_decoder.py": 1}
+VERSION = 2
+USES = {"priors/_point_decoder.py": 2}
 
 
 class MaskGenerator(SamAutomaticMaskGenerator):
-    """Gives the package's masks and scores, bit for bit, but enlarges none that is dropped for
-    its predicted IoU (:class:`PointDecoder` says what else is spared).
+    """Gives the package's masks and scores, but for rounding, and enlarges none that is dropped
+    for its predicted IoU (:class:`PointDecoder` says what else is spared).
 
     Does not fail on an image without any mask when it looks at crops. The package (1.0) then makes
     an empty table of crop boxes with no columns, and asks for the third one.

@@ -18,8 +18,8 @@ from benchlib.priors.kinds.masks import MaskSet, mask_set
 if TYPE_CHECKING:
     from segment_anything import SamAutomaticMaskGenerator
 
-VERSION = 1
-USES = {"priors/_sam.py": 1, "priors/_amg.py": 1}
+VERSION = 2
+USES = {"priors/_sam.py": 1, "priors/_amg.py": 2}
 KIND = "masks"
 SHOWN = "SAM's masks"
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
