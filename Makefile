@@ -4,7 +4,8 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 # each stage starts a Python; without bytecode that takes twice as long
 unexport PYTHONDONTWRITEBYTECODE
 RUN := $(UV) run
-JOBS := $(if $(J),-j $(J))
+# stages that run at once; on two cores two of one thread each are done sooner than one after the other
+J ?= 2
 
 .PHONY: help demo reproduce test lab check lock clean
 .DEFAULT_GOAL := help
@@ -13,7 +14,7 @@ help:
 	@echo "make demo        rerun SAM-Deblur's ablation on real photographs; the page is results/demo/report.html"
 	@echo "make reproduce   reprint SPT's rows from official weights and tune SPT; results/spt-small/report.html"
 	@echo "make suite/NAME  run suites/NAME, e.g. suite/spt-ablations-small; results/NAME/report.html"
-	@echo "                 J=2 runs two stages at once: make demo J=2"
+	@echo "                 two stages run at once; J=4 runs four, J=1 one after the other: make demo J=4"
 	@echo "make test        run the tests"
 	@echo "make lab         open the notebooks in JupyterLab"
 	@echo "make check       lint, types, locks"
@@ -30,13 +31,13 @@ GIT := test -e .git || { echo "$(CURDIR) is no git checkout (a ZIP has none): ru
 
 demo: | $(UV)
 	@$(GIT)
-	@$(RUN) benchlib run demo $(JOBS)
+	@$(RUN) benchlib run demo -j $(J)
 
 reproduce: suite/spt-small
 
 suite/%: | $(UV)
 	@$(GIT)
-	@$(RUN) benchlib run $* $(JOBS)
+	@$(RUN) benchlib run $* -j $(J)
 
 test: | $(UV)
 	@$(RUN) --extra dev pytest -n logical --maxprocesses 4 --dist loadfile

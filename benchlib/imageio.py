@@ -311,9 +311,15 @@ def to_tensor(image: np.ndarray) -> torch.Tensor:
 
     if image.dtype not in (np.uint8, np.float32):
         raise BenchError(f"image: expected uint8 or float32, got {image.dtype}")
-    rows = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
-    tensor = rows.to(torch.float32, copy=True)
-    if image.dtype == np.uint8:
+    return to_unit(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1))
+
+
+def to_unit(levels: torch.Tensor) -> torch.Tensor:
+    """A copy of a uint8 tensor as float32 in [0,1]; float32 keeps its values."""
+    import torch
+
+    tensor = levels.to(torch.float32, copy=True)
+    if levels.dtype == torch.uint8:
         tensor.div_(255)
     return tensor
 

@@ -7,7 +7,7 @@ times a whole number, 1 but for super-resolution.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from benchlib.contracts import BenchError, Window, whole_scale
-from benchlib.imageio import quantise, read_image, read_lq, to_tensor, write_png
+from benchlib.imageio import quantise, read_image, read_lq, to_tensor, to_unit, write_png
 from benchlib.records import Pair
 
 if TYPE_CHECKING:
@@ -83,8 +83,18 @@ def crop(item: Item, window: Window) -> dict[str, torch.Tensor]:
 
 
 def _cut(image: np.ndarray, window: Window, scale: int) -> torch.Tensor:
-    channels_first = np.moveaxis(image, 2, 0)
-    return to_tensor(np.moveaxis(window.cut(channels_first, scale), 0, 2))
+    """Turned by PyTorch: NumPy takes five times as long for three interleaved channels."""
+    import torch
+
+    straight = replace(window, flip_h=False, flip_v=False, transpose=False)
+    tensor = torch.from_numpy(straight.cut(np.moveaxis(image, 2, 0), scale))
+    if window.flip_h:
+        tensor = tensor.flip(-1)
+    if window.flip_v:
+        tensor = tensor.flip(-2)
+    if window.transpose:
+        tensor = tensor.transpose(-1, -2)
+    return to_unit(tensor)
 
 
 def batch(item: Item) -> dict[str, torch.Tensor]:
