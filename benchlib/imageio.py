@@ -320,7 +320,8 @@ def to_unit(levels: torch.Tensor) -> torch.Tensor:
 
     tensor = levels.to(torch.float32, copy=True)
     if levels.dtype == torch.uint8:
-        tensor.div_(255)
+        # a tensor of the device: CUDA would multiply by the reciprocal of a number, which rounds
+        tensor.div_(torch.tensor(255.0, device=tensor.device))
     return tensor
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from benchlib.contracts import Backbone, BenchError, Window
+from benchlib.imageio import to_unit
 from benchlib.own import refuse_changed
 from benchlib.plan import RunPlan
 from benchlib.priors._read import PriorSet
@@ -153,7 +154,11 @@ def with_truth(
     plan: RunPlan, item: Any, at: Callable[[Window], dict[str, torch.Tensor]]
 ) -> Callable[[Window], dict[str, torch.Tensor]]:
     """As ``at``, and the reference there: for a method that says so (``INFO.truth``) alone."""
-    return lambda window: at(window) | {"truth": plan.task.crop(item, window)["hq"][None]}
+
+    def truth(window: Window) -> torch.Tensor:
+        return to_unit(plan.task.crop(item, window)["hq"][None])
+
+    return lambda window: at(window) | {"truth": truth(window)}
 
 
 def restore(

@@ -17,7 +17,7 @@ from benchlib import registry
 from benchlib.conformance import Subject
 from benchlib.conformance import tasks as contract
 from benchlib.contracts import BenchError, Window
-from benchlib.imageio import read_image, write_lq, write_png
+from benchlib.imageio import read_image, to_unit, write_lq, write_png
 from benchlib.priors._read import Part, PriorSet
 from benchlib.priors.kinds import masks, picture, points, tokens, vector
 from benchlib.records import Pair
@@ -111,9 +111,10 @@ def test_a_crop_is_what_pillow_cuts_and_turns_lq_and_hq_together(scale, data) ->
             expected = expected.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
         if transpose:
             expected = expected.transpose(Image.Transpose.TRANSPOSE)
-        assert got[name].dtype == torch.float32
+        assert got[name].dtype == torch.uint8
+        assert np.array_equal(got[name].permute(1, 2, 0).numpy(), np.asarray(expected))
         pixels = np.asarray(expected).astype(np.float32) / np.float32(255)
-        assert np.array_equal(got[name].permute(1, 2, 0).numpy(), pixels)
+        assert np.array_equal(to_unit(got[name]).permute(1, 2, 0).numpy(), pixels)
 
 
 # --- restoring, whole and in tiles ----------------------------------------------------------------

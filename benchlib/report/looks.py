@@ -18,6 +18,7 @@ import torch
 
 from benchlib.contracts import BenchError, Window
 from benchlib.files import progress
+from benchlib.imageio import to_unit
 from benchlib.params import configure
 from benchlib.priors.kinds.picture import Picture
 from benchlib.priors.retrieved import unit
@@ -61,7 +62,7 @@ def batch_of(plan: RunPlan, pair: Pair, device: torch.device, longest: int = 512
     height, width = plan.task.size(item)
     high, wide = min(height, longest), min(width, longest)
     window = Window((height - high) // 2, (width - wide) // 2, high, wide)
-    found = {"lq": plan.task.crop(item, window)["lq"][None]}
+    found = {"lq": to_unit(plan.task.crop(item, window)["lq"][None])}
     found |= prior_at(plan, pair, item, plan.test_prior)(window)
     return {name: value.to(device) for name, value in found.items()}
 

@@ -6,7 +6,8 @@ Manifests, priors, the training loop, rows and the report are the same for all. 
 ``read(pair)`` an item of a manifest's line (``records.Pair``), whole;
 ``size(item)`` its ``(H,W)`` as the network sees it: a prior must fit it;
 ``nbytes(item)``  what it takes in memory;
-``crop(item, window)``  the batch entries of one training crop, ``lq`` and ``hq`` among them;
+``crop(item, window)``  the batch entries of one training crop, ``lq`` and ``hq`` among them, as
+               float32 or in 8-bit levels, of which ``imageio.to_unit`` makes float32;
 ``batch(item)``  the batch entries of the whole item, without ``hq``, with a first dimension of 1;
 ``restore(model, batch, tiles, device, prior)``  what the network makes of it, as it is measured and
                kept; ``prior``: from a ``contracts.Window`` of it to the prior's batch entries;

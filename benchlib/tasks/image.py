@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from benchlib.contracts import BenchError, Window, whole_scale
-from benchlib.imageio import quantise, read_image, read_lq, to_tensor, to_unit, write_png
+from benchlib.imageio import quantise, read_image, read_lq, to_tensor, write_png
 from benchlib.records import Pair
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def nbytes(item: Item) -> int:
 
 
 def crop(item: Item, window: Window) -> dict[str, torch.Tensor]:
-    """ "lq" ``(3,h,w)`` and "hq" ``(3,scale h,scale w)``, float32 in [0,1] (noise leaves it)."""
+    """ "lq" ``(3,h,w)`` and "hq" ``(3,scale h,scale w)``: uint8, or float32 where noise is."""
     return {"lq": _cut(item.lq, window, 1), "hq": _cut(item.hq, window, item.scale)}
 
 
@@ -94,7 +94,7 @@ def _cut(image: np.ndarray, window: Window, scale: int) -> torch.Tensor:
         tensor = tensor.flip(-2)
     if window.transpose:
         tensor = tensor.transpose(-1, -2)
-    return to_unit(tensor)
+    return tensor
 
 
 def batch(item: Item) -> dict[str, torch.Tensor]:

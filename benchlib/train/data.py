@@ -18,6 +18,7 @@ from torch.utils.data import Dataset, default_collate
 from benchlib import registry
 from benchlib.contracts import BenchError, Window
 from benchlib.files import check_writable
+from benchlib.imageio import to_unit
 from benchlib.params import Training
 from benchlib.plan import RunPlan
 from benchlib.priors._read import PriorSet, Stored
@@ -26,6 +27,7 @@ from benchlib.seeding import name_rng
 from benchlib.train.unpacked import Unpacked, check_room, gib
 
 VERSION = 1
+IMAGES = ("lq", "hq", "unpaired")  # of a batch
 KEPT = 2**30  # bytes of items and priors that a run keeps in memory, in all its processes
 SAMPLE = 4  # pairs that are opened to estimate what all take
 LOOKED_FOR = 64  # pairs that are looked for, to estimate how many are unpacked already
@@ -155,12 +157,22 @@ class Crops(Dataset):
         return self.unpacked.item(self.task_name, pair)
 
     def collate(self, crops: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Several crops as one batch: what the task gives, and what the method reads of the
-        prior.
+        """Several crops as one batch: what the task gives, and what the method reads of the prior.
+
+        Images in 8-bit levels where their files have them: a quarter as much to hand from one
+        process, or device, to another. :func:`read_levels` makes numbers of them.
         """
         # stacked by torch in the memory that a loading process shares: nothing is copied once more
         batch = default_collate([crop["item"] for crop in crops])
         return batch | self.prior.collate([crop["prior"] for crop in crops])
+
+
+def read_levels(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A batch whose images, ``lq`` and ``hq`` and the like, are float32 in [0,1], as methods read
+    them.
+    """
+    images = {name: to_unit(batch[name]) for name in IMAGES if name in batch}
+    return batch | images
 
 
 def _counted(pairs: list[Pair], repeats: Mapping[str, int]) -> list[int]:
