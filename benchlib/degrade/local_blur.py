@@ -16,12 +16,12 @@ from benchlib.contracts import BenchError
 from benchlib.degrade import _motion
 from benchlib.degrade._checks import Gamma, Pixels, Share, check_region, check_sharp
 
-VERSION = 1
+VERSION = 2
 # The caller gives one of MobileSAM's masks as the region (``prepare.moving_region``).
 USES = {
     "degrade/_motion.py": 1,
     "priors/_loop.py": 1,
-    "priors/sam.py": 1,
+    "priors/sam.py": 2,
     "priors/kinds/masks.py": 1,
 }
 NEEDS_REGION = True
