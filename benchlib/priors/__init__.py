@@ -19,6 +19,7 @@ packages.
 ``told(config, dataset, image)``  optional: what the prior is told of an image by its name, plain
              data; part of what a finished prior is found by, and ``open``'s callable gets it too;
 ``words(config, device)``  optional, of kind ``tokens``: what is said of an image, as text;
+``ON_CPU = True``  optional: it computes on the CPU alone; no stage loads PyTorch to know that;
 ``PATHS``    optional: names of settings that are paths, relative to params.yaml;
 ``size(config)``  for a ``vector`` alone: its length.
 

@@ -28,12 +28,14 @@ def device_name(name: str = "auto") -> str:
     """ "cpu" or "cuda..."; "auto" is the accelerator if there is one. Raises BenchError for
     others.
     """
+    if name == "cpu":
+        return name
     import torch
 
     cuda = torch.cuda.is_available()
     if name == "auto":
         return "cuda" if cuda else "cpu"
-    if name == "cpu" or (name.startswith("cuda") and cuda):
+    if name.startswith("cuda") and cuda:
         return name
     there = "auto, cpu, cuda" if cuda else "auto, cpu"
     raise BenchError(f"device {name}: not here; may be {there}")
@@ -58,6 +60,8 @@ class Provider:
     def __post_init__(self) -> None:
         self.module = registry.load("priors", self.name)
         self.kind = registry.load("priors/kinds", self.module.KIND)
+        if getattr(self.module, "ON_CPU", False):
+            self.device = "cpu"
         self.device = device_name(self.device)
         self.meter: Meter | None = None
 

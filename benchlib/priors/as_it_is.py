@@ -16,6 +16,7 @@ from benchlib.priors.kinds.restored import Restored
 
 VERSION = 1
 KIND = "restored"
+ON_CPU = True
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from benchlib.priors.kinds.picture import Picture
 VERSION = 1
 USES = {"assets/contents.py": 1}  # which files a catalogue entry means, and their order
 KIND = "picture"
+ON_CPU = True
 SHOWN = "a dual-pixel view"
 
 

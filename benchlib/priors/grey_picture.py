@@ -19,6 +19,7 @@ from benchlib.priors.kinds.picture import GREY, Picture
 VERSION = 1
 USES = {"priors/kinds/picture.py": 1}
 KIND = "picture"
+ON_CPU = True
 SHOWN = "grey pictures"
 CONTROL = True
 

@@ -8,6 +8,7 @@ from typing import Any
 
 VERSION = 1
 KIND = "none"
+ON_CPU = True
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from benchlib.priors.kinds.masks import MaskSet, mask_set
 
 VERSION = 1
 KIND = "masks"
+ON_CPU = True
 CONTROL = True  # it stands in another prior's place: a run with it is no answer of its own
 
 
