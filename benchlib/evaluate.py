@@ -27,7 +27,15 @@ from benchlib.manifests import check_run
 from benchlib.metrics import protocol
 from benchlib.plan import RunPlan
 from benchlib.priors._read import PriorSet
-from benchlib.records import Pair, hardware, read_json, revision, write_json, write_rows
+from benchlib.records import (
+    Pair,
+    hardware,
+    read_json,
+    revision,
+    shared_cells,
+    write_json,
+    write_rows,
+)
 from benchlib.restore import (
     Truncated,
     check_trained,
@@ -68,10 +76,11 @@ def evaluate(plan: RunPlan) -> list[Row]:
     done = open_finished(plan, own_record)
     with new_folder(plan.places.restored) as out, threads(plan.how.threads) as used:
         rows = _rows(plan, pairs, pictures, out, done)
-        write_rows(plan.places.rows, rows)
+        shared = shared_cells(rows)
+        write_rows(plan.places.rows, rows, in_record=shared)
     seconds = round(time.perf_counter() - started + done.seconds, 1)
     versions = training["versions"] | _versions(plan)
-    record = training | {"evaluate_seconds": seconds, "versions": versions}
+    record = training | {"evaluate_seconds": seconds, "versions": versions, "row": shared}
     took = done.threads
     if done.missed or not took:
         took = took | {used}

@@ -14,7 +14,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -53,6 +53,20 @@ ROW = (
     "seed",
     "value",
     "version",
+    "revision",
+    "hardware",
+)
+# What is the same in all rows of a run stands once, in its record, under "row".
+OF_THE_RUN = (
+    "suite",
+    "run",
+    "paper",
+    "table",
+    "method",
+    "backbone",
+    "prior",
+    "problem",
+    "setting",
     "revision",
     "hardware",
 )
@@ -380,6 +394,7 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
     "kept": dict,
     "label": str,
     "parameters": int,
+    "row": dict,
     "seed_seconds": dict,
     "seeds": list,
     "train_seconds": (int, float),
@@ -396,6 +411,7 @@ INSIDE: dict[str, type | tuple[type, ...]] = {
     "choice.*": dict,
     "images.*": dict,
     "kept.*": dict,
+    "row.*": str,
     "seed_seconds.*": NUMBER,
     "training.batch": int,
     "training.crop": int,
@@ -460,9 +476,30 @@ def read_losses(path: Path) -> pd.DataFrame:
     return read_frame(path, numbers=LOG)
 
 
-def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write rows (see ROW) as CSV."""
-    write_table(path, ROW, rows)
+def shared_cells(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Columns of OF_THE_RUN and what stands there in all rows; none of a column that varies.
+
+    Rows of several workers may differ in ``hardware``.
+    """
+    shared = {}
+    for column in OF_THE_RUN:
+        found = {str(row.get(column, "")) for row in rows}
+        if len(found) == 1:
+            shared[column] = found.pop()
+    return shared
+
+
+def write_rows(
+    path: Path, rows: Iterable[dict[str, Any]], in_record: Mapping[str, Any] | None = None
+) -> None:
+    """Write rows (see ROW) as CSV. in_record: columns that the run's record holds in their place.
+
+    It holds them under "row", as ``shared_cells`` gives them.
+    """
+    left_out = in_record or {}
+    columns = [name for name in ROW if name not in left_out]
+    kept = [{name: cell for name, cell in row.items() if name not in left_out} for row in rows]
+    write_table(path, columns, kept)
 
 
 def read_rows(
@@ -492,7 +529,11 @@ def rows_of_run(path: Path, run: str) -> pd.DataFrame:
     if not path.exists():
         raise BenchError(f"{path}: no rows of run '{run}'; run its evaluate stage (dvc repro)")
     again = _again(path)
-    rows = parse_rows(_text(path), str(path), again)
+    text = _text(path)
+    held, names = {}, text.partition("\n")[0].split(",")
+    if "value" in names and not set(OF_THE_RUN) <= set(names):
+        held = read_json(path.parent.parent / "records" / f"{run}.json", ["row"])["row"]
+    rows = parse_rows(text, str(path), again, held=held)
     if rows.empty:
         raise BenchError(f"{path}: holds no rows; {again}")
     others = set(rows["run"]) - {run}
@@ -501,18 +542,36 @@ def rows_of_run(path: Path, run: str) -> pd.DataFrame:
     return rows
 
 
-def parse_rows(text: str, where: str, again: str, columns: Iterable[str] = ROW) -> pd.DataFrame:
-    """Rows from a CSV's text: ``value`` float, the rest text. where, again: of its errors."""
+def parse_rows(
+    text: str,
+    where: str,
+    again: str,
+    columns: Iterable[str] = ROW,
+    held: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """Rows from a CSV's text: ``value`` float, the rest text.
+
+    where, again: of its errors. columns: what must be there, in the text or in ``held``, what the
+    run's record holds for all its rows ("row").
+    """
     if not text.endswith("\n"):
         raise BenchError(f"{where}: is cut off, its last line has no end; {again}")
-    names, *rows = _each_line(io.StringIO(text, newline=""), where, again, columns)
+    held = held or {}
+    wanted = [name for name in columns if name not in held]
+    names, *rows = _each_line(io.StringIO(text, newline=""), where, again, wanted)
     if not rows:
         names = list(columns)
     at = names.index("value")
     for line, row in enumerate(rows, start=2):
         if not row[at]:
             raise BenchError(f"{where}: line {line} has no value; {again}")
-    return _frame(names, rows, ["value"], where, again)
+    found = {name: cell for name, cell in held.items() if name not in names}
+    if not found:
+        return _frame(names, rows, ["value"], where, again)
+    rows = [[*row, *found.values()] for row in rows]
+    frame = _frame([*names, *found], rows, ["value"], where, again)
+    order = [name for name in ROW if name in frame]
+    return frame[[*order, *frame.columns.difference(order, sort=False)]]
 
 
 def begun(resume: Path) -> dict[Path, str]:

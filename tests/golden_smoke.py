@@ -11,9 +11,10 @@ COLUMNS = ["run", "dataset", "image", "metric", "protocol", "swap", "seed", "val
 
 def smoke_rows(folder: Path) -> pd.DataFrame:
     """The rows of all runs in a folder of rows, as text, in a fixed order."""
-    frames = [
-        pd.read_csv(file, keep_default_na=False, dtype=str) for file in sorted(folder.glob("*.csv"))
-    ]
+    frames = []
+    for file in sorted(folder.glob("*.csv")):
+        rows = pd.read_csv(file, keep_default_na=False, dtype=str)
+        frames.append(rows.assign(run=file.stem))
     rows = pd.concat(frames, ignore_index=True)[COLUMNS]
     return rows.sort_values(COLUMNS[:-2]).reset_index(drop=True)
 

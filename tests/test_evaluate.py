@@ -13,7 +13,7 @@ from benchlib.metrics import protocol
 from benchlib.params import Suite, load_params
 from benchlib.plan import open_run
 from benchlib.prepare import make_data
-from benchlib.records import ROW, image_sets, read_json, read_pairs, read_rows
+from benchlib.records import ROW, hardware, image_sets, read_json, read_pairs, read_rows
 from benchlib.restore import Truncated, load_model
 from benchlib.tasks import image
 from benchlib.train.data import crops_of
@@ -118,6 +118,8 @@ def test_the_record_is_the_training_s_with_the_evaluation_s_time(small):
     assert record.pop("evaluate_seconds") >= 0
     versions = record.pop("versions")
     assert versions.items() >= training.pop("versions").items()
+    row = record.pop("row")
+    assert row["run"] == "no-prior" and row["hardware"] == hardware()
     assert record == training
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from report_suite import EVIL_IMAGE, make_suite, write_numbers, write_pictured
 from skimage import data
 
+from benchlib import records
 from benchlib.contracts import BenchError
 from benchlib.imageio import read_image, write_png
 from benchlib.params import load_params
@@ -182,6 +183,22 @@ def test_rows_of_an_earlier_revision_are_read_in_todays_columns(two):
     assert len(table) > 3
     assert (table["change"] == 0).all(), "rows of a swap take no part"
     assert (explore.changes(two, "HEAD~1", "HEAD")["change"] == 0).all()
+
+
+def test_rows_of_a_revision_are_joined_with_its_records(two):
+    path = two.results / "rows" / "cat.csv"
+    rows = pd.read_csv(path, keep_default_na=False, dtype=str).to_dict("records")
+    shared = records.shared_cells(rows)
+    records.write_rows(path, rows, in_record=shared)
+    record = path.parent.parent / "records" / "cat.json"
+    held = {}
+    if record.exists():
+        held = records.read_json(record)
+    records.write_json(record, held | {"row": shared})
+    git(two.folder, "add", "-A")
+    git(two.folder, "commit", "-qm", "in two files")
+    table = explore.changes(two, "HEAD~1", "HEAD").query("run == 'cat'")
+    assert len(table) > 3 and (table["change"] == 0).all()
 
 
 def test_name_of_an_experiment_is_a_revision(two):

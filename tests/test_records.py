@@ -7,6 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from benchlib import records
@@ -86,6 +87,30 @@ def test_values_that_are_not_finite_are_numbers(tmp_path):
     write_rows(one, rows=[row("001", value=value) for value in values])
     read = records.read_rows(one, ["001"])["value"]
     assert read.dtype == float and read[:2].tolist() == values[:2] and math.isnan(read[2])
+
+
+def test_what_all_rows_of_a_run_share_stands_once_in_its_record(tmp_path):
+    one = suite(tmp_path)
+    rows = [row("001", image=name, hardware=f"CPU {name}", table="007") for name in "ab"]
+    path = write_rows(one, rows=rows)
+    whole = records.read_rows(one, ["001"])
+    shared = records.shared_cells(rows)
+    assert shared["table"] == "007" and "hardware" not in shared, "workers may differ in it"
+
+    records.write_rows(path, rows, in_record=shared)
+    with pytest.raises(BenchError, match=r"001\.json: not there"):
+        records.read_rows(one, ["001"])
+    records.write_json(one.results / "records" / "001.json", {"row": shared})
+    pd.testing.assert_frame_equal(records.read_rows(one, ["001"]), whole)
+    names = set(path.read_text().splitlines()[0].split(","))
+    assert names == set(records.ROW) - set(shared)
+
+    records.write_json(one.results / "records" / "001.json", {"row": {"run": "001"}})
+    with pytest.raises(BenchError, match=r"001\.csv: has no column suite, paper"):
+        records.read_rows(one, ["001"])
+    records.write_json(one.results / "records" / "001.json", {"row": shared | {"run": "b"}})
+    with pytest.raises(BenchError, match="holds rows of run 'b', not of '001'"):
+        records.read_rows(one, ["001"])
 
 
 def test_losses_are_numbers_whatever_is_missing(tmp_path):

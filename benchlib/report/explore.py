@@ -6,6 +6,7 @@ Layer 4. ``notebooks/explore.ipynb`` and ``notebooks/own_images.ipynb`` call thi
 from __future__ import annotations
 
 import base64
+import json
 import re
 import subprocess
 import time
@@ -268,13 +269,23 @@ def _rows_at(suite: Suite, revision: str) -> pd.DataFrame:
     texts = [_git(top, "show", f"{commit}:{name}") for name in files]
     frames = []
     for name, text in zip(files, texts, strict=True):
-        where = f"{name} of revision {revision}"
-        frames.append(parse_rows(text, where, "name another revision", [*tables.GROUP, "value"]))
+        where, again = f"{name} of revision {revision}", "name another revision"
+        held = _held_at(top, commit, name.replace("/rows/", "/records/").replace(".csv", ".json"))
+        frames.append(parse_rows(text, where, again, [*tables.GROUP, "value"], held))
     rows = pd.concat(frames).rename(columns={"task": "problem"})
     for column in ("swap", "version"):
         if column not in rows:
             rows[column] = ""
     return rows[rows["swap"] == ""]
+
+
+def _held_at(top: Path, commit: str, record: str) -> dict[str, str]:
+    """What a run's record of a commit holds for all its rows; earlier rows have it themselves."""
+    try:
+        held = json.loads(_git(top, "show", f"{commit}:{record}")).get("row", {})
+    except (BenchError, ValueError):
+        return {}
+    return held
 
 
 def _commit(top: Path, revision: str) -> str:
