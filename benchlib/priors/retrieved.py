@@ -61,9 +61,9 @@ class Config:
     pairs, the sharp side of that split. provider: a prior of the kind vector, with its settings.
     pick: the nearest by the cosine of the vectors, or another, drawn by the image's pixels.
     most: photographs, the first. side: longer side of what is kept, pixels. square: the middle
-    square alone is kept; a batch fills smaller references up with black, which upright and broad
-    photographs side by side would all get. same: from that correlation of two thumbnails on, they
-    show one scene (-1 to 1).
+    square alone is kept; else upright and broad photographs are stretched to one shape wherever
+    they meet in a batch. same: from that correlation of two thumbnails on, they show one scene (-1
+    to 1).
     """
 
     asset: str = ""
