@@ -138,6 +138,12 @@ def test_the_answer_is_the_prior_s_own_share_where_a_control_tells_it(tmp_path):
         "The +0.300 dB on all images are the sum of: further training +0.200, extra parameters +0.050, any "
         "segmentation +0.050, SAM +0.000."
     ]
+    by_set = suite.evaluation.model_copy(update={"average": "columns"})
+    alike = suite.model_copy(update={"evaluation": by_set})
+    [card] = answer.answers(alike, rows, controls.all_steps(alike, rows))
+    assert card["splits"][0].startswith("The +0.300 dB on the plain mean of the test sets are")
+    assert card["parts"][0]["lines"][0]["set"] == "The plain mean of the test sets"
+    assert " on the plain mean of the test sets: better" in said(alike)["methods"][0]["said"]
     write_psnr(suite, gains({"spt": [0.40] * 4}))
     assert said(suite)["lead"] == "Yes, wherever it was tested."
     write_psnr(suite, gains({"spt": [0.20] * 4}))
