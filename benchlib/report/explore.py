@@ -441,7 +441,7 @@ def _with_priors(
     bundle = suite.bundle(plan.entry.prior.test)
     seen = _seen(suite, next(iter(bundle.values())).images, images, out)
     refused: dict[str, str] = {}
-    for part in prior.parts:
+    for part in prior.read():
         if told is not None and part.name == told.part:
             told.write(part, OWN, seen)
             continue
