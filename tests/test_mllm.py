@@ -293,6 +293,12 @@ def test_text_that_a_browser_or_a_terminal_would_obey_is_data(server, made) -> N
     assert made()[0]["text"] == "noise <script>[2J</script> {{7*7}}"
 
 
+def test_the_model_s_name_for_itself_commands_no_terminal(server, made) -> None:
+    status, headers, body = answer("noise")
+    server.replies = [(status, headers, body.replace(b"seer-1", rb"seer\u001b[2J\r\n\u202e-1"))]
+    assert made()[0]["answered_by"] == "seer[2J-1"
+
+
 # --- secrets --------------------------------------------------------------------------------------
 
 

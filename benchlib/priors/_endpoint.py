@@ -258,7 +258,12 @@ def _message(text: str) -> str:
     """What an error's body says, without control characters."""
     with suppress(ValueError, KeyError, TypeError, RecursionError):
         text = str(json.loads(text)["error"]["message"])
-    return "".join(letter for letter in text[:2000] if letter.isprintable() or letter == " ")
+    return _printable(text)
+
+
+def _printable(text: str) -> str:
+    """The beginning of a text, without what a terminal would obey."""
+    return "".join(letter for letter in text[:2000] if letter.isprintable())
 
 
 def parsed(text: str) -> Answer:
@@ -281,7 +286,7 @@ def parsed(text: str) -> Answer:
         raise _Again(why, error=BenchError) from None
     return Answer(
         line,
-        shortened(str(found.get("model", "")), 100),
+        shortened(_printable(str(found.get("model", ""))), 100),
         _count(usage.get("prompt_tokens")),
         _count(usage.get("completion_tokens")),
         finished[:40],
