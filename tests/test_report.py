@@ -670,15 +670,21 @@ def test_what_was_said_of_the_images_is_escaped(tmp_path):
         for n in range(9)
     ]
     images[1] |= {"doubt": "the answer may not be English: '<b>'"}
+    images[7] |= {"doubt": "no answer: <u>", "missing": "<u>", "text": ""}
     images[2] = {"dataset": "realblur-j", "image": "i2", "content": "a car", "degradation": "<i>"}
     for key in ("sam", "unread"):
         write_json(suite.work / "priors" / key / "prior.json", {"images": images})
     lines = words.said(suite)
-    assert list(lines["image"]) == ["i0", "i1", "i2", "i3"]
+    assert list(lines["image"]) == ["i0", "i1", "i2", "i3", "i7"]
     assert set(lines["prior"]) == {"sam"}
     text = page.render(suite, tables.everything(suite))
     assert 'id="t-words"' in text
     assert "&lt;script&gt;alert(&#39;said&#39;)&lt;/script&gt; rain" in text
     assert "alert('said')" not in text
     assert "the answer may not be English: &#39;&lt;b&gt;&#39;" in text
+    assert "no answer: &lt;u&gt;" in text
+    assert (
+        "sam: of 9 images, 1 got no answer (the network read an empty text) and 1 an answer that is in doubt."
+        in text
+    )
     assert "to be avoided: &lt;i&gt;" in text
