@@ -261,6 +261,17 @@ def test_an_image_without_an_answer_may_be_told_nothing_and_is_asked_for_again(
     assert [one["text"] for one in made(missing="nothing")] == ["rain", "noise", "dark"]
 
 
+def test_a_whole_data_set_is_not_told_nothing_because_the_endpoint_is_down(server) -> None:
+    """Else the stage would end well, and a network be trained without words."""
+    server.replies = [(500, {}, PAGE)]
+    say = mllm.words(mllm.Config(**settings(server, missing="nothing", tries=1)), "cpu")
+    for image in IMAGES:
+        assert say(image).text == ""
+    with pytest.raises(BenchError, match="not asked: 3 images in a row failed .*HTTP 500"):
+        say(IMAGES[0])
+    assert len(server.asked) == 3
+
+
 @pytest.mark.parametrize(
     ("text", "more", "doubt"),
     [

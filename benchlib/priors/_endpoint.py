@@ -86,6 +86,10 @@ class Down(BenchError):
     """The endpoint does not work: no fault of the image that was asked about."""
 
 
+class NotAsked(BenchError):
+    """The endpoint was down for the images before, so that it was not asked about this one."""
+
+
 class _Again(Exception):
     """What went wrong may go right the next time.
 
@@ -114,10 +118,10 @@ class Asker:
         """The answer about an ``(H,W,3)`` uint8 RGB image.
 
         Raises BenchError when every try has failed, saying why; at once where trying again is no
-        use, and after three images in a row for which the endpoint was down.
+        use; NotAsked after three images in a row for which the endpoint was down.
         """
         if self.failed >= GIVE_UP:
-            raise BenchError(f"not asked: {GIVE_UP} images in a row failed ({self.last})")
+            raise NotAsked(f"not asked: {GIVE_UP} images in a row failed ({self.last})")
         try:
             answer = self._tried(self._body(image, prompt, answer_tokens))
         except Down as error:
