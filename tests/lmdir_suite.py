@@ -1,4 +1,4 @@
-"""A small suite whose runs read words and a reference, for the tests of what is said and looked at.
+"""A small suite whose runs read words and a reference: it is trained, told what to do and looked at.
 
 Its words are encoded without any download: eight numbers a word, drawn by the word itself.
 """
@@ -70,10 +70,15 @@ def word_encoder(config: Any, device: str):
     return encode
 
 
-def without_download(monkeypatch) -> None:
-    """Words are encoded by ``word_encoder`` in this process; its plug-in is forgotten afterwards."""
+def plugin_forgotten(monkeypatch) -> None:
+    """The suite's plug-in is forgotten after the test, and that of another test now."""
     monkeypatch.setenv(registry.INHERITED, os.environ.get(registry.INHERITED, ""))
-    sys.modules.pop("benchlib.priors.mirror", None)  # another test's
+    sys.modules.pop("benchlib.priors.mirror", None)
+
+
+def without_download(monkeypatch) -> None:
+    """Words are encoded by ``word_encoder`` in this process."""
+    plugin_forgotten(monkeypatch)
     monkeypatch.setattr(_words, "encoder", word_encoder)
     monkeypatch.setattr(_words, "record", lambda config: {"encoder": config.encoder})
 

@@ -119,6 +119,18 @@ def test_a_method_that_reads_nothing_needs_no_file(tmp_path) -> None:
     assert prior.collate([prior.crop(stored, Window(0, 0, 8, 8))]) == {}
 
 
+def test_a_part_of_which_nothing_is_read_is_not_loaded(tmp_path) -> None:
+    parts = (part(tmp_path, "masks", "masks"), Part("embedding", "vector", tmp_path / "absent"))
+    for needs in (("labels",), ("masks.labels",)):
+        prior = PriorSet(parts, needs)
+        assert [one.name for one in prior.read()] == ["masks"]
+        stored = prior.load("set", "a", SIZE)
+        assert list(stored) == ["masks"]
+        assert set(prior.collate([prior.crop(stored, Window(0, 0, 8, 8))])) == set(needs)
+    with pytest.raises(BenchError, match="absent"):
+        PriorSet(parts, ("labels", "vector")).load("set", "a", SIZE)
+
+
 def test_rows_and_pictures_say_of_which_part_they_are(tmp_path) -> None:
     parts = (part(tmp_path, "embedding", "vector"), part(tmp_path, "masks", "masks"))
     prior = PriorSet(parts, ("labels", "vector"))
@@ -178,7 +190,9 @@ def test_a_run_trains_on_a_bundle_and_is_restored_with_each_control(tmp_path, mo
         train(plan)
         rows = evaluate(plan)
         assert {row["swap"] for row in rows} == {"", "zeroed", "shuffled"}
-        assert {"masks.masks", "masks.coverage", "embedding.norm"} <= {r["metric"] for r in rows}
+        metrics = {row["metric"] for row in rows}
+        assert {"masks.masks", "masks.coverage"} <= metrics
+        assert ("embedding.norm" in metrics) is (key == "reader")  # the other one does not read it
 
 
 def test_a_method_whose_entry_two_parts_give_is_refused_by_the_checks(tmp_path) -> None:

@@ -510,17 +510,22 @@ def test_a_batch_holds_every_crop_and_says_where_there_is_none(kind, images) -> 
             assert np.all(one[outside] == example(kind).filler[name]), name
 
 
-def test_pictures_of_unequal_size_are_filled_at_the_right_and_bottom() -> None:
+def test_pictures_of_unequal_size_are_stretched_and_none_gets_black() -> None:
     crops = []
-    for size in ((4, 9), (6, 5)):
-        stored = picture.Picture(some_picture(*size, 0).pixels, aligned=False)
+    for size in ((4, 9), (6, 5), (6, 9)):
+        pixels = some_picture(*size, 0).pixels // 2 + 100  # nothing in it is dark
+        stored = picture.Picture(pixels, aligned=False)
         assert picture.fits(stored, (77, 3))
         crops.append(picture.crop(stored, Window(1, 1, 2, 2, flip_h=True)))
         assert np.array_equal(crops[-1]["picture"], cut_by_pillow(stored, whole(size))["picture"])
     batch = picture.collate(crops)["picture"].numpy()
-    assert batch.shape == (2, 3, 6, 9)
-    assert np.array_equal(batch[0, :, :4], crops[0]["picture"]) and not batch[0, :, 4:].any()
-    assert np.array_equal(batch[1, :, :, :5], crops[1]["picture"]) and not batch[1, :, :, 5:].any()
+    assert batch.shape == (3, 3, 6, 9) and batch.dtype == np.float32
+    assert np.array_equal(batch[2], crops[2]["picture"])  # as large as the batch: bit by bit
+    for one, crop in zip(batch, crops, strict=True):
+        assert crop["picture"].min() <= one.min() and one.max() <= crop["picture"].max()
+        for corner in (0, -1):  # it begins and ends as it did
+            found = one[:, corner, corner]
+            assert np.allclose(found, crop["picture"][:, corner, corner], atol=1e-6)
 
 
 # --- controls -------------------------------------------------------------------------------------

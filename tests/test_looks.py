@@ -64,7 +64,8 @@ def test_the_target_is_the_picture_with_only_the_other_degradation(suite, measur
     """By hand, of one photograph: what was given, what came out, what it is compared with."""
     name = measured.rows["image"].iloc[0]
     pictures = measured.shown["rain + noise", name]
-    sharp = mixed.photographs(open_run(suite, "whole"), 2, 48)[name][:, :]
+    pairs = mixed.sharp_pairs(open_run(suite, "whole"), 2)
+    sharp = mixed.photographs(pairs, 48)[name][:, :]
     assert np.array_equal(pictures["sharp"], sharp)
     only, both = pictures["only rain"].astype(float), pictures["rain + noise"].astype(float)
     noise = mixed._degraded(sharp, name, "noise", mixed.DEGRADATIONS).astype(float) - sharp

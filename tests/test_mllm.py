@@ -261,6 +261,17 @@ def test_an_image_without_an_answer_may_be_told_nothing_and_is_asked_for_again(
     assert [one["text"] for one in made(missing="nothing")] == ["rain", "noise", "dark"]
 
 
+def test_a_whole_data_set_is_not_told_nothing_because_the_endpoint_is_down(server) -> None:
+    """Else the stage would end well, and a network be trained without words."""
+    server.replies = [(500, {}, PAGE)]
+    say = mllm.words(mllm.Config(**settings(server, missing="nothing", tries=1)), "cpu")
+    for image in IMAGES:
+        assert say(image).text == ""
+    with pytest.raises(BenchError, match="not asked: 3 images in a row failed .*HTTP 500"):
+        say(IMAGES[0])
+    assert len(server.asked) == 3
+
+
 @pytest.mark.parametrize(
     ("text", "more", "doubt"),
     [
@@ -291,6 +302,12 @@ def test_text_that_a_browser_or_a_terminal_would_obey_is_data(server, made) -> N
         answer([{"type": "text", "text": "noise <script>\x1b[2J\u202e</script>\r\n{{7*7}}"}])
     ]
     assert made()[0]["text"] == "noise <script>[2J</script> {{7*7}}"
+
+
+def test_the_model_s_name_for_itself_commands_no_terminal(server, made) -> None:
+    status, headers, body = answer("noise")
+    server.replies = [(status, headers, body.replace(b"seer-1", rb"seer\u001b[2J\r\n\u202e-1"))]
+    assert made()[0]["answered_by"] == "seer[2J-1"
 
 
 # --- secrets --------------------------------------------------------------------------------------

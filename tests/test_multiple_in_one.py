@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from conftest import add_file, make_inputs, run, small_params, write_params
+from conftest import make_inputs, run, small_params, write_params
+from lmdir_suite import without_download, words_params, words_suite
 from safetensors.torch import load_file
 
 from benchlib.conformance._network import SMALL
@@ -12,65 +13,15 @@ from benchlib.plan import open_run
 from benchlib.train.data import crops_of
 from benchlib.train.record import train
 
-WORDS = '''
-"""As many words as a dark image deserves: of brightness, four numbers each."""
-
-from dataclasses import dataclass
-
-import numpy as np
-
-from benchlib.priors.kinds.tokens import Tokens
-
-VERSION = 1
-KIND = "tokens"
+SHORT = {"iterations": 3, "loss": "l1"}
 
 
-@dataclass(frozen=True)
-class Config:
-    """about: what they are of; other words for other things."""
-
-    about: float = 0.0
-
-
-def open(config, device):
-    return lambda image: Tokens("dark", np.full((3, 4), image.mean() / 255 + config.about, "f4"))
-
-
-def record(config, device):
-    return {"about": config.about}
-'''
-MIRROR = '''
-"""The image itself, turned upside down, as reference."""
-
-from dataclasses import dataclass
-
-from benchlib.priors.kinds.picture import Picture
-
-VERSION = 1
-KIND = "picture"
-
-
-@dataclass(frozen=True)
-class Config:
-    """Nothing to set."""
-
-
-def open(config, device):
-    return lambda image: Picture(image[::-1].copy(), aligned=True)
-
-
-def record(config, device):
-    return {}
-'''
-
-
-def suite_of(folder, runs: dict, priors: dict | None = None, made: tuple[str, ...] = ("none",)):
+def suite_of(folder, runs: dict):
     params = small_params()
-    params["training"] |= {"iterations": 3, "loss": "l1"}
-    params["runs"], params["priors"] = runs, {"none": params["priors"]["none"]} | (priors or {})
-    params["evaluation"]["swap"] = ["zeroed"]
+    params["training"] |= SHORT
+    params["runs"], params["priors"] = runs, {"none": params["priors"]["none"]}
     suite = load_params(write_params(folder, params))
-    make_inputs(suite, priors=made)
+    make_inputs(suite)
     return suite
 
 
@@ -115,24 +66,11 @@ def test_promptir_and_airnet_are_trained_and_airnet_goes_on_from_its_encoder(tmp
 
 def test_lmdir_reads_its_bundle_and_a_control_moves_the_image(tmp_path, monkeypatch):
     pytest.importorskip("spandrel_extra_arches")
-    for name, text in (("words", WORDS), ("mirror", MIRROR)):
-        file = tmp_path / f"{name}.py"
-        file.write_text(text)
-        add_file(monkeypatch, "priors", file)
-    priors = {}
-    for side in ("train", "test"):
-        images = {"images": f"data/{side}"}
-        for about, part in enumerate(("degradation", "content")):
-            choice = {"name": "words", "about": float(about)}
-            priors[f"lm-{side}/{part}"] = images | {"kind": "tokens", "prior": choice}
-        priors[f"lm-{side}/reference"] = images | {"kind": "picture", "prior": {"name": "mirror"}}
-    method = {"name": "lmdir", "size": 4, "channels": 8, "queries": 3, "width": 4}
-    backbone = {"name": "restormer"} | SMALL["restormer"]
-    runs = {}
-    for row, reads in (("i", []), ("ii", ["degradation"]), ("whole", None)):
-        chosen = method if reads is None else method | {"reads": reads}
-        runs[row] = run(chosen, "lm", backbone=backbone, training={"lr": 0.01, "mix": "uniform"})
-    suite = suite_of(tmp_path, runs, priors, ("none", *priors))
+    without_download(monkeypatch)
+    params = words_params(tmp_path)
+    params["training"] |= SHORT | {"lr": 0.01, "mix": "uniform"}
+    params["evaluation"]["swap"] = ["zeroed"]
+    suite = words_suite(tmp_path, params)
     for key in suite.runs:
         train(open_run(suite, key))
         evaluate(open_run(suite, key))
@@ -146,6 +84,6 @@ def test_lmdir_reads_its_bundle_and_a_control_moves_the_image(tmp_path, monkeypa
     )
     for name in learned:  # zero at the start
         assert trained[f"guides.{name}"].abs().max() > 0
-    alone = load_file(suite.work / "runs" / "i" / "seed0.safetensors")
+    alone = load_file(suite.work / "runs" / "plain" / "seed0.safetensors")
     assert all(name.startswith("network.") for name in alone)
     assert torch.isfinite(torch.cat([value.flatten() for value in alone.values()])).all()

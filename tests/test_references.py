@@ -16,7 +16,7 @@ from benchlib import assets
 from benchlib.contracts import BenchError
 from benchlib.imageio import read_image
 from benchlib.params import configure
-from benchlib.priors import _weights, retrieved, synthesised
+from benchlib.priors import _seen, _weights, retrieved, synthesised
 
 IMAGE = data.astronaut()[::4, ::4]
 COLOUR = {"name": "efficientnet_lite0", "weights": "random"}
@@ -26,8 +26,12 @@ COLOUR = {"name": "efficientnet_lite0", "weights": "random"}
 
 
 @pytest.fixture
-def shelf(monkeypatch) -> list[Path]:
-    """Photographs of the catalogue, and a provider of mean colours in the network's place."""
+def shelf(monkeypatch, tmp_path) -> list[Path]:
+    """Photographs of the catalogue, and a provider of mean colours in the network's place.
+
+    What it sees goes to a cache of its own: the network's is the user's.
+    """
+    monkeypatch.setattr(_seen, "cache_folder", lambda: tmp_path)
     try:
         files = assets.images("t91")[:12]
     except BenchError as error:
@@ -77,6 +81,22 @@ def test_the_images_own_scene_is_never_taken_however_dark_or_noisy(shelf) -> Non
             give(image)
             assert give.notes()["photograph"] != file.name
     assert retrieved.thumbnail(IMAGE) @ retrieved.thumbnail(IMAGE // 8) > 0.95
+
+
+def test_the_photographs_are_looked_at_once_for_every_setting_but_the_providers(
+    shelf, tmp_path, monkeypatch
+) -> None:
+    first = retrieved.open(config(), "cpu")
+    monkeypatch.setattr(_seen, "read_image", lambda file: pytest.fail(f"{file} is looked at again"))
+    for other in (config(), config(pick="another", side=64, square=True, same=0.5)):
+        again = retrieved.open(other, "cpu").shelf
+        assert again.files == first.shelf.files
+        for name in ("vectors", "thumbnails"):
+            mine, was = getattr(again, name), getattr(first.shelf, name)
+            assert mine.dtype == was.dtype and np.array_equal(mine, was)
+    drawn_otherwise = dataclasses.replace(config(), provider=COLOUR | {"seed": 7})
+    with pytest.raises(pytest.fail.Exception, match="is looked at again"):
+        retrieved.open(drawn_otherwise, "cpu")
 
 
 def test_a_set_that_shows_only_the_image_is_one_line(shelf) -> None:

@@ -138,6 +138,12 @@ def test_the_answer_is_the_prior_s_own_share_where_a_control_tells_it(tmp_path):
         "The +0.300 dB on all images are the sum of: further training +0.200, extra parameters +0.050, any "
         "segmentation +0.050, SAM +0.000."
     ]
+    by_set = suite.evaluation.model_copy(update={"average": "columns"})
+    alike = suite.model_copy(update={"evaluation": by_set})
+    [card] = answer.answers(alike, rows, controls.all_steps(alike, rows))
+    assert card["splits"][0].startswith("The +0.300 dB on the plain mean of the test sets are")
+    assert card["parts"][0]["lines"][0]["set"] == "The plain mean of the test sets"
+    assert " on the plain mean of the test sets: better" in said(alike)["methods"][0]["said"]
     write_psnr(suite, gains({"spt": [0.40] * 4}))
     assert said(suite)["lead"] == "Yes, wherever it was tested."
     write_psnr(suite, gains({"spt": [0.20] * 4}))
@@ -664,15 +670,21 @@ def test_what_was_said_of_the_images_is_escaped(tmp_path):
         for n in range(9)
     ]
     images[1] |= {"doubt": "the answer may not be English: '<b>'"}
+    images[7] |= {"doubt": "no answer: <u>", "missing": "<u>", "text": ""}
     images[2] = {"dataset": "realblur-j", "image": "i2", "content": "a car", "degradation": "<i>"}
     for key in ("sam", "unread"):
         write_json(suite.work / "priors" / key / "prior.json", {"images": images})
     lines = words.said(suite)
-    assert list(lines["image"]) == ["i0", "i1", "i2", "i3"]
+    assert list(lines["image"]) == ["i0", "i1", "i2", "i3", "i7"]
     assert set(lines["prior"]) == {"sam"}
     text = page.render(suite, tables.everything(suite))
     assert 'id="t-words"' in text
     assert "&lt;script&gt;alert(&#39;said&#39;)&lt;/script&gt; rain" in text
     assert "alert('said')" not in text
     assert "the answer may not be English: &#39;&lt;b&gt;&#39;" in text
+    assert "no answer: &lt;u&gt;" in text
+    assert (
+        "sam: of 9 images, 1 got no answer (the network read an empty text) and 1 an answer that is in doubt."
+        in text
+    )
     assert "to be avoided: &lt;i&gt;" in text

@@ -5,11 +5,20 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import torch
 from conftest import write_params
-from lmdir_suite import trained, without_download, word_encoder, words_params, words_suite
+from lmdir_suite import (
+    plugin_forgotten,
+    trained,
+    without_download,
+    word_encoder,
+    words_params,
+    words_suite,
+)
+from nbclient import NotebookClient
 from test_cli import call, refused
 
 from benchlib import assets
@@ -24,6 +33,7 @@ from benchlib.restore import load_model, restore
 from benchlib.tasks.image import WHOLE
 
 pytest.importorskip("spandrel_extra_arches")
+NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "own_images.ipynb"
 
 
 @pytest.fixture
@@ -206,3 +216,54 @@ def test_the_notebook_s_cell(suite, tmp_path):
     page = explore.said(suite, "whole", tmp_path / "mine", "remove <b>noise</b>").data
     assert page.count("<figure") == 1 and "<b>noise" not in page
     assert (suite.work / "own" / "mine" / "whole-said" / "photo.png").is_file()
+
+
+# --- the notebook ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "say", "then", "shown"),
+    [
+        ("whole", "remove the noise", "", 1),
+        ("whole", "remove the rain", "low light", 2),
+        ("plain", "remove the noise", "", 0),
+        ("whole", "", "", 0),
+    ],
+)
+def test_one_instruction_then_the_other_or_a_sentence(suite, tmp_path, key, say, then, shown):
+    made = explore.said(suite, key, tmp_path / "mine", say, then).data
+    assert made.count("<figure") == shown
+    own = suite.work / "own" / "mine"
+    if not shown:
+        assert "No instruction: " in made and not own.exists()
+        return
+    told = {"said": say, "said-then": then}
+    for folder, text in list(told.items())[:shown]:
+        file = own / f"{key}-{folder}" / "priors" / "degradation" / "own" / "photo.npz"
+        assert tokens.load(file).text == text
+    if then:  # of what came out, not of the photograph
+        alone = explore.restore_folder(suite, key, tmp_path / "mine", tmp_path / "x", say=then)
+        second = read_image(own / f"{key}-said-then" / "photo.png")
+        assert not np.array_equal(second, read_image(alone["restored"].iloc[0]))
+
+
+def test_own_images_runs_with_an_instruction(tmp_path, monkeypatch):
+    """In a kernel of its own; words by an encoder that has learnt nothing, without a download."""
+    plugin_forgotten(monkeypatch)
+    params = words_params(tmp_path)
+    for entry in params["priors"].values():
+        if entry["kind"] == "tokens":
+            entry["prior"] = {"name": "written", "text": "noise", "weights": "random"}
+    for chosen in params["runs"].values():
+        chosen["method"]["size"] = 256
+    suite = words_suite(tmp_path, params)
+    trained(suite, "whole")
+    write_png(tmp_path / "mine" / "photo.png", noisy(suite))
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    given = {"folder": tmp_path / "mine", "params": tmp_path / "params.yaml"}
+    lines = [f"{name} = {str(value)!r}" for name, value in given.items()]
+    lines += ['key = "whole"', 'say = "remove the noise"', 'then = "rain"']
+    notebook.cells[1].source = "\n".join(lines)
+    NotebookClient(notebook, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
+    shown = notebook.cells[-1].outputs[-1]["data"]["text/html"]
+    assert shown.count("<figure") == 2

@@ -18,7 +18,7 @@ from report_suite import EVIL_LABEL, make_suite, row, sr_suite, write_numbers, w
 
 from benchlib import records, registry
 from benchlib.contracts import BenchError
-from benchlib.params import Prior, PriorSides, Suite, merged
+from benchlib.params import Prior, PriorSides, Suite, load_params, merged
 from benchlib.report import (
     controls,
     export,
@@ -30,6 +30,8 @@ from benchlib.report import (
     tables,
     words,
 )
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -741,6 +743,36 @@ def test_the_published_average_is_compared_only_if_all_its_sets_are_measured(tmp
         average = table.loc[("imdn", "Average")]
         assert (average["note"] == "") == (sets == five), sets
     assert np.isnan(average["ours"]), "ours covers a set that the paper's does not"
+
+
+def test_an_average_over_several_runs_is_the_plain_mean_of_the_printed_columns(tmp_path):
+    """LMDIR prints 30.37 dB for Restormer over eight columns, which suites/lmdir measures in four runs."""
+    text = (
+        (ROOT / "suites" / "lmdir" / "params.yaml").read_text().replace("root: ../../", "root: ''")
+    )
+    (tmp_path / "params.yaml").write_text(text)
+    suite = load_params(tmp_path / "params.yaml")
+    values = {"t1-restormer": {"Rain100L": [36.0, 37.0], "LOL": [21.0]}}
+    for sigma, value in ((15, 33.0), (25, 31.0)):
+        values[f"t1-restormer-{sigma}"] = {"BSD68": [value], "Urban100": [value + 1]}
+    write_psnr(suite, values, "airnet-promptir")
+    lines = published.reproduction(suite, tables.everything(suite))
+    averages = lines[lines["run"].isin(list(values)) & lines["dataset"].eq("Average")]
+    assert averages["note"].eq("not measured").all()  # of seven columns of eight
+    assert set(averages["run"]) == set(values)
+    values["t1-restormer-50"] = {"BSD68": [27.0], "Urban100": [28.0]}
+    write_psnr(suite, values, "airnet-promptir")
+    lines = published.reproduction(suite, tables.everything(suite))
+    averages = lines[(lines["dataset"] == "Average") & lines["note"].eq("")]
+    [average] = averages.to_dict("records")
+    assert (average["run"], average["published"]) == ("t1-restormer", "30.37")
+    expected = (36.5 + 21 + 33 + 34 + 31 + 32 + 27 + 28) / 8
+    assert average["ours"] == pytest.approx(expected)
+    assert average["difference"] == pytest.approx(expected - 30.37)
+    assert np.isnan(average["gain"]) and np.isnan(average["low"]) and average["images"] == 9
+    others = lines[lines["run"].str.startswith("t1-restormer-") & lines["metric"].eq("PSNR")]
+    assert "Average" not in set(others["dataset"])
+    assert "30.37" in published.reproduction_text(suite, lines).to_string()
 
 
 def test_nothing_is_reproduced_on_other_data(numbers):

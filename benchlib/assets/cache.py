@@ -23,11 +23,11 @@ def cache_folder(cache: str | Path | None = None) -> Path:
 
 
 @contextmanager
-def one_process(lock: Path, what: str) -> Iterator[None]:
+def one_process(lock: Path, what: str, does: str = "fetches it") -> Iterator[None]:
     """Hold ``lock`` for the block; a lock goes with its process, however that ends.
 
-    what: what is being fetched, told to whom must wait. Raises BenchError if the lock's folder
-    cannot be written.
+    what: what is being fetched, told to whom must wait; does: what the other one does. Raises
+    BenchError if the lock's folder cannot be written.
     """
     from filelock import FileLock, Timeout
 
@@ -36,7 +36,7 @@ def one_process(lock: Path, what: str) -> Iterator[None]:
         lock.parent.mkdir(parents=True, exist_ok=True)
         held.acquire(timeout=0)
     except Timeout:
-        print(f"{what}: waiting for another process that fetches it", flush=True)
+        print(f"{what}: waiting for another process that {does}", flush=True)
         held.acquire()
     except OSError as error:
         raise BenchError(

@@ -86,6 +86,10 @@ class Down(BenchError):
     """The endpoint does not work: no fault of the image that was asked about."""
 
 
+class NotAsked(BenchError):
+    """The endpoint was down for the images before, so that it was not asked about this one."""
+
+
 class _Again(Exception):
     """What went wrong may go right the next time.
 
@@ -114,10 +118,10 @@ class Asker:
         """The answer about an ``(H,W,3)`` uint8 RGB image.
 
         Raises BenchError when every try has failed, saying why; at once where trying again is no
-        use, and after three images in a row for which the endpoint was down.
+        use; NotAsked after three images in a row for which the endpoint was down.
         """
         if self.failed >= GIVE_UP:
-            raise BenchError(f"not asked: {GIVE_UP} images in a row failed ({self.last})")
+            raise NotAsked(f"not asked: {GIVE_UP} images in a row failed ({self.last})")
         try:
             answer = self._tried(self._body(image, prompt, answer_tokens))
         except Down as error:
@@ -258,7 +262,12 @@ def _message(text: str) -> str:
     """What an error's body says, without control characters."""
     with suppress(ValueError, KeyError, TypeError, RecursionError):
         text = str(json.loads(text)["error"]["message"])
-    return "".join(letter for letter in text[:2000] if letter.isprintable() or letter == " ")
+    return _printable(text)
+
+
+def _printable(text: str) -> str:
+    """The beginning of a text, without what a terminal would obey."""
+    return "".join(letter for letter in text[:2000] if letter.isprintable())
 
 
 def parsed(text: str) -> Answer:
@@ -281,7 +290,7 @@ def parsed(text: str) -> Answer:
         raise _Again(why, error=BenchError) from None
     return Answer(
         line,
-        shortened(str(found.get("model", "")), 100),
+        shortened(_printable(str(found.get("model", ""))), 100),
         _count(usage.get("prompt_tokens")),
         _count(usage.get("completion_tokens")),
         finished[:40],

@@ -57,22 +57,22 @@ class PriorSet:
         return replace(self, swap=control)
 
     def load(self, dataset: str, image: str, shape: tuple[int, ...]) -> Stored:
-        """The whole prior of an image of ``(H,W)`` pixels; {} where the method reads none.
+        """The prior of an image of ``(H,W)`` pixels, its parts that are read; {} where none is.
 
         Raises BenchError if it is not there, damaged or of another size.
         """
-        if not self.needs:
-            return {}
         height, width = shape[:2]
         return {
             part.name: self.load_part(part, dataset, image, (height, width)) for part in self.read()
         }
 
     def read(self) -> tuple[Part, ...]:
-        """The parts that are loaded: none where the method reads nothing of them."""
-        if not self.needs:
-            return ()
-        return self.parts
+        """The parts that are loaded: those of which the method reads an entry."""
+        found = []
+        for part in self.parts:
+            if self.entries(part) & set(part.module().ENTRIES):
+                found.append(part)
+        return tuple(found)
 
     def entries(self, part: Part) -> set[str]:
         """The entries of one part that the method reads."""

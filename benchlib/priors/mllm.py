@@ -64,7 +64,8 @@ class Config(_words.Encoded):
     Of a local model: folder, as ``hf download`` brings it, and folder_sha256 over its weights.
     side: a larger image is made smaller for the question, pixels of its longer side.
     answer_tokens: at the most. missing: what becomes of an image without an answer: "refuse" it,
-    or "nothing", an empty text that the next run asks for again.
+    or "nothing", an empty text that the next run asks for again. An image that was not asked about,
+    since the endpoint was down, is refused either way.
     """
 
     ask: Literal["degradation", "content"] = "degradation"
@@ -156,6 +157,8 @@ class Conversation:
         if answer is None:
             try:
                 answer = self._answer(image)
+            except _endpoint.NotAsked:
+                raise
             except BenchError as error:
                 if config.missing == "refuse":
                     raise

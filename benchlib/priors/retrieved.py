@@ -24,14 +24,15 @@ from benchlib import assets as catalogue
 from benchlib import registry
 from benchlib.assets.pinned import entry_hash
 from benchlib.contracts import BenchError
-from benchlib.files import progress
 from benchlib.imageio import read_image
 from benchlib.params import configure
+from benchlib.priors import _seen
 from benchlib.priors.kinds.picture import Picture
 from benchlib.seeding import name_seed
 
 VERSION = 1
 USES = {
+    "priors/_seen.py": 1,
     "priors/blip2.py": 1,
     "priors/clip.py": 1,
     "priors/dinov2.py": 1,
@@ -60,9 +61,9 @@ class Config:
     pairs, the sharp side of that split. provider: a prior of the kind vector, with its settings.
     pick: the nearest by the cosine of the vectors, or another, drawn by the image's pixels.
     most: photographs, the first. side: longer side of what is kept, pixels. square: the middle
-    square alone is kept; a batch fills smaller references up with black, which upright and broad
-    photographs side by side would all get. same: from that correlation of two thumbnails on, they
-    show one scene (-1 to 1).
+    square alone is kept; else upright and broad photographs are stretched to one shape wherever
+    they meet in a batch. same: from that correlation of two thumbnails on, they show one scene (-1
+    to 1).
     """
 
     asset: str = ""
@@ -136,7 +137,7 @@ class Librarian:
         module, provider = configure("priors", config.provider, "provider")
         self.config = config
         self.give = module.open(provider, device)
-        self.shelf = _shelf(config, self.give)
+        self.shelf = _shelf(config, self.give, device)
         self.found: dict[str, Any] = {}
 
     def __call__(self, image: np.ndarray) -> Picture:
@@ -174,14 +175,18 @@ def _photographs(config: Config) -> list[Path]:
     return catalogue.images(config.asset)[: config.most]
 
 
-def _shelf(config: Config, give: Callable[[np.ndarray], Any]) -> Shelf:
+def _shelf(config: Config, give: Callable[[np.ndarray], Any], device: str) -> Shelf:
+    """The photographs as the provider sees them; what it has seen before is kept."""
     files = _photographs(config)
-    vectors, thumbnails = [], []
-    for file in progress(files, f"look at {config.asset}", total=len(files)):
-        image = read_image(file)
-        vectors.append(unit(give(image).values))
-        thumbnails.append(thumbnail(image))
-    return Shelf(files, np.stack(vectors), np.stack(thumbnails))
+
+    def see(image: np.ndarray) -> dict[str, np.ndarray]:
+        return {"vector": unit(give(image).values), "thumbnail": thumbnail(image)}
+
+    made_from = {"prior": "retrieved", "version": VERSION, "device": device}
+    made_from["provider"] = _provider_record(config, device)
+    seen = _seen.look(files, see, ("vector", "thumbnail"), made_from, f"look at {config.asset}")
+    vectors = np.stack([one["vector"] for one in seen])
+    return Shelf(files, vectors, np.stack([one["thumbnail"] for one in seen]))
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
@@ -217,11 +222,16 @@ def smaller(image: np.ndarray, side: int) -> np.ndarray:
 
 def record(config: Config, device: str) -> dict[str, Any]:
     """Settings, the data set's hash, what the provider says of itself."""
-    module, provider = configure("priors", config.provider, "provider")
     _photographs(config)
-    name = f"priors/{config.provider['name']}.py"
     return {
         "config": dataclasses.asdict(config),
         "photographs": {config.asset: entry_hash(catalogue.find(config.asset))},
-        "provider": {"version": registry.version(name)} | module.record(provider, device),
+        "provider": _provider_record(config, device),
     }
+
+
+def _provider_record(config: Config, device: str) -> dict[str, Any]:
+    """What the provider says of itself, and its version."""
+    module, provider = configure("priors", config.provider, "provider")
+    file = f"priors/{config.provider['name']}.py"
+    return {"version": registry.version(file)} | module.record(provider, device)

@@ -15,6 +15,7 @@ import pandas as pd
 
 from benchlib import registry
 from benchlib.papers import published
+from benchlib.params import COLUMNS
 from benchlib.records import read_record
 from benchlib.report import pictures, statistics, tables
 from benchlib.report.tables import AVERAGE
@@ -171,8 +172,17 @@ def _brief(suite: Suite, whole: pd.DataFrame) -> str:
     if AVERAGE not in set(whole["dataset"]) and len(whole) > 1:
         return _places(suite, whole)
     first = next(_summary(whole).itertuples())
-    where = f"all {first.paired} images" if first.dataset == AVERAGE else first.dataset
+    where = _place(suite, first, f"all {first.paired} images")
     return f"{interval(suite, first)} on {where}: {CHANCE[meaning(first)]}"
+
+
+def _place(suite: Suite, line: Any, images: str = "all images") -> str:
+    """Where a line of cells or steps is measured: its test set; of an Average ``images``, or that the sets weigh alike."""
+    if line.dataset != AVERAGE:
+        return line.dataset
+    if suite.evaluation_of(line.run).average == COLUMNS:
+        return "the plain mean of the test sets"
+    return images
 
 
 def _places(suite: Suite, whole: pd.DataFrame) -> str:
@@ -445,7 +455,7 @@ def _began(words: str) -> str:
 def _answer_lines(suite: Suite, table: pd.DataFrame, reach: float) -> list[dict[str, Any]]:
     return [
         {
-            "set": "All images" if line.dataset == AVERAGE else line.dataset,
+            "set": _began(_place(suite, line)) if line.dataset == AVERAGE else line.dataset,
             "all": line.dataset == AVERAGE,
             "count": f"{tables.images_text(line.paired, line.scenes)}, {count(line.seeds, 'seed')}",
             "text": interval(suite, line).partition(" [")[0],
@@ -470,7 +480,7 @@ def _splits(suite: Suite, steps: pd.DataFrame, own: pd.DataFrame) -> list[str]:
             f"{line.step} {_difference(suite, line)}"
             for line in lines[lines["kind"] == "step"].itertuples()
         ]
-        where = "all images" if dataset == AVERAGE else dataset
+        where = _place(suite, total)
         said.append(
             f"The {_difference(suite, total)} dB on {where} are the sum of: {', '.join(parts)}."
         )

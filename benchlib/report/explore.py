@@ -452,7 +452,7 @@ def _with_priors(
     bundle = suite.bundle(plan.entry.prior.test)
     seen = _seen(suite, next(iter(bundle.values())).images, images, out)
     refused: dict[str, str] = {}
-    for part in prior.parts:
+    for part in prior.read():
         if told is not None and part.name == told.part:
             told.write(part, OWN, seen)
             continue
@@ -493,13 +493,30 @@ def _seen(suite: Suite, source: str, images: dict[str, Path], out: Path) -> dict
     return {name: first / f"{name}.png" for name in names}
 
 
-def said(suite: Suite, key: str, folder: str | Path | None, say: str, part: str = "") -> HTML:
-    """Sliders of the images restored by an instruction (``restore_folder``); a sentence where there is none."""
+def said(
+    suite: Suite, key: str, folder: str | Path | None, say: str, then: str = "", part: str = ""
+) -> HTML:
+    """Sliders of the images restored by an instruction (``restore_folder``), and of those once more by a second.
+
+    A sentence where nothing is said, or where the run reads no words.
+    """
     from IPython.display import HTML
+
+    from benchlib.plan import open_run
 
     if not say:
         return HTML("<p>No instruction: say is empty.</p>")
-    return sliders(restore_folder(suite, key, folder, say=say, part=part))
+    try:
+        part = instruction.part_of(suite, open_run(suite, key), part)
+    except BenchError as error:
+        return HTML(f"<p>No instruction: {escape(str(error))}.</p>")
+    first = restore_folder(suite, key, folder, say=say, part=part)
+    if not then:
+        return sliders(first)
+    came = Path(first["restored"].iloc[0]).parent
+    out = came.with_name(f"{came.name}-then")
+    second = restore_folder(suite, key, came, out, say=then, part=part)
+    return HTML(sliders(first).data + sliders(second).data)
 
 
 def sliders(restored: pd.DataFrame) -> HTML:

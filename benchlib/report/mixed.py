@@ -103,7 +103,8 @@ def measure(
     part = instruction.part_of(suite, plan, part)
     check_trained(plan, plan.entry.seeds[0])
     words = _instructions(suite, plan, part, phrase, mixtures)
-    sharp = photographs(plan, count, side)
+    pairs = sharp_pairs(plan, count)
+    sharp = photographs(pairs, side)
     states = {mixture: _states(sharp, mixture, degradations) for mixture in mixtures}
     made = _both_steps(suite, plan, states, part, words)
     rows: list[dict[str, Any]] = []
@@ -112,7 +113,7 @@ def measure(
         rows += _rows(mixture, states[mixture], made[mixture])
         shown |= _shown(mixture, states[mixture], made[mixture])
     table = pd.DataFrame(rows)
-    scenes = {name: pair.scene or pair.key for name, pair in sharp_pairs(plan, count).items()}
+    scenes = {name: pair.scene or pair.key for name, pair in pairs.items()}
     table.insert(2, "scene", table["image"].map(scenes))
     return Measured(table, shown)
 
@@ -146,11 +147,9 @@ def sharp_pairs(plan: RunPlan, count: int) -> dict[str, Pair]:
     return found
 
 
-def photographs(plan: RunPlan, count: int, side: int) -> Pictures:
-    """name -> a square of a sharp test photograph, ``(side,side,3)`` uint8; less where there is less of it."""
-    return {
-        name: middle(read_image(pair.hq), side) for name, pair in sharp_pairs(plan, count).items()
-    }
+def photographs(pairs: Mapping[str, Pair], side: int) -> Pictures:
+    """name -> a square of a pair's sharp photograph, ``(side,side,3)`` uint8; less where there is less of it."""
+    return {name: middle(read_image(pair.hq), side) for name, pair in pairs.items()}
 
 
 def middle(image: np.ndarray, side: int) -> np.ndarray:

@@ -98,6 +98,7 @@ def render(suite: Suite, rows: pd.DataFrame, moved: pd.DataFrame | None = None) 
         controls=_controls(suite, steps),
         reach=_reach(suite, moved),
         words=_spoken(words.said(suite)),
+        doubts=words.doubts(suite),
         ablations=_ablations(suite, rows),
         cards=answer.cards(suite, main) if len(main) else [],
         measured=[_collection(suite, rows, name) for name in tables.measured_collections(suite, rows)],

@@ -96,8 +96,9 @@ def reproduction(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     of the reference's row, where that is in the same table; gain, low, high: ours, and its 95 % interval.
     iterations, kept: of our training, as its record has them.
     Data sets are compared by name, under one of several printed settings only if the run names it; the published
-    Average only if the run's covers just the sets that the row prints. A paper is left out while its runs have
-    measured none of its data sets.
+    Average only if the run's covers just the sets that the row prints; where the row prints a data set under several
+    settings, which are several runs', it stands at the first of them (``_with_averages``) unless the runs' own are
+    weighted by image count. A paper is left out while its runs have measured none of its data sets.
     """
     named = [key for key, run in suite.runs.items() if run.paper and run.table and run.row]
     ours = tables.cells(suite, rows)
@@ -120,8 +121,11 @@ def reproduction(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
             shared = shared or bool(sets & {number.dataset for number in theirs})
             beside.append((key, theirs, _base(suite, printed_rows, key), own))
         if shared:
+            told: list[dict[str, Any]] = []
             for key, theirs, base, own in beside:
-                lines += _beside(suite, key, theirs, base, own, covered.get(key, []))
+                told += _beside(suite, key, theirs, base, own, covered.get(key, []))
+            by_images = any(suite.evaluation_of(key).average is True for key in keys)
+            lines += told if by_images else _with_averages(told)
     return pd.DataFrame(lines, columns=list(BESIDE))
 
 
@@ -202,6 +206,62 @@ def _beside(
         if not found:
             lines.append(line | {"note": "not measured"})
     return lines
+
+
+def _with_averages(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines of a paper, a row's Average over several runs filled in at the first of them, and left out at the others.
+
+    Ours is the plain mean of the printed columns', as LMDIR's Tables I and II are averaged; it has no interval. It is
+    filled in where each column is measured by just one of the row's runs.
+    """
+    rows: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for line in lines:
+        rows.setdefault((line["table"], line["row"], line["metric"]), []).append(line)
+    found: dict[int, list[dict[str, Any]]] = {}  # what stands in a line's place
+    for row in rows.values():
+        averages = [line for line in row if line["dataset"] == tables.AVERAGE and line["note"]]
+        filled = [_average(averages[0], cells) for cells in _whole_rows(row)] if averages else []
+        if filled:
+            found |= {id(line): [] for line in averages}
+            found[id(averages[0])] = filled
+    return [one for line in lines for one in found.get(id(line), [line])]
+
+
+def _whole_rows(row: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """A row's measured columns, a list a protocol under which each was measured once; none where one run may do."""
+    columns = [line for line in row if line["dataset"] != tables.AVERAGE]
+    printed = {(line["dataset"], line["setting"]) for line in columns}
+    if len({dataset for dataset, _ in printed}) == len(printed):
+        return []
+    measured: dict[str, list[dict[str, Any]]] = {}
+    for line in columns:
+        if not line["note"]:
+            measured.setdefault(line["protocol"], []).append(line)
+    whole = []
+    for cells in measured.values():
+        places = [(line["dataset"], line["setting"]) for line in cells]
+        if len(places) == len(printed) and set(places) == printed:
+            whole.append(cells)
+    return whole
+
+
+def _average(line: dict[str, Any], cells: list[dict[str, Any]]) -> dict[str, Any]:
+    """The line of a printed Average, with ours of its columns' lines."""
+    ours = pd.Series([cell["ours"] for cell in cells]).mean()
+    gain = pd.Series([cell["gain"] for cell in cells], dtype=float).mean(skipna=False)
+    published = pd.to_numeric(line["published"], errors="coerce")
+    return line | {
+        "note": "",
+        "protocol": cells[0]["protocol"],
+        "ours": ours,
+        "difference": ours - published,
+        "gain": gain,
+        "low": float("nan"),
+        "high": float("nan"),
+        "images": sum(cell["images"] for cell in cells),
+        "exact": sum(cell["exact"] for cell in cells),
+        "seeds": min(cell["seeds"] for cell in cells),
+    }
 
 
 def _at(dataset: str, cells: list[Any]) -> list[Any]:

@@ -69,17 +69,27 @@ def crop(stored: Picture, window: Window) -> dict[str, np.ndarray]:
 
 
 def collate(items: Sequence[dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:
-    """ "picture" ``(B,3,h,w)`` float32; smaller ones are filled with zeros at the right and
-    bottom.
+    """ "picture" ``(B,3,h,w)`` float32 in [0,1]; those of several sizes all at the largest height
+    and width.
+
+    They are stretched, as methods do with one that is not as large as its image. Filled up, a
+    network would see edges and a black that no picture has.
     """
     shapes = [item["picture"].shape[1:] for item in items]
-    height, width = np.max(shapes, axis=0)
-    filled = []
-    for item in items:
-        h, w = item["picture"].shape[1:]
-        padding = ((0, 0), (0, height - h), (0, width - w))
-        filled.append({"picture": np.pad(item["picture"], padding)})
-    return {"picture": _arrays.stacked(filled, "picture")}
+    height, width = (int(side) for side in np.max(shapes, axis=0))
+    stretched = [{"picture": _stretched(item["picture"], (height, width))} for item in items]
+    return {"picture": _arrays.stacked(stretched, "picture")}
+
+
+def _stretched(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture ``(3,h,w)`` at another size: bilinear, antialiased; itself where it has that."""
+    if picture.shape[1:] == size:
+        return picture
+    import torch
+    from torch.nn.functional import interpolate
+
+    pixels = torch.from_numpy(np.ascontiguousarray(picture))[None]
+    return interpolate(pixels, size, mode="bilinear", antialias=True)[0].clamp(0, 1).numpy()
 
 
 def zeroed(stored: Picture) -> Picture:
