@@ -81,7 +81,7 @@ LAID_OUT = (
     (reach, "_moved"),
     (plots, "png"),
 )
-OF_EACH_RUN = ((registry, "load"), (tables, "_stands_in"), (statistics, "_paired"))
+OF_EACH_RUN = ((registry, "load"), (tables, "_stands_in"), (statistics, "minus"))
 
 
 def test_tables_plots_and_page_of_many_runs_lay_their_rows_out_as_often_as_of_a_few(

@@ -414,24 +414,37 @@ def paired(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     Seeds are paired as ``statistics.differences`` says; the mean over them is NaN where the reference lacks the image,
     infinite where one of the two restores it exactly.
     """
-    values = per_image(rows)
-    references = {run: reference(suite, run) for run in values["run"].unique()}
-    parts = statistics.sheets(rows)
-    keys, found = [], []
-    for key, part in parts.items():
-        other = parts.get((references[key[0]] or "", *key[1:]))
-        if other is not None:
-            keys.append(key)
-            found.append(statistics.minus(part, other))
-    changes = values.iloc[:0][[*GROUP, "image"]].assign(difference=0.0)
-    if found:
-        counts = [len(change.images) for change in found]
-        of_group = zip(GROUP, zip(*keys, strict=True), strict=True)
+    references = _references(suite, rows)
+    changes = statistics.changes(statistics.sheets(rows), references)
+    return _with_changes(per_image(rows), changes, references)
+
+
+def _references(suite: Suite, rows: pd.DataFrame) -> dict[str, str]:
+    """The ``reference`` of each run of the rows that has one."""
+    found = {}
+    for run in rows["run"].unique():
+        other = reference(suite, run)
+        if other:
+            found[run] = other
+    return found
+
+
+def _with_changes(
+    values: pd.DataFrame,
+    changes: dict[statistics.Place, statistics.Change],
+    references: dict[str, str],
+) -> pd.DataFrame:
+    """``paired`` of the values of ``per_image`` and the changes of the same rows."""
+    found = values.iloc[:0][[*GROUP, "image"]].assign(difference=0.0)
+    if changes:
+        counts = [len(change.images) for change in changes.values()]
+        of_group = zip(GROUP, zip(*changes, strict=True), strict=True)
         columns = {name: np.repeat(np.array(own, object), counts) for name, own in of_group}
-        columns["image"] = np.concatenate([change.images for change in found])
-        columns["difference"] = np.concatenate([_seed_means(change.values) for change in found])
-        changes = pd.DataFrame(columns)
-    values = values.merge(changes, on=[*GROUP, "image"], how="left")
+        columns["image"] = np.concatenate([change.images for change in changes.values()])
+        means = [_seed_means(change.values) for change in changes.values()]
+        columns["difference"] = np.concatenate(means)
+        found = pd.DataFrame(columns)
+    values = values.merge(found, on=[*GROUP, "image"], how="left")
     return values.assign(reference=values["run"].map(references))
 
 
@@ -501,7 +514,9 @@ def _as_json(suite: Suite) -> bytes:
 
 def _cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     rows = pooled(suite, scored(suite, rows))
-    values = paired(suite, rows)
+    references = _references(suite, rows)
+    changes = statistics.changes(statistics.sheets(rows), references)
+    values = _with_changes(per_image(rows), changes, references)
     known = measures(suite)
     sign = values["metric"].map({name: -1 if one.lower else 1 for name, one in known.items()})
     values = values.assign(
@@ -528,9 +543,9 @@ def _cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     runs = table["run"].unique()
     table.insert(1, "label", table["run"].map({run: run_label(suite, run) for run in runs}))
     table.insert(2, "collection", table["run"].map(tests_of(suite, table)))
-    references = {run: reference(suite, run) for run in runs}
-    table["reference"] = [references[run] for run in table["run"]]
-    table = table.merge(_chances(suite, rows), on=GROUP, how="left").astype({"scenes": "Int64"})
+    table["reference"] = [references.get(run) for run in table["run"]]
+    chances = _chances(changes, references)
+    table = table.merge(chances, on=GROUP, how="left").astype({"scenes": "Int64"})
     table["apart"] = table["apart"].fillna(0).astype(int)
     table = table.merge(_counts(suite, rows), on=GROUP, how="left")
     for name, one in known.items():
@@ -552,15 +567,13 @@ def _counts(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     return counts[groups["plain"].all()].astype("Int64").reset_index()
 
 
-def _chances(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
+def _chances(
+    changes: dict[statistics.Place, statistics.Change], references: dict[str, str]
+) -> pd.DataFrame:
     """GROUP, difference with what ``statistics.Paired`` says of it, of the runs whose reference has rows too."""
-    references = {run: other for run in rows["run"].unique() if (other := reference(suite, run))}
-    table = statistics.compare_all(
-        rows, references
-    )  # one collection: a family is a measure under a protocol
-    return table.rename(columns={"mean": "difference"})[
-        [*GROUP, "scenes", "apart", "difference", "low", "high", "p", "p_holm"]
-    ]
+    # one collection: a family is a measure under a protocol
+    table = statistics.judged_table(changes, references).rename(columns={"mean": "difference"})
+    return table[[*GROUP, "scenes", "apart", "difference", "low", "high", "p", "p_holm"]]
 
 
 def _best(suite: Suite, table: pd.DataFrame) -> pd.Series:
