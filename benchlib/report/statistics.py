@@ -411,7 +411,7 @@ def _percentiles(
 
     effects: of the scenes, then of the seeds, ``(parts, size)`` each; those of a resample add up,
     and the same draws serve all parts. They are ``np.quantile`` of all resamples, to the last
-    digit: products of matrices tell nearly, and fast, where each resample lies, and the few about
+    digit: a product of matrices tells nearly, and fast, where each resample lies, and the few about
     a percentile are then added up draw by draw.
     """
     parts = len(effects[0])
@@ -419,9 +419,10 @@ def _percentiles(
     for own in effects:
         size = own.shape[1]
         slack += 8 * (size + 2) * np.finfo(float).eps * _widened(size) * np.abs(own).max(1)
+    columns = [np.ascontiguousarray(own.T) for own in effects]
     for at, begin, places in _drawn(effects, resamples, seed):
         size = places.shape[1]
-        sums = effects[at] @ _times_drawn(places).T
+        sums = _sums(columns[at], places)
         near[:, begin : begin + len(places)] += _widened(size) / size * sums
     place = (resamples - 1) * np.array([1 - tail, tail])
     below = np.floor(place).astype(int)
@@ -448,12 +449,17 @@ def _widened(size: int) -> float:
     return np.sqrt(size / (size - 1))
 
 
-def _times_drawn(places: np.ndarray) -> np.ndarray:
-    """How often each resample draws each of the places, ``(resamples, size)`` float."""
+def _sums(effects: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Nearly the sum of what each resample draws of each part, ``(parts, resamples)``.
+
+    effects: ``(size, parts)``.
+    """
+    from scipy import sparse
+
     resamples, size = places.shape
-    at = places + size * np.arange(resamples)[:, None]
-    counts = np.bincount(at.ravel(), minlength=places.size)
-    return counts.reshape(places.shape).astype(float)
+    each = np.arange(0, places.size + 1, size)
+    once = (np.ones(places.size), places.ravel(), each)  # a place that is drawn twice counts twice
+    return (sparse.csr_array(once, shape=(resamples, size)) @ effects).T
 
 
 def _deviations(
