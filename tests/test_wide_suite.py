@@ -12,7 +12,17 @@ from wide_suite import wide_suite, write_wide
 
 from benchlib import registry
 from benchlib.params import Suite
-from benchlib.report import answer, export, page, pictures, plots, reach, statistics, tables
+from benchlib.report import (
+    answer,
+    controls,
+    export,
+    page,
+    pictures,
+    plots,
+    reach,
+    statistics,
+    tables,
+)
 
 PARTS = (
     (statistics, "differences"),  # a pivot of each side
@@ -49,7 +59,7 @@ def figures(suite: Suite) -> None:
     rows = tables.everything(suite)
     export._measured(suite, rows)
     tables.metrics(suite, rows)
-    steps = pd.DataFrame(columns=["run", "kind", "control"])
+    steps = pd.DataFrame(columns=list(controls.COLUMNS))
     answer.headline(suite, rows, steps)
     answer.answers(suite, rows, steps)
 
