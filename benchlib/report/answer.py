@@ -247,7 +247,7 @@ def _chance(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
 
 def _ssim(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
     """Where SSIM says more than chance."""
-    cells = _by_run(main_cells(suite, rows, "SSIM"))
+    cells = tables.lines_by_run(main_cells(suite, rows, "SSIM"))
     said = []
     for run in runs:
         for word, column in (("better", "gain"), ("worse", "loss")):
@@ -335,24 +335,16 @@ def main_cells(suite: Suite, rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     return cells[(cells["metric"] == metric) & (cells["protocol"] == cells["collection"].map(main))]
 
 
-def _by_run(cells: pd.DataFrame) -> dict[str, list[Line]]:
-    """Each run's lines: a frame of a few lines for each run takes a hundred times as long."""
-    found: dict[str, list[Line]] = {}
-    for line in tables.tuples(cells):
-        found.setdefault(line.run, []).append(line)
-    return found
-
-
 def _changes(cells: pd.DataFrame) -> dict[str, list[Line]]:
     """Each run's cells of mean PSNR change (of ``psnr_cells``), the Average last."""
-    return _by_run(cells[cells["difference"].notna()])
+    return tables.lines_by_run(cells[cells["difference"].notna()])
 
 
 def _own_shares(steps: pd.DataFrame) -> dict[str, list[Line]]:
     """The last steps, to the prior itself, of the first control that ends in a run."""
     own = steps[steps["kind"] == "step"]
     found = {}
-    for run, lines in _by_run(own.assign(paired=own["images"])).items():
+    for run, lines in tables.lines_by_run(own.assign(paired=own["images"])).items():
         found[run] = [line for line in lines if line.control == lines[0].control]
     return found
 

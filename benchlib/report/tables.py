@@ -23,7 +23,7 @@ from benchlib.contracts import BenchError
 from benchlib.params import COLUMNS, configure
 from benchlib.records import read_rows
 from benchlib.report import statistics
-from benchlib.report.known import once
+from benchlib.report.known import latest, once
 from benchlib.report.measures import PERCENT, Measure, measures_of
 
 if TYPE_CHECKING:
@@ -253,12 +253,28 @@ def of_the_prior(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _read(suite: Suite, runs: list[str], swap: str | None = "") -> pd.DataFrame:
-    present = [key for key in runs if (suite.results / "rows" / f"{key}.csv").exists()]
+    files = {key: suite.results / "rows" / f"{key}.csv" for key in runs}
+    present = {key: path.stat() for key, path in files.items() if path.exists()}
     if not present:
         raise BenchError(
             f"{suite.results}/rows: no compared run has rows; run `{command(suite, runs[0])}`"
         )
-    return read_rows(suite, present, swap)
+    stamps = tuple((file.st_mtime_ns, file.st_size) for file in present.values())
+    rows = _read_once(suite, tuple(present), stamps)
+    if swap is None:
+        return rows.copy(deep=False)  # a column that is set in it is not set in what is kept
+    return rows[rows["swap"] == swap].reset_index(drop=True)
+
+
+@latest
+def _read_once(
+    suite: Suite, runs: tuple[str, ...], stamps: tuple[tuple[int, int], ...]
+) -> pd.DataFrame:
+    """All rows of runs, kept while their files are those: tables and plots read them in turn.
+
+    stamps: when each file was written, in nanoseconds, and its bytes.
+    """
+    return read_rows(suite, runs, swap=None)
 
 
 def rows_of(suite: Suite, rows: pd.DataFrame, collection: str | None = None) -> pd.DataFrame:
@@ -272,6 +288,14 @@ def rows_of(suite: Suite, rows: pd.DataFrame, collection: str | None = None) -> 
 def rows_by_run(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Each run's rows, in order of appearance: taken apart once, not searched for each run."""
     return {str(run): own for run, own in rows.groupby("run", sort=False)}
+
+
+def lines_by_run(table: pd.DataFrame) -> dict[str, list[Any]]:
+    """Each run's lines (``tuples``): a frame of a few lines for each run takes a hundred times as long."""
+    found: dict[str, list[Any]] = {}
+    for line in tuples(table):
+        found.setdefault(line.run, []).append(line)
+    return found
 
 
 def measured_collections(suite: Suite, rows: pd.DataFrame) -> list[str]:
