@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 VERSION = 2
 CHUNK = 2**17  # places drawn at a time: a mebibyte, which a processor's cache holds
-KEPT = 2**21  # draws of as few places as this are kept: the next difference has as many scenes
+KEPT = 2**26  # draws of as few places as this are kept: the next difference has as many scenes
 TOGETHER = 64  # differences whose resamples are held at a time, 80 KB each
 EXACT = 50  # images up to which SciPy's rank test is exact where none ties
 FLIPPED = 13  # images up to which it goes through all signs where some tie
@@ -491,11 +491,13 @@ def _draws(sizes: tuple[int, ...], resamples: int, seed: int) -> Iterator[Draw]:
     rng = np.random.default_rng(seed)
     for at, size in enumerate(sizes):
         step = max(1, CHUNK // size)
+        small = np.min_scalar_type(size)  # two bytes a place, of at most 65,535 scenes
         for begin in range(0, resamples, step):
-            yield at, begin, rng.integers(size, size=(min(step, resamples - begin), size))
+            places = rng.integers(size, size=(min(step, resamples - begin), size))
+            yield at, begin, places.astype(small)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)
 def _kept_draws(sizes: tuple[int, ...], resamples: int, seed: int) -> tuple[Draw, ...]:
     return tuple(_draws(sizes, resamples, seed))
 
