@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -476,11 +476,14 @@ def read_rows(
     """
     import pandas as pd
 
-    frames = []
+    read = []
     for run in suite.runs if runs is None else runs:
         if run not in suite.runs:
             raise BenchError(f"{suite.suite}: no run '{run}'; {nearest(run, suite.runs)}")
-        frames.append(rows_of_run(suite.results / "rows" / f"{run}.csv", run))
+        read.append(_read_run(suite.results / "rows" / f"{run}.csv", run))
+    frames = []
+    for _, alike in groupby(read, key=lambda part: list(part.cells)):
+        frames.append(_one_frame(list(alike)))  # a frame of each file takes longer than its text
     rows = pd.concat(frames, ignore_index=True)
     if swap is None:
         return rows
@@ -489,30 +492,59 @@ def read_rows(
 
 def rows_of_run(path: Path, run: str) -> pd.DataFrame:
     """One run's rows, those of ``evaluation.swap`` among them. Raises as ``read_rows``."""
+    return _one_frame([_read_run(path, run)])
+
+
+def parse_rows(text: str, where: str, again: str, columns: Iterable[str] = ROW) -> pd.DataFrame:
+    """Rows from a CSV's text: ``value`` float, the rest text. where, again: of its errors."""
+    return _one_frame([_parse(text, where, again, columns)])
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    """A file of rows: each column's cells as text, and the numbers of the column ``value``."""
+
+    cells: dict[str, list[str]]
+    values: np.ndarray
+
+
+def _read_run(path: Path, run: str) -> _Parsed:
     if not path.exists():
         raise BenchError(f"{path}: no rows of run '{run}'; run its evaluate stage (dvc repro)")
     again = _again(path)
-    rows = parse_rows(_text(path), str(path), again)
-    if rows.empty:
+    rows = _parse(_text(path), str(path), again, ROW)
+    if not len(rows.values):
         raise BenchError(f"{path}: holds no rows; {again}")
-    others = set(rows["run"]) - {run}
+    others = set(rows.cells["run"]) - {run}
     if others:
         raise BenchError(f"{path}: holds rows of run '{min(others)}', not of '{run}'; {again}")
     return rows
 
 
-def parse_rows(text: str, where: str, again: str, columns: Iterable[str] = ROW) -> pd.DataFrame:
-    """Rows from a CSV's text: ``value`` float, the rest text. where, again: of its errors."""
+def _parse(text: str, where: str, again: str, columns: Iterable[str]) -> _Parsed:
     if not text.endswith("\n"):
         raise BenchError(f"{where}: is cut off, its last line has no end; {again}")
-    names, *rows = _each_line(io.StringIO(text, newline=""), where, again, columns)
-    if not rows:
+    names, *lines = _each_line(io.StringIO(text, newline=""), where, again, columns)
+    if not lines:
         names = list(columns)
-    at = names.index("value")
-    for line, row in enumerate(rows, start=2):
-        if not row[at]:
-            raise BenchError(f"{where}: line {line} has no value; {again}")
-    return _frame(names, rows, ["value"], where, again)
+    cells = _columns(names, lines)
+    for number, value in enumerate(cells["value"], start=2):
+        if not value:
+            raise BenchError(f"{where}: line {number} has no value; {again}")
+    return _Parsed(cells, _numbers(cells["value"], "value", where, again))
+
+
+def _one_frame(parts: list[_Parsed]) -> pd.DataFrame:
+    """The rows of files of the same columns."""
+    import numpy as np
+    import pandas as pd
+
+    cells = {}
+    for name in parts[0].cells:
+        cells[name] = list(chain.from_iterable(part.cells[name] for part in parts))
+    frame = pd.DataFrame(cells, dtype=str)
+    frame["value"] = np.concatenate([part.values for part in parts])
+    return frame
 
 
 def begun(resume: Path) -> dict[Path, str]:
