@@ -231,3 +231,31 @@ def test_a_long_page_shows_a_few_methods_and_has_the_others_behind_a_line(tmp_pa
     text = page.render(suite, rows)
     assert f"<summary>The other {methods - 3} methods</summary>" in text
     assert text.count('<article class="card" style="--parts') == methods, "none is left out"
+
+
+def test_the_page_shows_the_plots_that_were_drawn_of_its_rows_and_draws_others(
+    tmp_path, monkeypatch
+):
+    suite = write_wide(wide_suite(tmp_path, 7), images=2)
+    parts = ((plots, "png"),)
+    assert counted(monkeypatch, page.make, suite, parts)["png"] == 8, "light and dark"
+    drawn = (suite.results / "report.html").read_bytes()
+    plots.make(suite)
+    assert counted(monkeypatch, page.make, suite, parts)["png"] == 4, "dark"
+    assert (suite.results / "report.html").read_bytes() == drawn
+    rows = suite.results / "rows" / "plain.csv"
+    rows.write_bytes(rows.read_bytes())  # newer than the plots
+    assert counted(monkeypatch, page.make, suite, parts)["png"] == 8
+
+
+def test_rows_are_read_again_where_a_file_has_changed(tmp_path, monkeypatch):
+    suite = write_wide(wide_suite(tmp_path, 7), images=2)
+    before = tables.everything_restored(suite)
+    before["value"] = 0.0  # not in what is kept
+    parts = ((tables, "read_rows"),)
+    assert not counted(monkeypatch, tables.everything, suite, parts)
+    assert (tables.everything(suite)["value"] != 0).any()
+    path = suite.results / "rows" / "plain.csv"
+    kept = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(kept[:-1]))
+    assert len(tables.everything_restored(suite)) == len(before) - 1
