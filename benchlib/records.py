@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -513,11 +513,14 @@ def read_rows(
     """
     import pandas as pd
 
-    frames = []
+    read = []
     for run in suite.runs if runs is None else runs:
         if run not in suite.runs:
             raise BenchError(f"{suite.suite}: no run '{run}'; {nearest(run, suite.runs)}")
-        frames.append(rows_of_run(suite.results / "rows" / f"{run}.csv", run))
+        read.append(_read_run(suite.results / "rows" / f"{run}.csv", run))
+    frames = []
+    for _, alike in groupby(read, key=lambda part: list(part.cells)):
+        frames.append(_one_frame(list(alike)))  # a frame of each file takes longer than its text
     rows = pd.concat(frames, ignore_index=True)
     if swap is None:
         return rows
@@ -526,20 +529,7 @@ def read_rows(
 
 def rows_of_run(path: Path, run: str) -> pd.DataFrame:
     """One run's rows, those of ``evaluation.swap`` among them. Raises as ``read_rows``."""
-    if not path.exists():
-        raise BenchError(f"{path}: no rows of run '{run}'; run its evaluate stage (dvc repro)")
-    again = _again(path)
-    text = _text(path)
-    held, names = {}, text.partition("\n")[0].split(",")
-    if "value" in names and not set(OF_THE_RUN) <= set(names):
-        held = read_json(path.parent.parent / "records" / f"{run}.json", ["row"])["row"]
-    rows = parse_rows(text, str(path), again, held=held)
-    if rows.empty:
-        raise BenchError(f"{path}: holds no rows; {again}")
-    others = set(rows["run"]) - {run}
-    if others:
-        raise BenchError(f"{path}: holds rows of run '{min(others)}', not of '{run}'; {again}")
-    return rows
+    return _one_frame([_read_run(path, run)])
 
 
 def parse_rows(
@@ -554,24 +544,67 @@ def parse_rows(
     where, again: of its errors. columns: what must be there, in the text or in ``held``, what the
     run's record holds for all its rows ("row").
     """
+    return _one_frame([_parse(text, where, again, columns, held or {})])
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    """A file of rows: each column's cells as text, and the numbers of the column ``value``."""
+
+    cells: dict[str, list[str]]
+    values: np.ndarray
+
+
+def _read_run(path: Path, run: str) -> _Parsed:
+    if not path.exists():
+        raise BenchError(f"{path}: no rows of run '{run}'; run its evaluate stage (dvc repro)")
+    again = _again(path)
+    text = _text(path)
+    held, names = {}, text.partition("\n")[0].split(",")
+    if "value" in names and not set(OF_THE_RUN) <= set(names):
+        held = read_json(path.parent.parent / "records" / f"{run}.json", ["row"])["row"]
+    rows = _parse(text, str(path), again, ROW, held)
+    if not len(rows.values):
+        raise BenchError(f"{path}: holds no rows; {again}")
+    others = set(rows.cells["run"]) - {run}
+    if others:
+        raise BenchError(f"{path}: holds rows of run '{min(others)}', not of '{run}'; {again}")
+    return rows
+
+
+def _parse(
+    text: str, where: str, again: str, columns: Iterable[str], held: Mapping[str, str]
+) -> _Parsed:
     if not text.endswith("\n"):
         raise BenchError(f"{where}: is cut off, its last line has no end; {again}")
-    held = held or {}
     wanted = [name for name in columns if name not in held]
-    names, *rows = _each_line(io.StringIO(text, newline=""), where, again, wanted)
-    if not rows:
+    names, *lines = _each_line(io.StringIO(text, newline=""), where, again, wanted)
+    if not lines:
         names = list(columns)
-    at = names.index("value")
-    for line, row in enumerate(rows, start=2):
-        if not row[at]:
-            raise BenchError(f"{where}: line {line} has no value; {again}")
-    found = {name: cell for name, cell in held.items() if name not in names}
-    if not found:
-        return _frame(names, rows, ["value"], where, again)
-    rows = [[*row, *found.values()] for row in rows]
-    frame = _frame([*names, *found], rows, ["value"], where, again)
-    order = [name for name in ROW if name in frame]
-    return frame[[*order, *frame.columns.difference(order, sort=False)]]
+    cells = _columns(names, lines)
+    for number, value in enumerate(cells["value"], start=2):
+        if not value:
+            raise BenchError(f"{where}: line {number} has no value; {again}")
+    values = _numbers(cells["value"], "value", where, again)
+    added = {name: [cell] * len(lines) for name, cell in held.items() if name not in cells}
+    if added:
+        cells |= added
+        order = [name for name in ROW if name in cells]
+        cells = {name: cells[name] for name in dict.fromkeys([*order, *cells])}
+    return _Parsed(cells, values)
+
+
+def _one_frame(parts: list[_Parsed]) -> pd.DataFrame:
+    """The rows of files of the same columns."""
+    import numpy as np
+    import pandas as pd
+
+    cells = {}
+    for name in parts[0].cells:
+        cells[name] = list(chain.from_iterable(part.cells[name] for part in parts))
+    frame = pd.DataFrame(cells, dtype=str)
+    frame["value"] = np.concatenate([part.values for part in parts])
+    return frame
 
 
 def begun(resume: Path) -> dict[Path, str]:

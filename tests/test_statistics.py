@@ -6,11 +6,20 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+from scipy import special, stats
+from statsmodels.stats.multitest import multipletests
 
 from benchlib.contracts import BenchError
 from benchlib.records import ROW
-from benchlib.report.statistics import compare, compare_all, differences, holm, interval, wilcoxon
+from benchlib.report.statistics import (
+    compare,
+    compare_all,
+    differences,
+    holm,
+    interval,
+    judge_all,
+    wilcoxon,
+)
 
 
 def rows(
@@ -246,6 +255,58 @@ def test_wilcoxon_is_scipys_but_for_rounding_noise_and_nothing_at_all():
     assert wilcoxon(np.arange(1.0, 6.0)) == 0.0625  # five of one sign: 2 / 2^5
     assert wilcoxon(np.zeros(7)) == 1.0
     assert np.isnan(wilcoxon(np.zeros(0)))
+
+
+@pytest.mark.parametrize("images", [3, 11, 13])
+def test_wilcoxon_of_few_images_that_tie_is_scipys_to_the_bit(images):
+    rng = np.random.default_rng(images)
+    values = rng.integers(-2, 3, images).astype(float)
+    values[0] = 1.0  # not all are zero
+    assert wilcoxon(values) == stats.wilcoxon(values).pvalue
+
+
+def test_holm_is_statsmodels_to_the_bit():
+    rng = np.random.default_rng(0)
+    for number in (1, 2, 7, 40):
+        p = np.round(rng.random(number) ** 3, 2)  # some tie
+        assert holm(p).tolist() == multipletests(p, method="holm")[1].tolist()
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("images", [2, 9, 300])
+def test_percentiles_are_those_of_all_resamples_to_the_last_digit(images, seeds):
+    rng = np.random.default_rng(images)
+    smooth = rng.normal(0.2, 1, (images, seeds))
+    for values in (smooth, np.round(smooth), (smooth > 1).astype(float)):  # some resamples tie
+        values = np.asfortranarray(values)
+        if not values.std():
+            continue
+        draw, every = np.random.default_rng(0), np.zeros(10_000)
+        mean, variances = values.mean(), []
+        for effect in (values.mean(1) - mean, values.mean(0) - mean)[: 1 + (seeds > 1)]:
+            n = len(effect)
+            places = draw.integers(n, size=(10_000, n))
+            every += np.sqrt(n / (n - 1)) * effect[places].mean(1)
+            variances.append((effect.var(ddof=1) / n, n - 1))
+        total = sum(variance for variance, _ in variances)
+        freedom = total**2 / sum(variance**2 / n for variance, n in variances)
+        wider = special.stdtrit(freedom, 0.975)
+        low, high = np.quantile(every, [1 - 0.975, 0.975]) * wider / special.ndtri(0.975)
+        assert interval(values) == (mean + low, mean + high)
+
+
+def test_differences_judged_together_are_judged_as_each_by_itself():
+    rng = np.random.default_rng(1)
+    changes = []
+    for i in range(40):
+        images, seeds = (6, 1, 9, 0)[i % 4], (1, 2)[i % 2]
+        values = rng.normal(0, 1, (images, seeds))
+        if i % 5 == 0 and images:
+            values[0, 0] = np.inf
+        changes.append((values, np.arange(images) // (1 + i % 3)))
+    together = judge_all(changes)
+    alone = [judge_all([change])[0] for change in changes]
+    assert list(map(repr, together)) == list(map(repr, alone))
 
 
 def test_holm_as_by_hand():

@@ -12,7 +12,17 @@ from wide_suite import wide_suite, write_wide
 
 from benchlib import registry
 from benchlib.params import Suite
-from benchlib.report import answer, export, page, pictures, plots, reach, statistics, tables
+from benchlib.report import (
+    answer,
+    controls,
+    export,
+    page,
+    pictures,
+    plots,
+    reach,
+    statistics,
+    tables,
+)
 
 PARTS = (
     (statistics, "differences"),  # a pivot of each side
@@ -49,7 +59,7 @@ def figures(suite: Suite) -> None:
     rows = tables.everything(suite)
     export._measured(suite, rows)
     tables.metrics(suite, rows)
-    steps = pd.DataFrame(columns=["run", "kind", "control"])
+    steps = pd.DataFrame(columns=list(controls.COLUMNS))
     answer.headline(suite, rows, steps)
     answer.answers(suite, rows, steps)
 
@@ -81,7 +91,7 @@ LAID_OUT = (
     (reach, "_moved"),
     (plots, "png"),
 )
-OF_EACH_RUN = ((registry, "load"), (tables, "_stands_in"), (statistics, "_paired"))
+OF_EACH_RUN = ((registry, "load"), (tables, "_stands_in"), (statistics, "minus"))
 
 
 def test_tables_plots_and_page_of_many_runs_lay_their_rows_out_as_often_as_of_a_few(
@@ -221,3 +231,41 @@ def test_a_long_page_shows_a_few_methods_and_has_the_others_behind_a_line(tmp_pa
     text = page.render(suite, rows)
     assert f"<summary>The other {methods - 3} methods</summary>" in text
     assert text.count('<article class="card" style="--parts') == methods, "none is left out"
+
+
+def test_the_page_shows_the_plots_that_were_drawn_of_its_rows_and_draws_others(
+    tmp_path, monkeypatch
+):
+    suite = write_wide(wide_suite(tmp_path, 7), images=2)
+    rows = tables.everything(suite)
+    steps = controls.all_steps(suite, rows)
+    shown = []
+
+    def drawn(suite: Suite) -> int:
+        """How many plots the page draws."""
+
+        def work(suite: Suite) -> None:
+            shown.append(page._plots(suite, rows, steps, drawn=True))
+
+        return counted(monkeypatch, work, suite, ((plots, "png"),))["png"]
+
+    assert drawn(suite) == 8, "light and dark"
+    plots.make(suite)
+    assert drawn(suite) == 4, "dark"
+    assert shown[0] == shown[1]
+    file = suite.results / "rows" / "plain.csv"
+    file.write_bytes(file.read_bytes())  # newer than the plots
+    assert drawn(suite) == 8
+
+
+def test_rows_are_read_again_where_a_file_has_changed(tmp_path, monkeypatch):
+    suite = write_wide(wide_suite(tmp_path, 7), images=2)
+    before = tables.everything_restored(suite)
+    before["value"] = 0.0  # not in what is kept
+    parts = ((tables, "read_rows"),)
+    assert not counted(monkeypatch, tables.everything, suite, parts)
+    assert (tables.everything(suite)["value"] != 0).any()
+    path = suite.results / "rows" / "plain.csv"
+    kept = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(kept[:-1]))
+    assert len(tables.everything_restored(suite)) == len(before) - 1

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from benchlib.params import Suite
 
 VERSION = 1
+Line = Any  # one of ``tables.cells`` or of a control's steps, as ``tables.tuples`` gives it
 FEW = 6  # scenes below which no rank test can reach p < 0.05
 CHANCE = {
     "better": "better, more than chance",
@@ -99,24 +100,21 @@ def headline(
         nothing = "Nothing to compare yet: a run without a prior and a run with one are needed."
         said = {"question": question(suite, runs), "lead": nothing, "methods": []}
         return said | {"setup": _setup(suite, rows, []), "ranges": False, "cautions": []}
-    cells = psnr_cells(suite, rows)
-    changes, none = _changes(cells), cells.iloc[:0]
-    found = {run: (changes.get(run, none), _own_share(suite, steps, run)) for run in runs}
-    evidence = [
-        meaning(line)
-        for whole, own in found.values()
-        for line in _summary(own if len(own) else whole).itertuples()
-    ]
+    changes, shares = _changes(psnr_cells(suite, rows)), _own_shares(steps)
+    found = {run: (changes.get(run, []), shares.get(run, [])) for run in runs}
+    evidence = []
+    for whole, own in found.values():
+        evidence += [meaning(line) for line in _summary(own or whole)]
     cautions = [_chance(suite, rows, runs), _multiplicity([whole for whole, _ in found.values()])]
     cautions += [_unreached(suite, [run for run in runs if run in unreached])]
-    cautions += [_uncontrolled(suite, [run for run, (_, own) in found.items() if not len(own)])]
+    cautions += [_uncontrolled(suite, [run for run in runs if run not in shares])]
     cautions += [_ssim(suite, rows, runs), _under_input(suite, rows, runs)]
     methods = [
         {"label": run_label(suite, run), "said": _said(suite, run, *found[run])} for run in runs
     ]
     return {
         "question": question(suite, runs),
-        "lead": _lead(evidence, all(len(own) for _, own in found.values())),
+        "lead": _lead(evidence, all(run in shares for run in runs)),
         "setup": _setup(suite, rows, runs),
         "ranges": any(" dB)" in method["said"] for method in methods),
         "methods": methods,
@@ -156,27 +154,27 @@ def _lead(evidence: list[str], alone: bool) -> str:
     return f"Better in {better or 'none'} of {count(number, 'comparison')}, worse in {worse or 'none'}."
 
 
-def _said(suite: Suite, run: str, whole: pd.DataFrame, own: pd.DataFrame) -> str:
+def _said(suite: Suite, run: str, whole: list[Line], own: list[Line]) -> str:
     """A method in a sentence: its change and, where a control tells it, the prior's own share of it."""
     said = f"against “{run_label(suite, tables.reference(suite, run))}”: {_brief(suite, whole)}."
-    if not len(own):
+    if not own:
         return said
-    other = own["reference"].iloc[0]
+    other = own[0].reference
     priors = _began(_in_words(tables.own_priors(suite, run, other)))
     return f"{said} {priors} themselves, against “{run_label(suite, other)}”: {_brief(suite, own)}."
 
 
-def _brief(suite: Suite, whole: pd.DataFrame) -> str:
-    if whole.empty:
+def _brief(suite: Suite, whole: list[Line]) -> str:
+    if not whole:
         return "nothing to weigh, one of the two restores every image exactly"
-    if AVERAGE not in set(whole["dataset"]) and len(whole) > 1:
+    first, *others = _summary(whole)
+    if others:
         return _places(suite, whole)
-    first = next(_summary(whole).itertuples())
     where = _place(suite, first, f"all {first.paired} images")
     return f"{interval(suite, first)} on {where}: {CHANCE[meaning(first)]}"
 
 
-def _place(suite: Suite, line: Any, images: str = "all images") -> str:
+def _place(suite: Suite, line: Line, images: str = "all images") -> str:
     """Where a line of cells or steps is measured: its test set; of an Average ``images``, or that the sets weigh alike."""
     if line.dataset != AVERAGE:
         return line.dataset
@@ -185,29 +183,26 @@ def _place(suite: Suite, line: Any, images: str = "all images") -> str:
     return images
 
 
-def _places(suite: Suite, whole: pd.DataFrame) -> str:
+def _places(suite: Suite, whole: list[Line]) -> str:
     """On which test sets a run is better and worse than its reference by more than chance, a few with their numbers."""
     said = []
     for word, column in (("higher", "gain"), ("lower", "loss")):
-        found = whole[whole[column]]
-        few = ", ".join(f"{line.dataset} ({interval(suite, line)})" for line in found.itertuples())
-        if len(found):
-            said.append(
-                f"{word} by more than chance on {few if len(found) <= 2 else f'{len(found)} of {len(whole)} test sets'}"
-            )
-    single = whole["low"].isna()
-    left = whole[~(whole["gain"] | whole["loss"] | single)]
-    if len(left):
-        ends = (
-            tables.difference_text(suite, line)
-            for line in left.sort_values("difference").iloc[[0, -1]].itertuples()
-        )
-        low, high = map(minus, ends)
+        found = [line for line in whole if getattr(line, column)]
+        on = f"{len(found)} of {len(whole)} test sets"
+        if len(found) <= 2:
+            on = ", ".join(f"{line.dataset} ({interval(suite, line)})" for line in found)
+        if found:
+            said.append(f"{word} by more than chance on {on}")
+    single = [line.dataset for line in whole if pd.isna(line.low)]
+    left = [line for line in whole if meaning(line) in ("open", "same")]
+    if left:
+        left.sort(key=lambda line: line.difference)
+        low, high = _difference(suite, left[0]), _difference(suite, left[-1])
         on = f"not more than chance on {'the other ' * bool(said)}{count(len(left), 'test set')}"
         on = "on no test set more than chance" if len(left) == len(whole) else on
         said.append(f"{on} ({low}{'' if low == high else f' to {high}'} dB)")
-    if single.any():
-        said.append(f"no interval on {', '.join(whole['dataset'][single])} (one scene)")
+    if single:
+        said.append(f"no interval on {', '.join(single)} (one scene)")
     return "; ".join(said)
 
 
@@ -262,25 +257,25 @@ def _chance(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
 
 def _ssim(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
     """Where SSIM says more than chance."""
-    cells = main_cells(suite, rows, "SSIM")
-    by_run = tables.rows_by_run(cells)
+    cells = tables.lines_by_run(main_cells(suite, rows, "SSIM"))
     said = []
     for run in runs:
-        own = by_run.get(run, cells.iloc[:0])
         for word, column in (("better", "gain"), ("worse", "loss")):
-            sets = list(own.loc[own[column].eq(True), "dataset"])
-            said += [f"“{run_label(suite, run)}” {word} on {', '.join(sets)}"] if sets else []
+            sets = [line.dataset for line in cells.get(run, []) if getattr(line, column)]
+            if sets:
+                said.append(f"“{run_label(suite, run)}” {word} on {', '.join(sets)}")
     return f"In SSIM, by more than chance: {'; '.join(said)}." if said else ""
 
 
-def _multiplicity(found: list[pd.DataFrame]) -> str:
+def _multiplicity(found: list[list[Line]]) -> str:
     """A word on many intervals at once; the Average is of the same images and does not count."""
-    cells = pd.concat(found)
-    cells = cells[(cells["dataset"] != AVERAGE) & cells["low"].notna()]
-    marked = cells[cells["gain"] | cells["loss"]]
-    if len(cells) < 2 or marked.empty:
+    cells = []
+    for lines in found:
+        cells += [line for line in lines if line.dataset != AVERAGE and not pd.isna(line.low)]
+    marked = [line for line in cells if line.gain or line.loss]
+    if len(cells) < 2 or not marked:
         return ""
-    kept = int((marked["p_holm"] < 0.05).sum())
+    kept = sum(line.p_holm < 0.05 for line in marked)
     does, also = "does" if len(marked) == 1 else "do", "passes" if kept == 1 else "pass"
     return (
         "One interval in twenty leaves zero out by chance alone. Of "
@@ -308,18 +303,18 @@ def _uncontrolled(suite: Suite, runs: list[str]) -> str:
 def _under_input(suite: Suite, rows: pd.DataFrame, runs: list[str]) -> str:
     """Where a method's mean PSNR is below that of the degraded input itself."""
     cells = psnr_cells(suite, rows)
-    means = {(cell.run, cell.dataset): cell.value for cell in cells.itertuples()}
+    means = {(cell.run, cell.dataset): cell.value for cell in tables.tuples(cells)}
     said: dict[str, list[str]] = {}
     sets: dict[str, list[str]] = {}
     for run, name in means:
         sets.setdefault(run, []).append(name)
     shown = [*(tables.reference(suite, run) for run in runs), *runs]
+    inputs_of: dict[str, list[str]] = {}
+    for key in suite.runs:
+        if tables.is_input(suite, key):
+            inputs_of.setdefault(suite.run(key).images.test, []).append(key)
     for run in dict.fromkeys(run for run in shown if run):
-        inputs = [
-            key
-            for key in tables.compared(suite, suite.run(run).images.test)
-            if tables.is_input(suite, key)
-        ]
+        inputs = inputs_of.get(suite.run(run).images.test, [])
         for name in sets.get(run, []):
             if name == AVERAGE:
                 continue
@@ -350,27 +345,26 @@ def main_cells(suite: Suite, rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     return cells[(cells["metric"] == metric) & (cells["protocol"] == cells["collection"].map(main))]
 
 
-def _changes(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def _changes(cells: pd.DataFrame) -> dict[str, list[Line]]:
     """Each run's cells of mean PSNR change (of ``psnr_cells``), the Average last."""
-    return tables.rows_by_run(cells[cells["difference"].notna()])
+    return tables.lines_by_run(cells[cells["difference"].notna()])
 
 
-def _own_share(suite: Suite, steps: pd.DataFrame, run: str) -> pd.DataFrame:
-    """The last steps, to the prior itself, of the control that ends in a run; empty without one."""
-    own = steps[(steps["run"] == run) & (steps["kind"] == "step")]
-    return (
-        own[own["control"] == own["control"].iloc[0]].assign(paired=own["images"])
-        if len(own)
-        else own
-    )
+def _own_shares(steps: pd.DataFrame) -> dict[str, list[Line]]:
+    """The last steps, to the prior itself, of the first control that ends in a run."""
+    own = steps[steps["kind"] == "step"]
+    found = {}
+    for run, lines in tables.lines_by_run(own.assign(paired=own["images"])).items():
+        found[run] = [line for line in lines if line.control == lines[0].control]
+    return found
 
 
-def _summary(lines: pd.DataFrame) -> pd.DataFrame:
+def _summary(lines: list[Line]) -> list[Line]:
     """The Average alone where there is one."""
-    return lines[lines["dataset"] == AVERAGE] if AVERAGE in set(lines["dataset"]) else lines
+    return [line for line in lines if line.dataset == AVERAGE] or lines
 
 
-def meaning(line: Any) -> str:
+def meaning(line: Line) -> str:
     """What a difference with its interval says, as a key of CHANCE; ``line``: one of cells or of a control's steps."""
     if pd.isna(line.low):
         return "single"
@@ -381,7 +375,7 @@ def meaning(line: Any) -> str:
     return "same" if line.low == line.high == 0 else "open"
 
 
-def interval(suite: Suite, line: Any) -> str:
+def interval(suite: Suite, line: Line) -> str:
     """A PSNR change in text: "+0.042 dB [+0.010, +0.073]"."""
     number, _, rest = minus(tables.interval_text(suite, line)).partition(" ")
     return f"{number} dB {rest}".strip()
@@ -393,46 +387,39 @@ def answers(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> list[dict[
     Each part has lines, one a test set, with the places of interval and mean on one axis that all cards share.
     """
     found = []
-    cells = psnr_cells(suite, rows)
-    changes = _changes(cells)
+    changes, shares = _changes(psnr_cells(suite, rows)), _own_shares(steps)
     for run in answering(suite, rows):
-        own = _own_share(suite, steps, run)
-        parts = [
-            (
-                f"Whole method, against “{run_label(suite, tables.reference(suite, run))}”",
-                changes.get(run, cells.iloc[:0]),
-            )
-        ]
-        if len(own):
-            other = own["reference"].iloc[0]
+        own = shares.get(run, [])
+        title = f"Whole method, against “{run_label(suite, tables.reference(suite, run))}”"
+        parts = [(title, changes.get(run, []))]
+        if own:
+            other = own[0].reference
             name = _began(tables.prior_words(suite, run, other))
             parts.append((f"{name} alone, against “{run_label(suite, other)}”", own))
         found.append((run, parts, _splits(suite, steps, own)))
-    ends = [
-        abs(v)
-        for _, parts, _ in found
-        for _, t in parts
-        for n in ("low", "high", "difference")
-        for v in t[n]
-    ]
-    means = [abs(v) for _, parts, _ in found for _, t in parts for v in t["difference"]]
-    means = [v for v in means if np.isfinite(v)]  # equal images have an infinite PSNR
-    reach = max(
-        [0.01, min([max([0.0, *(v for v in ends if np.isfinite(v))]), 2.5 * max([0.0, *means])])]
-    )  # long lines are cut
-    return [
-        {
-            "label": run_label(suite, run),
-            "about": _about(suite, run),
-            "splits": splits,
-            "reach": f"{reach:.2g}",
-            "parts": [
-                {"title": title, "lines": _answer_lines(suite, table, reach)}
-                for title, table in parts
-            ],
-        }
-        for run, parts, splits in found
-    ]
+    every = []
+    for _, parts, _ in found:
+        for _, lines in parts:
+            every += lines
+    reach = _shared_reach(every)
+    shown = []
+    for run, parts, splits in found:
+        card = {"label": run_label(suite, run), "about": _about(suite, run), "splits": splits}
+        own_parts = []
+        for title, lines in parts:
+            own_parts.append({"title": title, "lines": _answer_lines(suite, lines, reach)})
+        shown.append(card | {"reach": f"{reach:.2g}", "parts": own_parts})
+    return shown
+
+
+def _shared_reach(lines: list[Line]) -> float:
+    """What one axis for all intervals reaches to, in dB; those that are much longer are cut."""
+    means = [abs(line.difference) for line in lines]
+    ends = [abs(line.low) for line in lines] + [abs(line.high) for line in lines] + means
+    longest = max((end for end in ends if np.isfinite(end)), default=0.0)
+    # equal images have an infinite PSNR
+    largest = max((mean for mean in means if np.isfinite(mean)), default=0.0)
+    return max(0.01, min(longest, 2.5 * largest))
 
 
 def _about(suite: Suite, run: str) -> str:
@@ -452,7 +439,7 @@ def _began(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def _answer_lines(suite: Suite, table: pd.DataFrame, reach: float) -> list[dict[str, Any]]:
+def _answer_lines(suite: Suite, lines: list[Line], reach: float) -> list[dict[str, Any]]:
     return [
         {
             "set": _began(_place(suite, line)) if line.dataset == AVERAGE else line.dataset,
@@ -466,28 +453,26 @@ def _answer_lines(suite: Suite, table: pd.DataFrame, reach: float) -> list[dict[
             "low": None if pd.isna(line.low) else _along(line.low, reach),
             "high": None if pd.isna(line.high) else _along(line.high, reach),
         }
-        for line in sorted(tables.tuples(table), key=lambda line: line.dataset != AVERAGE)
+        for line in sorted(lines, key=lambda line: line.dataset != AVERAGE)
     ]
 
 
-def _splits(suite: Suite, steps: pd.DataFrame, own: pd.DataFrame) -> list[str]:
+def _splits(suite: Suite, steps: pd.DataFrame, own: list[Line]) -> list[str]:
     """The total and its parts in a sentence, of the Average or the only test set; the table below has the others."""
-    said: list[str] = []
-    for dataset in _summary(own)["dataset"] if len(own) and len(_summary(own)) == 1 else []:
-        lines = steps[(steps["control"] == own["control"].iloc[0]) & (steps["dataset"] == dataset)]
-        total = next(lines[lines["kind"] == "total"].itertuples())
-        parts = [
-            f"{line.step} {_difference(suite, line)}"
-            for line in lines[lines["kind"] == "step"].itertuples()
-        ]
-        where = _place(suite, total)
-        said.append(
-            f"The {_difference(suite, total)} dB on {where} are the sum of: {', '.join(parts)}."
-        )
-    return said
+    summary = _summary(own)
+    if len(summary) != 1:
+        return []
+    [last] = summary
+    same = (steps["control"] == last.control) & (steps["dataset"] == last.dataset)
+    lines = list(tables.tuples(steps[same]))
+    total = next(line for line in lines if line.kind == "total")
+    chained = [line for line in lines if line.kind == "step"]
+    parts = ", ".join(f"{line.step} {_difference(suite, line)}" for line in chained)
+    where = _place(suite, total)
+    return [f"The {_difference(suite, total)} dB on {where} are the sum of: {parts}."]
 
 
-def _difference(suite: Suite, line: Any) -> str:
+def _difference(suite: Suite, line: Line) -> str:
     return minus(tables.difference_text(suite, line))
 
 
@@ -519,9 +504,8 @@ def cards(suite: Suite, rows: pd.DataFrame) -> list[dict[str, Any]]:
     cards = []
     for name in tables.datasets(suite, rows):
         strips = []
-        for cell in changes[
-            (changes["dataset"] == name) & changes["difference"].notna()
-        ].itertuples():
+        own_set = (changes["dataset"] == name) & changes["difference"].notna()
+        for cell in tables.tuples(changes[own_set]):
             own = by_place.get((cell.run, name), none)
             dots = [
                 {

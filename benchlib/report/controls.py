@@ -87,7 +87,7 @@ def _split(suite: Suite, own: pd.DataFrame, control: str, protocol: str) -> pd.D
     needed = own[own["run"].isin({*runs, *names.others, names.zeroed})]
     sets, own = tables.columns_of(suite, own, collection), tables.pooled(suite, needed)
     about = {"control": control, "collection": collection, "metric": "PSNR", "protocol": protocol}
-    lines = []
+    asked = []
     for dataset in sets:
         part = own[own["dataset"] == dataset]
         shared = _shared(control, {run: part[part["run"] == run] for run in runs})
@@ -96,15 +96,15 @@ def _split(suite: Suite, own: pd.DataFrame, control: str, protocol: str) -> pd.D
             continue
         place = about | {"dataset": dataset, "apart": apart}
         for (_, before), (step, run) in pairwise(steps):
-            lines.append(place | _step("step", step, before, run, shared))
-        lines.append(place | _step("total", TOTAL, runs[0], runs[-1], shared))
+            asked.append((place | _step("step", step, before, run), shared))
+        asked.append((place | _step("total", TOTAL, runs[0], runs[-1]), shared))
         for run in names.others:
             pair = {key: part[part["run"] == key] for key in (names.zeroed, run)}
             pair, apart = _finite(pair)
             if len(pair[run]):
-                beside = _step("other", tables.run_label(suite, run), names.zeroed, run, pair)
-                lines.append(place | beside | {"apart": apart})
-    return pd.DataFrame(lines, columns=list(COLUMNS))
+                beside = _step("other", tables.run_label(suite, run), names.zeroed, run)
+                asked.append((place | beside | {"apart": apart}, pair))
+    return pd.DataFrame(_measured(asked), columns=list(COLUMNS))
 
 
 def _shared(control: str, runs: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -132,21 +132,20 @@ def _finite(runs: dict[str, pd.DataFrame]) -> tuple[dict[str, pd.DataFrame], int
     return {run: part[~part["image"].isin(odd)] for run, part in runs.items()}, len(odd)
 
 
-def _step(
-    kind: str, step: str, reference: str, run: str, rows: dict[str, pd.DataFrame]
-) -> dict[str, Any]:
-    found = statistics.compare(rows[run], rows[reference])
-    line = {
-        "kind": kind,
-        "step": step,
-        "reference": reference,
-        "run": run,
-        "difference": found.mean,
-    }
-    line |= {"low": found.low, "high": found.high, "p": found.p}
-    line |= {"images": found.images, "scenes": found.scenes, "seeds": found.seeds}
-    value = rows[run].groupby("image")["value"].mean().mean()
-    return line | {"gain": found.low > 0, "loss": found.high < 0, "value": value}
+def _step(kind: str, step: str, reference: str, run: str) -> dict[str, Any]:
+    return {"kind": kind, "step": step, "reference": reference, "run": run}
+
+
+def _measured(asked: list[tuple[dict[str, Any], dict[str, pd.DataFrame]]]) -> list[dict[str, Any]]:
+    """Steps, each with the rows that its two runs are compared on, as lines with figures."""
+    pairs = [(rows[step["run"]], rows[step["reference"]]) for step, rows in asked]
+    lines = []
+    for (step, rows), found in zip(asked, statistics.compare_each(pairs), strict=True):
+        line = step | {"difference": found.mean, "low": found.low, "high": found.high}
+        line |= {"p": found.p, "images": found.images, "scenes": found.scenes, "seeds": found.seeds}
+        value = rows[step["run"]].groupby("image")["value"].mean().mean()
+        lines.append(line | {"gain": found.low > 0, "loss": found.high < 0, "value": value})
+    return lines
 
 
 def all_steps(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from benchlib.params import Suite
 
 VERSION = 1
+Curve = dict[int, list[tuple[float, float]]]  # seed -> iteration and validation PSNR, as watched
 COLUMNS = (
     "group", "run", "label", "seed", "target", "iterations", "seconds", "best", "best_iteration", "trained_parameters",
 )  # fmt: skip
@@ -30,7 +31,11 @@ def table(suite: Suite) -> pd.DataFrame:
     was first reached, as precisely as training was validated; seconds are the seed's training time, validation
     included, in proportion. hardware stands in the run's record.
     """
-    curves = {key: curve for key in suite.runs if (curve := _curve(suite, key)) is not None}
+    curves: dict[str, Curve] = {}
+    for key in suite.runs:
+        curve = _curve(suite, key)
+        if curve:
+            curves[key] = curve
     groups: dict[str, list[str]] = {}
     for key in curves:
         run = suite.run(key)
@@ -39,38 +44,44 @@ def table(suite: Suite) -> pd.DataFrame:
     for group, keys in groups.items():
         if len(keys) < 2:
             continue
-        target = min(
-            seed["validation_psnr"].max() for key in keys for _, seed in curves[key].groupby("seed")
-        )
-        lines += [line for key in keys for line in _lines(suite, group, key, curves[key], target)]
+        target = math.inf
+        for key in keys:
+            best = [max(psnr for _, psnr in watched) for watched in curves[key].values()]
+            target = min(target, *best)
+        for key in keys:
+            lines += _lines(suite, group, key, curves[key], target)
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
-def _curve(suite: Suite, key: str) -> pd.DataFrame | None:
-    """The validated rows of a run's loss file; None if it was not trained or not validated."""
+def _curve(suite: Suite, key: str) -> Curve:
+    """The validated rows of a run's loss file; empty if it was not trained or not validated."""
     path = suite.results / "loss" / f"{key}.csv"
     if suite.run(key).validation is None or not path.exists():
-        return None
+        return {}
     rows = read_losses(path)
-    rows = rows[rows["validation_psnr"].notna()]
-    return rows if len(rows) else None
+    found: Curve = {}
+    columns = [rows[name].tolist() for name in ("seed", "iteration", "validation_psnr")]
+    for seed, iteration, psnr in zip(*columns, strict=True):
+        if not math.isnan(psnr):
+            found.setdefault(seed, []).append((iteration, psnr))
+    return dict(sorted(found.items()))
 
 
-def _lines(suite: Suite, group: str, key: str, curve: pd.DataFrame, target: float) -> list[dict]:
+def _lines(suite: Suite, group: str, key: str, curve: Curve, target: float) -> list[dict]:
     record = _record(suite, key)
     iterations, seconds_of = record["training"].get("iterations"), record["seed_seconds"]
     lines = []
-    for seed, rows in curve.groupby("seed"):
+    for seed, watched in curve.items():
         if not iterations or f"seed{seed}" not in seconds_of:
             raise BenchError(
                 f"{suite.results}/records/{key}.json: has no seconds of seed {seed}, which the loss file has; run "
                 f"dvc repro -f train@{key}"
             )
-        best = rows.loc[rows["validation_psnr"].idxmax()]
-        reached = int(rows.loc[rows["validation_psnr"] >= target, "iteration"].min())
+        best_iteration, best = max(watched, key=lambda one: one[1])  # the first of several
+        reached = min(int(iteration) for iteration, psnr in watched if psnr >= target)
         share = reached / iterations
         seconds = round(share * seconds_of[f"seed{seed}"], 1)
-        when = (target, reached, seconds, best["validation_psnr"], int(best["iteration"]))
+        when = (target, reached, seconds, best, int(best_iteration))
         facts = (group, key, record["label"], seed, *when, record["trained_parameters"])
         lines.append(dict(zip(COLUMNS, facts, strict=True)))
     return lines

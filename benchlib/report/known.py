@@ -37,6 +37,22 @@ def once(ask: Callable[Concatenate[Suite, P], T]) -> Callable[Concatenate[Suite,
     return answer
 
 
+def latest(ask: Callable[Concatenate[Suite, P], T]) -> Callable[Concatenate[Suite, P], T]:
+    """``once``, of which a suite keeps the last answer alone: for answers that are large."""
+
+    @wraps(ask)
+    def answer(suite: Suite, *names: P.args, **named: P.kwargs) -> T:
+        answers = _answers(suite)
+        key = (names, *named.items())
+        kept, found = answers.get((ask,), (None, None))
+        if kept != key:
+            found = ask(suite, *names, **named)
+            answers[(ask,)] = key, found
+        return found
+
+    return answer
+
+
 def _answers(suite: Suite) -> dict[tuple[Any, ...], Any]:
     """The answers of one suite, dropped with it."""
     if id(suite) not in _ANSWERS:

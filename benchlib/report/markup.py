@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,19 +60,40 @@ def markdown(table: pd.DataFrame, bold: pd.DataFrame, note: str) -> str:
 def latex(table: pd.DataFrame, bold: pd.DataFrame, note: str) -> str:
     """A table of text as a LaTeX ``table*`` (package booktabs); escaped, ``bold`` cells are bold."""
     flat = table.columns.nlevels == 1
-    style = table.rename_axis(index=None, columns=None if flat else [None, None]).style
-    style = style.format(_tex).format_index(_tex, axis=1)
-    style = style.hide(axis=0) if flat else style.format_index(_tex, axis=0)
-    flags = bold.set_axis(style.index).set_axis(style.columns, axis=1)
-    style = style.apply(lambda _: flags.replace({True: "textbf:--rwrap", False: ""}), axis=None)
+    head = [[_tex(name) for name in table.columns]] if flat else _headers(table.columns)
+    body = []
+    for name, values, flags in zip(table.index, table.to_numpy(), bold.to_numpy(), strict=True):
+        line = [] if flat else [_tex(name)]
+        for value, flag in zip(values, flags, strict=True):
+            line.append(rf"\textbf{{{_tex(value)}}}" if flag else _tex(value))
+        body.append(line)
     layout = "l" * (table.shape[1] + (not flat))
-    return style.to_latex(
-        hrules=True,
-        multicol_align="c",
-        column_format=layout,
-        environment="table*",
-        caption=_tex(note),
+    return "\n".join(
+        [
+            r"\begin{table*}",
+            rf"\caption{{{_tex(note)}}}",
+            rf"\begin{{tabular}}{{{layout}}}",
+            r"\toprule",
+            *(" & ".join(line) + r" \\" for line in head),
+            r"\midrule",
+            *(" & ".join(line) + r" \\" for line in body),
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table*}",
+            "",
+        ]
     )
+
+
+def _headers(columns: pd.MultiIndex) -> list[list[str]]:
+    """LaTeX's two lines of headers over the columns (data set, measure): a set stands once over its own."""
+    above, below = [""], [""]
+    for name, own in groupby(columns, key=lambda column: column[0]):
+        measures = [_tex(measure) for _, measure in own]
+        wide = len(measures)
+        above.append(rf"\multicolumn{{{wide}}}{{c}}{{{_tex(name)}}}" if wide > 1 else _tex(name))
+        below += measures
+    return [above, below]
 
 
 def csv(table: pd.DataFrame) -> str:

@@ -68,16 +68,20 @@ def make(suite: Suite, path: Path | None = None) -> Path:
     """
     path = Path(path) if path else suite.results / "report.html"
     restored = tables.everything_restored(suite)
-    text = render(suite, tables.of_the_prior(restored), reach.reach_lines(suite, restored))
+    moved = reach.reach_lines(suite, restored)
+    text = render(suite, tables.of_the_prior(restored), moved, drawn=True)
     with new_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
 
 
-def render(suite: Suite, rows: pd.DataFrame, moved: pd.DataFrame | None = None) -> str:
+def render(
+    suite: Suite, rows: pd.DataFrame, moved: pd.DataFrame | None = None, drawn: bool = False
+) -> str:
     """The page as text; ``rows`` are those of all shown test collections (``tables.everything``).
 
-    moved: ``reach.reach_lines``, worked out if not given.
+    moved: ``reach.reach_lines``, worked out if not given. drawn: the rows are those on disk, so that
+    plots which ``plots.make`` has written of them need not be drawn again.
     Pictures and plots are of the first collection, which has the most runs.
     """
     steps, beside = controls.all_steps(suite, rows), published.reproduction(suite, rows)
@@ -112,7 +116,7 @@ def render(suite: Suite, rows: pd.DataFrame, moved: pd.DataFrame | None = None) 
         viewer=_viewer(suite, main, scenes),
         crops=_crops(suite, main) if len(main) else [],
         error_scale=f"{pictures.ERROR_SCALE:g}",
-        plots=_plots(suite, rows, steps) if len(main) else [],
+        plots=_plots(suite, rows, steps, drawn) if len(main) else [],
         cost=_cost(suite),
         audit=_audit(citations),
         ledger=_ledger(),
@@ -464,11 +468,11 @@ def _reach(suite: Suite, lines: pd.DataFrame) -> dict[str, Any] | None:
         said = reach.CONTROLS[name]
         columns += [f"Reach, {said}", f"Largest change, {said}", f"PSNR change, {said}"]
     body = []
-    for run, own in lines.groupby("run", sort=False):
-        by_control = {line.swap: line for line in own.itertuples()}
-        about = f"reads {answer.prior_words(suite, str(run))}"
-        cells = [_cell(own["label"].iloc[0], sub=[about])]
-        said = own["note"].iloc[0]
+    for run, own in tables.lines_by_run(lines).items():
+        by_control = {line.swap: line for line in own}
+        about = f"reads {answer.prior_words(suite, run)}"
+        cells = [_cell(own[0].label, sub=[about])]
+        said = own[0].note
         if said:
             cells[0]["sub"].append(_sub(said, "worse" if said == reach.UNREACHED else ""))
         for name in names:
@@ -971,8 +975,13 @@ def _heat(error: np.ndarray) -> str:
     return _png((colormaps["magma"](error)[..., :3] * 255).round().astype(np.uint8))
 
 
-def _plots(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> dict[str, dict[str, str]]:
-    """The plots by name, for a light and a dark page, with words for those who cannot see them."""
+def _plots(
+    suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame, drawn: bool
+) -> dict[str, dict[str, str]]:
+    """The plots by name, for a light and a dark page, with words for those who cannot see them.
+
+    drawn: those that the tables stage has drawn of these rows are shown, not drawn again.
+    """
     rate = plots.rate_column(suite, rows)
     title, meaning = "", ""
     if rate:
@@ -988,32 +997,29 @@ def _plots(suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame) -> dict[str, d
                  "seed; where training was validated, the validation PSNR below."),
     }  # fmt: skip
     names = tuple(said)
-    light, dark = (_draw(suite, rows, steps, style, names[1:]) for style in ("light", "dark"))
-    return {
-        name: {
+    if not len(steps):
+        names = names[1:]
+    dark = plots.draw(suite, "dark", names, rows)
+    light = {}
+    if drawn:
+        light = plots.written(suite)
+    missing = tuple(name for name in dark if name not in light)
+    for name, figure in plots.draw(suite, "light", missing, rows).items():
+        light[name] = plots.png(figure)
+    found = {}
+    for name in dark:
+        found[name] = {
             "title": said[name][0],
             "caption": said[name][1],
             "alt": _words(suite, rows, name),
             "light": _plot(light[name]),
-            "dark": _plot(dark[name]),
+            "dark": _plot(plots.png(dark[name])),
         }
-        for name in names
-        if name in light
-    }
+    return found
 
 
-def _draw(
-    suite: Suite, rows: pd.DataFrame, steps: pd.DataFrame, style: str, names: tuple[str, ...]
-) -> dict[str, Any]:
-    first = {}
-    if len(steps):
-        with plots.theme(style):
-            first["controls"] = plots.control_steps(suite, rows)
-    return first | plots.draw(suite, style, names, rows)
-
-
-def _plot(figure: Any) -> str:
-    return "data:image/png;base64," + base64.b64encode(plots.png(figure, dpi=144)).decode()
+def _plot(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def _words(suite: Suite, rows: pd.DataFrame, name: str) -> str:

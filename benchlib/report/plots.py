@@ -516,3 +516,17 @@ def make(suite: Suite) -> dict[str, Path]:
         with new_file(paths[name]) as temporary:
             temporary.write_bytes(png(figure))
     return paths
+
+
+def written(suite: Suite) -> dict[str, bytes]:
+    """What ``make`` has written, by name: of plots that are newer than all that they are drawn from."""
+    sources = [suite.folder / "params.yaml"]
+    for folder in ("rows", "loss", "records"):
+        sources += (suite.results / folder).glob("*")
+    newest = max(path.stat().st_mtime_ns for path in sources if path.exists())
+    found = {}
+    for name in PLOTS:
+        path = suite.results / "plots" / f"{name}.png"
+        if path.exists() and path.stat().st_mtime_ns > newest:
+            found[name] = path.read_bytes()
+    return found

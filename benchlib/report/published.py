@@ -104,9 +104,7 @@ def reproduction(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     ours = tables.cells(suite, rows)
     words = _printed_words(suite)
     covered = tables.averages(suite, rows)
-    cells_of: dict[str, list[Any]] = {}
-    for cell in tables.tuples(ours):
-        cells_of.setdefault(cell.run, []).append(cell)
+    cells_of = tables.lines_by_run(ours)
     lines: list[dict[str, Any]] = []
     for paper in dict.fromkeys(suite.run(key).paper for key in named):
         numbers = papers.published(paper)

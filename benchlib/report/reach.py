@@ -182,13 +182,13 @@ def table_text(suite: Suite, lines: pd.DataFrame) -> pd.DataFrame:
     """
     controls = [control for control in CONTROLS if control in set(lines["swap"])]
     shown = []
-    for _, own in lines.groupby("run", sort=False):
-        by_control = {line.swap: line for line in own.itertuples()}
-        one: dict[str, str] = {"run": own["label"].iloc[0]}
+    for own in tables.lines_by_run(lines).values():
+        by_control = {line.swap: line for line in own}
+        one: dict[str, str] = {"run": own[0].label}
         for control in controls:
             texts = cell_texts(suite, by_control.get(control))
             one |= {f"{CONTROLS[control]}: {name}": text for name, text in texts.items()}
-        shown.append(one | {"note": own["note"].iloc[0]})
+        shown.append(one | {"note": own[0].note})
     table = pd.DataFrame(shown, dtype=object)
     if (table["note"] == "").all():
         return table.drop(columns="note")

@@ -8,10 +8,10 @@ do, a nominal 95 % covers 75 %), so it is widened by the standard corrections; s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 
 VERSION = 2
 CHUNK = 2**17  # places drawn at a time: a mebibyte, which a processor's cache holds
-KEPT = 2**21  # draws of as few places as this are kept: the next difference has as many scenes
+KEPT = 2**26  # draws of as few places as this are kept: the next difference has as many scenes
 TOGETHER = 64  # differences whose resamples are held at a time, 80 KB each
-RANKED = 50  # values up to which their ranks' p is kept
+EXACT = 50  # images up to which SciPy's rank test is exact where none ties
+FLIPPED = 13  # images up to which it goes through all signs where some tie
 PLACE = ["dataset", "image"]
+Place = tuple[str, ...]  # run, dataset, metric, protocol
+Draw = tuple[int, int, np.ndarray]  # which size, the first resample, places ``(some, size)``
 
 
 @dataclass(frozen=True)
@@ -56,42 +59,63 @@ def compare(run: pd.DataFrame, reference: pd.DataFrame) -> Paired:
     Pairs as ``differences`` says, and raises what it raises. No image in common, or none whose difference is a finite
     number: 0 images and NaN.
     """
-    every = differences(run, reference)
-    return judge(every.to_numpy(), scenes(run).reindex(every.index).to_numpy())
+    return compare_each([(run, reference)])[0]
 
 
-def judge(every: np.ndarray, scene: np.ndarray) -> Paired:
-    """What differences ``(images, seeds)`` say; scene: of each image, names or their codes."""
-    return judge_all([(every, scene)])[0]
+def compare_each(pairs: Iterable[tuple[pd.DataFrame, pd.DataFrame]]) -> list[Paired]:
+    """``compare`` of many pairs of a run and its reference."""
+    changes = []
+    for run, reference in pairs:
+        every = differences(run, reference)
+        changes.append((every.to_numpy(), scenes(run).reindex(every.index).to_numpy()))
+    return judge_all(changes)
 
 
 def judge_all(changes: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[Paired]:
-    """``judge`` of many: draws are made once for all that have as many scenes and seeds."""
+    """What differences ``(images, seeds)`` say; beside each the scene of its images: names or codes.
+
+    Those of the same shape and scenes are worked out together: a call each takes minutes where
+    there are hundreds of runs.
+    """
+    alike: dict[tuple[Any, ...], list[int]] = {}
     kept = []
-    for every, scene in changes:
+    for i, (every, scene) in enumerate(changes):
         finite = np.isfinite(every).all(axis=1)
-        # a sum's last digit depends on its order: by columns, as pandas lays a frame out
-        kept.append((np.asfortranarray(every[finite]), scene[finite]))
-    found = []
-    for (every, _), (values, scene), ends in zip(changes, kept, intervals(kept), strict=True):
-        found.append(_paired(values, scene, ends, len(every)))
-    return found
+        kept.append(np.ascontiguousarray(every[finite].T))
+        shared = tuple(scene[finite].tolist())
+        alike.setdefault((kept[i].shape, shared), []).append(i)
+    found: dict[int, Paired] = {}
+    for (_, shared), group in alike.items():
+        apart = [len(changes[i][0]) - len(shared) for i in group]
+        judged = _judged(np.stack([kept[i] for i in group]), np.array(shared), apart)
+        found |= zip(group, judged, strict=True)
+    return [found[i] for i in range(len(changes))]
 
 
-def _paired(values: np.ndarray, scene: np.ndarray, ends: tuple[float, float], every: int) -> Paired:
-    """What finite differences say; ends: of their interval, every: images with those left out."""
+def _judged(values: np.ndarray, scene: np.ndarray, apart: Sequence[int]) -> list[Paired]:
+    """What finite differences ``(parts, seeds, images)`` of the same images say.
+
+    apart: how many images each part has left out. A sum's last digit depends on its order: seed by
+    seed, as pandas lays a frame out.
+    """
     import pandas as pd
 
-    low, high = ends
-    mean = float(values.mean()) if values.size else float("nan")
+    parts, seeds, images = values.shape
+    nan = float("nan")
+    if not images:
+        return [Paired(0, 0, seeds, nan, nan, nan, False, nan, left) for left in apart]
+    ends = _intervals(values, scene)
     means = values.mean(1)
     count = len(np.unique(scene))
-    if count < len(scene):
-        means = pd.Series(means).groupby(scene, sort=False).mean().to_numpy()
-    images, seeds = values.shape
-    significant = bool(low > 0 or high < 0)
-    apart = every - images
-    return Paired(images, count, seeds, mean, low, high, significant, wilcoxon(means), apart)
+    if count < images:
+        means = pd.DataFrame(means.T).groupby(scene, sort=False).mean().to_numpy().T
+    whole = values.reshape(parts, -1).mean(1)
+    found = []
+    for mean, (low, high), p, left in zip(whole, ends, _wilcoxon(means), apart, strict=True):
+        significant = bool(low > 0 or high < 0)
+        figures = (float(mean), float(low), float(high), significant, float(p))
+        found.append(Paired(images, count, seeds, *figures, left))
+    return found
 
 
 def scenes(rows: pd.DataFrame) -> pd.Series:
@@ -118,23 +142,24 @@ def compare_all(
     the family: all rows that agree in the columns ``family`` (default: every run and data set under one measure).
     Data sets that only one of the two has are left out.
     """
+    return judged_table(changes(sheets(rows), references), references, family)
+
+
+def judged_table(
+    found: dict[Place, Change],
+    references: dict[str, str],
+    family: Sequence[str] = ("metric", "protocol"),
+) -> pd.DataFrame:
+    """``compare_all`` of what ``changes`` found."""
     import pandas as pd
 
-    keys = ["dataset", "metric", "protocol"]
-    parts = sheets(rows)
-    places, changes = [], []
-    for (name, *place), part in parts.items():
-        other = parts.get((references.get(name, ""), *place))
-        if other is not None:
-            line = {"run": name, "reference": references[name]}
-            places.append(line | dict(zip(keys, place, strict=True)))
-            change = minus(part, other)
-            changes.append((change.values, change.scene))
+    judged = judge_all([(change.values, change.scene) for change in found.values()])
     lines = []
-    for line, found in zip(places, judge_all(changes), strict=True):
-        lines.append(line | vars(found))
+    for place, one in zip(found, judged, strict=True):
+        lines.append((place[0], references[place[0]], *place[1:], *vars(one).values()))
     fields = [*Paired.__dataclass_fields__]
-    table = pd.DataFrame(lines, columns=["run", "reference", *keys, *fields])
+    columns = ["run", "reference", "dataset", "metric", "protocol", *fields]
+    table = pd.DataFrame(lines, columns=columns)
     return table.assign(p_holm=table.groupby(list(family))["p"].transform(holm))
 
 
@@ -165,7 +190,7 @@ class Change:
     scene: np.ndarray
 
 
-def sheets(rows: pd.DataFrame) -> dict[tuple[str, ...], Sheet]:
+def sheets(rows: pd.DataFrame) -> dict[Place, Sheet]:
     """(run, dataset, metric, protocol) -> its sheet, in order of appearance.
 
     Rows are laid out once for all: a pivot of each comparison's two sides took most of the time
@@ -179,33 +204,56 @@ def sheets(rows: pd.DataFrame) -> dict[tuple[str, ...], Sheet]:
     order = order[np.searchsorted(number[order], 0) :]  # a row without a key is in no group
     if not len(order):
         return {}
-    starts = np.flatnonzero(np.diff(number[order], prepend=-1))
+    number = number[order]
+    starts = np.flatnonzero(np.diff(number, prepend=-1))
     names = [rows[name].to_numpy()[order[starts]] for name in keys]
     images = rows["image"].astype(str).to_numpy(object)
     scene = pd.factorize(scene_names(rows).to_numpy(object), sort=True)[0]
     seed, seeds = pd.factorize(rows["seed"].astype(str).to_numpy(object))
-    values = rows["value"].to_numpy(float)
+    values = rows["value"].to_numpy(float)[order]
+    line = _places(number, starts, pd.factorize(images)[0][order])
+    column = _places(number, starts, seed[order])
+    cell = pd.Series(line * (column.max() + 1) + column)
+    again = cell.groupby(number).transform("nunique").to_numpy() < np.bincount(number)[number]
+    ends = [*starts[1:], len(order)]
     found = {}
-    for key, at in zip(zip(*names, strict=True), np.split(order, starts[1:]), strict=True):
-        line, first = _places(images[at])
-        column, own_seeds = pd.factorize(seed[at])
-        wide = np.full((len(first), len(own_seeds)), np.nan)
-        wide[line, column] = values[at]
-        once = len(np.unique(line * len(own_seeds) + column)) == len(at)
-        whole = once and wide.size == len(at)
-        first = at[first]
-        texts = tuple(seeds[own_seeds])
-        found[key] = Sheet(wide, images[first], scene[first], texts, whole, rows, at)
+    for key, begin, end in zip(zip(*names, strict=True), starts, ends, strict=True):
+        at = slice(begin, end)
+        wide = np.full((line[at].max() + 1, column[at].max() + 1), np.nan)
+        wide[line[at], column[at]] = values[at]
+        whole = wide.size == end - begin and not again[begin]
+        first = order[at][_first(line[at])]
+        own_seeds = seeds[seed[order[at][_first(column[at])]]]
+        found[key] = Sheet(
+            wide, images[first], scene[first], tuple(own_seeds), whole, rows, order[at]
+        )
     return found
 
 
-def _places(names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The line of each name, numbered in order of appearance, and where each first appears."""
+def _places(number: np.ndarray, starts: np.ndarray, code: np.ndarray) -> np.ndarray:
+    """Each code's place within its group, in order of appearance.
+
+    number: each row's group, one after the other; starts: where each begins.
+    """
     import pandas as pd
 
-    line, _ = pd.factorize(names)
-    _, first = np.unique(line, return_index=True)
-    return line, first
+    place = pd.factorize(number * (code.max() + 1) + code)[0]
+    return place - place[starts][number]
+
+
+def _first(place: np.ndarray) -> np.ndarray:
+    """Where each place first appears."""
+    return np.flatnonzero(np.diff(np.maximum.accumulate(place), prepend=-1))
+
+
+def changes(parts: dict[Place, Sheet], references: dict[str, str]) -> dict[Place, Change]:
+    """``minus`` of each sheet whose run's reference has one beside it."""
+    found = {}
+    for place, part in parts.items():
+        other = parts.get((references.get(place[0], ""), *place[1:]))
+        if other is not None:
+            found[place] = minus(part, other)
+    return found
 
 
 def minus(ours: Sheet, theirs: Sheet) -> Change:
@@ -304,103 +352,154 @@ def interval(
     within, 3 seeds: 0.95 (taken for 48 scenes: 0.79). With one seed it speaks of the images alone: how another
     training would come out is not in it.
     """
-    part = (values, np.arange(len(values)) if scenes is None else scenes)
-    return intervals([part], level=level, resamples=resamples, seed=seed)[0]
+    if scenes is None:
+        scenes = np.arange(len(values))
+    if not np.isfinite(values).all():
+        return float("nan"), float("nan")
+    one = np.ascontiguousarray(values.T[None])
+    low, high = _intervals(one, scenes, level=level, resamples=resamples, seed=seed)[0]
+    return float(low), float(high)
 
 
-def intervals(
-    parts: Sequence[tuple[np.ndarray, np.ndarray]],
+def _intervals(
+    values: np.ndarray,
+    scenes: np.ndarray,
     *,
     level: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
-) -> list[tuple[float, float]]:
-    """``interval`` of many ``(values, scenes)``: what is drawn is the same for as many scenes."""
-    found = [(float("nan"), float("nan"))] * len(parts)
-    alike: dict[tuple[int, ...], list[int]] = {}
-    effects: dict[int, list[np.ndarray]] = {}
-    for i, (values, scenes) in enumerate(parts):
-        names, code = np.unique(scenes, return_inverse=True)
-        if len(names) < 2 or not np.isfinite(values).all():
-            continue
-        mean = float(values.mean())
-        of_scene = np.bincount(code, values.mean(1) - mean) * (len(names) / len(values))
-        own = [effect for effect in (of_scene, values.mean(0) - mean) if len(effect) > 1]
-        effects[i] = own
-        alike.setdefault(tuple(map(len, own)), []).append(i)
-    for group in alike.values():
-        for begin in range(0, len(group), TOGETHER):
-            some = group[begin : begin + TOGETHER]
-            drawn = _deviations([effects[i] for i in some], resamples, seed)
-            for i, deviations in zip(some, drawn, strict=True):
-                found[i] = _ends(float(parts[i][0].mean()), effects[i], deviations, level)
-    return found
-
-
-def _ends(
-    mean: float, effects: Sequence[np.ndarray], deviations: np.ndarray, level: float
-) -> tuple[float, float]:
-    """The interval about a mean, from what resamples deviate from it."""
+) -> np.ndarray:
+    """``interval`` of each part of ``(parts, seeds, images)``, all of the same scenes: ``(parts, 2)``."""
     from scipy import special
 
-    variances = [(effect.var(ddof=1) / len(effect), len(effect) - 1) for effect in effects]
-    total = sum(variance for variance, _ in variances)
-    if total == 0:
-        return mean, mean
-    freedom = total**2 / sum(variance**2 / n for variance, n in variances)
+    parts, seeds, images = values.shape
+    names, code = np.unique(scenes, return_inverse=True)
+    if len(names) < 2:
+        return np.full((parts, 2), np.nan)
+    mean = values.reshape(parts, -1).mean(1)
+    by_image = values.mean(1) - mean[:, None]
+    of_scene = np.stack([np.bincount(code, own) for own in by_image]) * (len(names) / images)
+    effects = [of_scene]
+    if seeds > 1:
+        effects.append(values.mean(2) - mean[:, None])
+    variances = np.stack([own.var(axis=1, ddof=1) / own.shape[1] for own in effects])
+    ends = np.stack([mean, mean], axis=1)
+    moved = np.flatnonzero(variances.sum(0))  # the others' images and seeds are all equal
     tail = (1 + level) / 2
-    low, high = (
-        np.quantile(deviations, [1 - tail, tail])
-        * special.stdtrit(freedom, tail)  # what stats.t.ppf and stats.norm.ppf call, slowly
-        / special.ndtri(tail)
-    )
-    return mean + float(low), mean + float(high)
+    freedom = [_freedom(variances[:, i], effects) for i in moved]
+    wider = special.stdtrit(freedom, tail)  # what stats.t.ppf and stats.norm.ppf call, slowly
+    for begin in range(0, len(moved), TOGETHER):
+        some = slice(begin, begin + TOGETHER)
+        drawn = _percentiles([own[moved[some]] for own in effects], tail, resamples, seed)
+        ends[moved[some]] += (drawn * wider[some] / special.ndtri(tail)).T
+    return ends
+
+
+def _freedom(variances: np.ndarray, effects: Sequence[np.ndarray]) -> float:
+    """Welch and Satterthwaite's degrees of freedom of one part's variances."""
+    total, parts = 0.0, 0.0
+    for variance, own in zip(variances, effects, strict=True):
+        total += variance
+        parts += variance**2 / (own.shape[1] - 1)
+    return total**2 / parts
+
+
+def _percentiles(
+    effects: Sequence[np.ndarray], tail: float, resamples: int, seed: int
+) -> np.ndarray:
+    """The lower and the upper percentile of what resamples deviate from each part's mean, ``(2, parts)``.
+
+    effects: of the scenes, then of the seeds, ``(parts, size)`` each; those of a resample add up,
+    and the same draws serve all parts. They are ``np.quantile`` of all resamples, to the last
+    digit: a product of matrices tells nearly, and fast, where each resample lies, and the few about
+    a percentile are then added up draw by draw.
+    """
+    parts = len(effects[0])
+    near, slack = np.zeros((parts, resamples)), np.zeros(parts)
+    for own in effects:
+        size = own.shape[1]
+        slack += 8 * (size + 2) * np.finfo(float).eps * _widened(size) * np.abs(own).max(1)
+    columns = [np.ascontiguousarray(own.T) for own in effects]
+    for at, begin, places in _drawn(effects, resamples, seed):
+        size = places.shape[1]
+        sums = _sums(columns[at], places)
+        near[:, begin : begin + len(places)] += _widened(size) / size * sums
+    place = (resamples - 1) * np.array([1 - tail, tail])
+    below = np.floor(place).astype(int)
+    above = np.minimum(below + 1, resamples - 1)
+    ordered = np.partition(near, [*below, *above], axis=1).T
+    least, most = ordered[below] - slack, ordered[above] + slack
+    near = near[None]
+    least, most = least[..., None], most[..., None]
+    end, part, resample = np.nonzero((near >= least) & (near <= most))
+    under = np.count_nonzero(near < least, axis=2)
+    exact = _deviations(effects, part, resample, _drawn(effects, resamples, seed))
+    asked = end * parts + part
+    exact = exact[np.lexsort((exact, asked))]
+    first = np.searchsorted(asked, np.arange(2 * parts)).reshape(2, parts) - under
+    found = []
+    for i in range(2):
+        both = exact[np.stack([first[i] + below[i], first[i] + above[i]])]
+        found.append(np.quantile(both, place[i] - below[i], axis=0))
+    return np.stack(found)
+
+
+def _widened(size: int) -> float:
+    """What deviations are multiplied by, since those of few are too small."""
+    return np.sqrt(size / (size - 1))
+
+
+def _sums(effects: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Nearly the sum of what each resample draws of each part, ``(parts, resamples)``.
+
+    effects: ``(size, parts)``.
+    """
+    from scipy import sparse
+
+    resamples, size = places.shape
+    each = np.arange(0, places.size + 1, size)
+    once = (np.ones(places.size), places.ravel(), each)  # a place that is drawn twice counts twice
+    return (sparse.csr_array(once, shape=(resamples, size)) @ effects).T
 
 
 def _deviations(
-    parts: Sequence[Sequence[np.ndarray]], resamples: int, seed: int
-) -> list[np.ndarray]:
-    """What resamples of each part deviate from its mean, ``(resamples,)``; its effects added up.
-
-    The parts' effects are of the same sizes, and the same draws serve all.
-    """
-    sizes = tuple(map(len, parts[0]))
-    draws: Callable[..., Iterable[Iterable[np.ndarray]]] = _draws
-    if sum(sizes) * resamples <= KEPT:
-        draws = _kept_draws
-    deviations = [np.zeros(resamples) for _ in parts]
-    for at, chunks in enumerate(draws(sizes, resamples, seed)):
-        n = sizes[at]
-        begin = 0
-        for places in chunks:
-            end = begin + len(places)
-            for effects, own in zip(parts, deviations, strict=True):
-                own[begin:end] += np.sqrt(n / (n - 1)) * effects[at][places].mean(1)
-            begin = end
+    effects: Sequence[np.ndarray], part: np.ndarray, resample: np.ndarray, draws: Iterable[Draw]
+) -> np.ndarray:
+    """What single resamples deviate from the mean of a part, ``(pairs,)``, added up draw by draw."""
+    order = np.argsort(resample, kind="stable")
+    part, resample = part[order], resample[order]
+    sums = np.zeros(len(order))
+    for at, begin, places in draws:
+        few = slice(*np.searchsorted(resample, [begin, begin + len(places)]))
+        drawn = effects[at][part[few, None], places[resample[few] - begin]]
+        sums[few] += _widened(places.shape[1]) * drawn.mean(1)
+    deviations = np.empty(len(order))
+    deviations[order] = sums
     return deviations
 
 
-def _draws(sizes: tuple[int, ...], resamples: int, seed: int) -> Iterator[Iterator[np.ndarray]]:
-    """Per size, what resamples draw with replacement, ``(some resamples, size)`` at a time.
+def _drawn(effects: Sequence[np.ndarray], resamples: int, seed: int) -> Iterable[Draw]:
+    """``_draws`` of the effects' sizes; few are kept."""
+    sizes = tuple(own.shape[1] for own in effects)
+    if sum(sizes) * resamples <= KEPT:
+        return _kept_draws(sizes, resamples, seed)
+    return _draws(sizes, resamples, seed)
 
-    One generator after the other: each must be used up before the next.
-    """
+
+def _draws(sizes: tuple[int, ...], resamples: int, seed: int) -> Iterator[Draw]:
+    """What resamples draw with replacement, size after size, some resamples at a time."""
     rng = np.random.default_rng(seed)
-    for size in sizes:
-        yield _chunks(rng, size, resamples)
+    for at, size in enumerate(sizes):
+        step = max(1, CHUNK // size)
+        small = np.min_scalar_type(size)  # two bytes a place, of at most 65,535 scenes
+        for begin in range(0, resamples, step):
+            places = rng.integers(size, size=(min(step, resamples - begin), size))
+            yield at, begin, places.astype(small)
 
 
-def _chunks(rng: np.random.Generator, size: int, resamples: int) -> Iterator[np.ndarray]:
-    step = max(1, CHUNK // size)
-    for start in range(0, resamples, step):
-        yield rng.integers(size, size=(min(step, resamples - start), size))
-
-
-@lru_cache(maxsize=8)
-def _kept_draws(
-    sizes: tuple[int, ...], resamples: int, seed: int
-) -> tuple[tuple[np.ndarray, ...], ...]:
-    return tuple(tuple(chunks) for chunks in _draws(sizes, resamples, seed))
+@lru_cache(maxsize=2)
+def _kept_draws(sizes: tuple[int, ...], resamples: int, seed: int) -> tuple[Draw, ...]:
+    return tuple(_draws(sizes, resamples, seed))
 
 
 def wilcoxon(values: np.ndarray) -> float:
@@ -409,56 +508,79 @@ def wilcoxon(values: np.ndarray) -> float:
     SciPy's ``wilcoxon``, zeros dropped; 1 if all are zero, NaN without images. Differences are rounded to 1e-9 first,
     so that equal ones tie. With n images p is at least 2^(1-n): five images cannot go below 0.0625.
     """
+    return float(_wilcoxon(np.asarray(values)[None])[0])
+
+
+def _wilcoxon(values: np.ndarray) -> np.ndarray:
+    """``wilcoxon`` of each line of ``(parts, images)``."""
     from scipy import stats
 
     values = np.round(values, 9)
-    if not len(values):
-        return float("nan")
-    if not np.any(values):
-        return 1.0
-    if len(values) > RANKED:
-        return float(stats.wilcoxon(values).pvalue)
-    signed = np.sign(values) * stats.rankdata(np.abs(values))
-    if values.all() and len(np.unique(np.abs(signed))) == len(signed):
-        return _wilcoxon_of_sum(len(signed), int(signed[signed > 0].sum()))
-    return _wilcoxon_of_ranks(tuple(np.sort(signed)))
+    parts, images = values.shape
+    if not images:
+        return np.full(parts, np.nan)
+    found = np.ones(parts)
+    moved = values.any(axis=1)
+    if images > EXACT:
+        if moved.any():
+            found[moved] = stats.wilcoxon(values[moved], axis=1).pvalue
+        return found
+    signed = np.sign(values) * stats.rankdata(np.abs(values), axis=1)
+    plain = (np.sort(np.abs(signed), axis=1) == np.arange(1, images + 1)).all(1)
+    sums = signed[plain].clip(min=0).sum(1).astype(int)
+    found[plain] = _wilcoxon_of_sums(images)[sums]
+    for i in np.flatnonzero(moved & ~plain):
+        found[i] = _wilcoxon_of_ranks(tuple(np.sort(signed[i])))
+    return found
 
 
-@lru_cache(maxsize=2**14)
-def _wilcoxon_of_sum(number: int, positive: int) -> float:
-    """The same where none ties and none is zero: the test then knows the sum of the positive ranks alone.
+@lru_cache(maxsize=EXACT)
+def _wilcoxon_of_sums(images: int) -> np.ndarray:
+    """p for each sum of the positive ranks, where none ties and none is zero: the test knows no more.
 
-    It is asked about the largest ranks that have this sum.
+    It is asked about the largest ranks that have the sum.
     """
     from scipy import stats
 
-    signed = []
-    for rank in range(number, 0, -1):
-        sign = -1
-        if rank <= positive:
-            sign = 1
-            positive -= rank
-        signed.append(sign * rank)
-    return float(stats.wilcoxon(np.array(signed, float)).pvalue)
+    left = np.arange(images * (images + 1) // 2 + 1)
+    signed = np.zeros((len(left), images))
+    for rank in range(images, 0, -1):
+        positive = rank <= left
+        left = left - rank * positive
+        signed[:, rank - 1] = np.where(positive, rank, -rank)
+    return stats.wilcoxon(signed, axis=1).pvalue
 
 
 @lru_cache(maxsize=2**14)
 def _wilcoxon_of_ranks(signed: tuple[float, ...]) -> float:
     """The test knows of its values their signs and ranks alone, so that many share one p.
 
-    Where few images tie, SciPy goes through all their signs, a tenth of a second each time.
+    Where few images tie, SciPy goes through all their signs, and ranks them anew each time: ranks
+    do not change with signs, so its test is given them.
     """
     from scipy import stats
 
-    return float(stats.wilcoxon(np.array(signed)).pvalue)
+    values = np.array(signed)
+    if len(values) > FLIPPED:
+        return float(stats.wilcoxon(values).pvalue)
+    ranks = np.zeros(len(values))
+    there = values != 0
+    ranks[there] = np.sign(values[there]) * stats.rankdata(np.abs(values[there]))
+    return float(stats.permutation_test((ranks,), _positive, permutation_type="samples").pvalue)
+
+
+def _positive(ranks: np.ndarray, axis: int) -> np.ndarray:
+    """The sum of the positive ranks."""
+    return np.where(ranks > 0, ranks, 0).sum(axis)
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
     """p-values of one family corrected by Holm's step-down procedure; NaN is no test and stays NaN."""
-    from statsmodels.stats.multitest import multipletests
-
     corrected = np.array(p, float)
     tested = ~np.isnan(corrected)
-    if tested.any():
-        corrected[tested] = multipletests(corrected[tested], method="holm")[1]
+    order = np.argsort(corrected[tested])
+    steps = corrected[tested][order] * np.arange(len(order), 0, -1)
+    found = np.empty(len(order))
+    found[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    corrected[tested] = found
     return corrected

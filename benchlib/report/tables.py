@@ -23,7 +23,7 @@ from benchlib.contracts import BenchError
 from benchlib.params import COLUMNS, configure
 from benchlib.records import read_rows
 from benchlib.report import statistics
-from benchlib.report.known import once
+from benchlib.report.known import latest, once
 from benchlib.report.measures import PERCENT, Measure, measures_of
 
 if TYPE_CHECKING:
@@ -258,7 +258,34 @@ def _read(suite: Suite, runs: list[str], swap: str | None = "") -> pd.DataFrame:
         raise BenchError(
             f"{suite.results}/rows: no compared run has rows; run `{command(suite, runs[0])}`"
         )
-    return read_rows(suite, present, swap)
+    rows = _read_once(suite, tuple(present), _stamps(suite, present))
+    if swap is None:
+        return rows.copy(deep=False)  # a column that is set in it is not set in what is kept
+    return rows[rows["swap"] == swap].reset_index(drop=True)
+
+
+def _stamps(suite: Suite, runs: list[str]) -> tuple[tuple[int, int], ...]:
+    """When the files that rows are read from were written, in nanoseconds, and their bytes."""
+    stamps = []
+    for key in runs:
+        for path in (
+            suite.results / "rows" / f"{key}.csv",
+            suite.results / "records" / f"{key}.json",
+        ):
+            if path.exists():
+                stamps.append((path.stat().st_mtime_ns, path.stat().st_size))
+    return tuple(stamps)
+
+
+@latest
+def _read_once(
+    suite: Suite, runs: tuple[str, ...], stamps: tuple[tuple[int, int], ...]
+) -> pd.DataFrame:
+    """All rows of runs, kept while their files are those: tables and plots read them in turn.
+
+    stamps: as ``_stamps`` gives them.
+    """
+    return read_rows(suite, runs, swap=None)
 
 
 def rows_of(suite: Suite, rows: pd.DataFrame, collection: str | None = None) -> pd.DataFrame:
@@ -272,6 +299,14 @@ def rows_of(suite: Suite, rows: pd.DataFrame, collection: str | None = None) -> 
 def rows_by_run(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Each run's rows, in order of appearance: taken apart once, not searched for each run."""
     return {str(run): own for run, own in rows.groupby("run", sort=False)}
+
+
+def lines_by_run(table: pd.DataFrame) -> dict[str, list[Any]]:
+    """Each run's lines (``tuples``): a frame of a few lines for each run takes a hundred times as long."""
+    found: dict[str, list[Any]] = {}
+    for line in tuples(table):
+        found.setdefault(line.run, []).append(line)
+    return found
 
 
 def measured_collections(suite: Suite, rows: pd.DataFrame) -> list[str]:
@@ -414,24 +449,37 @@ def paired(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     Seeds are paired as ``statistics.differences`` says; the mean over them is NaN where the reference lacks the image,
     infinite where one of the two restores it exactly.
     """
-    values = per_image(rows)
-    references = {run: reference(suite, run) for run in values["run"].unique()}
-    parts = statistics.sheets(rows)
-    keys, found = [], []
-    for key, part in parts.items():
-        other = parts.get((references[key[0]] or "", *key[1:]))
-        if other is not None:
-            keys.append(key)
-            found.append(statistics.minus(part, other))
-    changes = values.iloc[:0][[*GROUP, "image"]].assign(difference=0.0)
-    if found:
-        counts = [len(change.images) for change in found]
-        of_group = zip(GROUP, zip(*keys, strict=True), strict=True)
+    references = _references(suite, rows)
+    changes = statistics.changes(statistics.sheets(rows), references)
+    return _with_changes(per_image(rows), changes, references)
+
+
+def _references(suite: Suite, rows: pd.DataFrame) -> dict[str, str]:
+    """The ``reference`` of each run of the rows that has one."""
+    found = {}
+    for run in rows["run"].unique():
+        other = reference(suite, run)
+        if other:
+            found[run] = other
+    return found
+
+
+def _with_changes(
+    values: pd.DataFrame,
+    changes: dict[statistics.Place, statistics.Change],
+    references: dict[str, str],
+) -> pd.DataFrame:
+    """``paired`` of the values of ``per_image`` and the changes of the same rows."""
+    found = values.iloc[:0][[*GROUP, "image"]].assign(difference=0.0)
+    if changes:
+        counts = [len(change.images) for change in changes.values()]
+        of_group = zip(GROUP, zip(*changes, strict=True), strict=True)
         columns = {name: np.repeat(np.array(own, object), counts) for name, own in of_group}
-        columns["image"] = np.concatenate([change.images for change in found])
-        columns["difference"] = np.concatenate([_seed_means(change.values) for change in found])
-        changes = pd.DataFrame(columns)
-    values = values.merge(changes, on=[*GROUP, "image"], how="left")
+        columns["image"] = np.concatenate([change.images for change in changes.values()])
+        means = [_seed_means(change.values) for change in changes.values()]
+        columns["difference"] = np.concatenate(means)
+        found = pd.DataFrame(columns)
+    values = values.merge(found, on=[*GROUP, "image"], how="left")
     return values.assign(reference=values["run"].map(references))
 
 
@@ -501,7 +549,9 @@ def _as_json(suite: Suite) -> bytes:
 
 def _cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     rows = pooled(suite, scored(suite, rows))
-    values = paired(suite, rows)
+    references = _references(suite, rows)
+    changes = statistics.changes(statistics.sheets(rows), references)
+    values = _with_changes(per_image(rows), changes, references)
     known = measures(suite)
     sign = values["metric"].map({name: -1 if one.lower else 1 for name, one in known.items()})
     values = values.assign(
@@ -528,9 +578,9 @@ def _cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     runs = table["run"].unique()
     table.insert(1, "label", table["run"].map({run: run_label(suite, run) for run in runs}))
     table.insert(2, "collection", table["run"].map(tests_of(suite, table)))
-    references = {run: reference(suite, run) for run in runs}
-    table["reference"] = [references[run] for run in table["run"]]
-    table = table.merge(_chances(suite, rows), on=GROUP, how="left").astype({"scenes": "Int64"})
+    table["reference"] = [references.get(run) for run in table["run"]]
+    chances = _chances(changes, references)
+    table = table.merge(chances, on=GROUP, how="left").astype({"scenes": "Int64"})
     table["apart"] = table["apart"].fillna(0).astype(int)
     table = table.merge(_counts(suite, rows), on=GROUP, how="left")
     for name, one in known.items():
@@ -552,15 +602,13 @@ def _counts(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     return counts[groups["plain"].all()].astype("Int64").reset_index()
 
 
-def _chances(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
+def _chances(
+    changes: dict[statistics.Place, statistics.Change], references: dict[str, str]
+) -> pd.DataFrame:
     """GROUP, difference with what ``statistics.Paired`` says of it, of the runs whose reference has rows too."""
-    references = {run: other for run in rows["run"].unique() if (other := reference(suite, run))}
-    table = statistics.compare_all(
-        rows, references
-    )  # one collection: a family is a measure under a protocol
-    return table.rename(columns={"mean": "difference"})[
-        [*GROUP, "scenes", "apart", "difference", "low", "high", "p", "p_holm"]
-    ]
+    # one collection: a family is a measure under a protocol
+    table = statistics.judged_table(changes, references).rename(columns={"mean": "difference"})
+    return table[[*GROUP, "scenes", "apart", "difference", "low", "high", "p", "p_holm"]]
 
 
 def _best(suite: Suite, table: pd.DataFrame) -> pd.Series:
