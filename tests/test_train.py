@@ -28,7 +28,7 @@ from benchlib.plan import open_run
 from benchlib.records import read_json
 from benchlib.restore import build_model
 from benchlib.train import losses, record
-from benchlib.train.data import Crops, crops_of, nbytes
+from benchlib.train.data import Crops, as_read, crops_of, nbytes
 from benchlib.train.loop import LOG, better, learning_rate
 from benchlib.train.losses import l1_loss, psnr_loss
 from benchlib.train.record import start_model, train
@@ -359,7 +359,8 @@ def test_a_batch_holds_what_the_method_reads_and_no_more(small):
     source = crops(small)
     batch = source.collate([source[0], source[1], source[2]])
     assert set(batch) == {"lq", "hq", "labels"}
-    assert batch["labels"].shape == (3, 16, 16) and batch["labels"].dtype == torch.int64
+    labels = as_read(batch)["labels"]
+    assert labels.shape == (3, 16, 16) and labels.dtype == torch.int64
     assert torch.equal(batch["lq"][2], source[2]["item"]["lq"])
     plain = crops(small, "no-prior")
     assert set(plain.collate([plain[0]])) == {"lq", "hq"}

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from benchlib.contracts import BenchError
 from benchlib.methods.map import average_by_bits, average_by_label
-from benchlib.train.data import KEPT, Crops, crops_of, read_levels
+from benchlib.train.data import KEPT, Crops, as_read, crops_of
 from benchlib.train.unpacked import Unpacked
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def _loaded(
     )
     begun, used, before, done = time.perf_counter(), _processor(), 0, 0
     for loaded in batches:
-        done += len(read_levels(loaded)["lq"])
+        done += len(as_read(loaded)["lq"])
         if before == 0 and 0 < opened <= done:
             begun, used, before = time.perf_counter(), _processor(), done
     crops = done - before

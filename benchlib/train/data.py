@@ -159,20 +159,35 @@ class Crops(Dataset):
     def collate(self, crops: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Several crops as one batch: what the task gives, and what the method reads of the prior.
 
-        Images in 8-bit levels where their files have them: a quarter as much to hand from one
-        process, or device, to another. :func:`read_levels` makes numbers of them.
+        Images in 8-bit levels where their files have them, and whole numbers in two bytes where
+        these hold them: a quarter as much to hand from one process, or device, to another.
+        :func:`as_read` makes of them what methods read.
         """
         # stacked by torch in the memory that a loading process shares: nothing is copied once more
         batch = default_collate([crop["item"] for crop in crops])
-        return batch | self.prior.collate([crop["prior"] for crop in crops])
+        prior = self.prior.collate([crop["prior"] for crop in crops])
+        return batch | {name: _narrowed(value) for name, value in prior.items()}
 
 
-def read_levels(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A batch whose images, ``lq`` and ``hq`` and the like, are float32 in [0,1], as methods read
-    them.
-    """
-    images = {name: to_unit(batch[name]) for name in IMAGES if name in batch}
-    return batch | images
+def _narrowed(value: torch.Tensor) -> torch.Tensor:
+    """Whole numbers in two bytes where these hold them all: the numbers of masks."""
+    if value.dtype != torch.int64 or not value.numel():
+        return value
+    least, most = value.aminmax()
+    if least < -(2**15) or most >= 2**15:
+        return value
+    return value.to(torch.int16)
+
+
+def as_read(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What ``Crops.collate`` gives as methods read it: images float32 in [0,1], numbers int64."""
+    found = dict(batch)
+    for name, value in batch.items():
+        if name in IMAGES:
+            found[name] = to_unit(value)
+        elif value.dtype == torch.int16:
+            found[name] = value.long()
+    return found
 
 
 def _counted(pairs: list[Pair], repeats: Mapping[str, int]) -> list[int]:

@@ -32,7 +32,7 @@ from benchlib.records import LOG
 from benchlib.restore import device_at_hand
 from benchlib.seeding import name_seed
 from benchlib.train.checkpoint import Progress, resume, save_checkpoint
-from benchlib.train.data import Crops, read_levels
+from benchlib.train.data import Crops, as_read
 from benchlib.train.losses import LOSSES
 
 VERSION = 1
@@ -121,8 +121,8 @@ def fit(job: Job) -> Progress:
         model, optimiser, batches = _prepare_share(accelerator, network, optimiser, loader)
     clock = _Clock(progress, budget)
     model.train()
-    for iteration, levels in enumerate(batches, start=progress.done):
-        batch = read_levels(levels)
+    for iteration, loaded in enumerate(batches, start=progress.done):
+        batch = as_read(loaded)
         if iteration == clock.first:
             check_image("lq", batch["lq"], bounded=False)  # noise is not clipped
             check_image("hq", batch["hq"])
