@@ -8,9 +8,9 @@ restored (``images: restored/<run>``). Masks of superpixels, zeroed and shuffled
 
 The paper's code is not published. Read of it: up to about 130 segments on the scale from 0 to 255,
 brighter where there are more. Chosen here: segments count from the largest, which is the order of
-every provider of masks here (equal areas in the generator's order), so that small things are bright and
-the code does not depend on the order in which SAM found them; a step of the scale is the same in
-every image; what no segment covers is black.
+every provider of masks here (equal areas in the generator's order), so that small things are bright
+and the code does not depend on the order in which SAM found them; a step of the scale is the same
+in every image; what no segment covers is black.
 """
 
 from __future__ import annotations
