@@ -106,6 +106,7 @@ def test_gcanet_s_official_weights_take_haze_off_sots():
 def test_gcanet_s_weights_of_rain_load_strictly():
     weights = goldens.official("cddlyf/GCANet", "models/wacv_gcanet_derain.pth")
     gcanet.build(gcanet.Config(residual=False)).load_state_dict(weights, strict=True)
+    assert len(weights) == 75
 
 
 # --- AOD-Net -------------------------------------------------------------------------------------
