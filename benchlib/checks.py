@@ -415,6 +415,7 @@ def check_choices(suite: Suite, path: Path) -> None:
                 f"{path}: data.{key}.degrade: got {choice['degrade']['name']!r}; the pairs of "
                 f"{choice['name']} are finished: write {{name: none}}"
             )
+        _check_depth(path, key, choice)
         _check_folder(suite, path, key)
     for key in suite.priors:
         _check_kind(suite, path, key)
@@ -438,6 +439,20 @@ def _check_degrade(path: Path, key: str, degrade: Any) -> None:
         if degrade in registry.names("degrade"):
             name = degrade
         raise BenchError(f"{where}: got {shown(degrade)}; write {{name: {name}}}")
+
+
+def _check_depth(path: Path, key: str, choice: Choice) -> None:
+    """A degradation that reads each pixel's distance has a source that gives it."""
+    where = f"{path}: data.{key}.degrade"
+    module, config = configure("degrade", choice["degrade"], where)
+    source = registry.load("datasets", choice["name"])
+    if not hasattr(module, "needs_depth") or not module.needs_depth(config):
+        return
+    if not getattr(source, "GIVES_DEPTH", False):
+        raise BenchError(
+            f"{where}: {choice['degrade']['name']}, so set, reads the distance of each pixel; "
+            f"{choice['name']} gives none, photographs_with_depth does"
+        )
 
 
 def _check_folder(suite: Suite, path: Path, key: str) -> None:
@@ -614,7 +629,8 @@ def _check_assets(suite: Suite, path: Path) -> None:
 
     named = []
     for key, choice in suite.data.items():
-        named += [(f"data.{key}", name) for name in choice.get("images", [])]
+        for images in ("images", "depths"):
+            named += [(f"data.{key}", name) for name in choice.get(images, [])]
         if "asset" in choice:
             named.append((f"data.{key}", choice["asset"]))
     for key, weights in suite.weights.items():

@@ -74,15 +74,18 @@ SEEN_SETS = {
     "rain100h": 200,
     "rain100l": 200,
     "polyu": 200,
+    "sots-indoor": 550,
     "levin09": 36,
     "gopro-two": 4,
 }  # files
 TWICE = {"t91": 1, "lol-v1": 86, "rain100h": 2, "rain100l": 9}  # the same picture in one set
 PARTS = {"bsds500-test": 200, "lol-v1-part": 74, "rain100h-part": 24, "rain100l-part": 40}
+PARTS |= {"sots-indoor-part": 32}
 UNSEEN_SETS = {
     *("div2k", "flickr2k", "wed", "urban100", "manga109"),
     *("lol-v2-real", "sid-sony", "rain13k", "hide", "realblur-r", "dpdd", "sidd-validation"),
     *("sidd-medium", "rain1800"),
+    *("reside-its", "reside-ots", "o-haze", "dense-haze", "nh-haze"),
 }
 PTG_RM_WEIGHTS = {
     *("restormer-rain", "restormer-blur", "restormer-defocus", "restormer-defocus-dual"),
@@ -102,7 +105,7 @@ UNSEEN_WEIGHTS = {
         for what in ("x2", "x3", "x4", "noise15", "noise25", "noise50")
     ),
     *("cat-x2", "cat-x3", "cat-x4"),
-    *("clip-vit-b-32-openai", "dinov2-vit-s-14"),
+    *("clip-vit-b-32-openai", "dinov2-vit-s-14", "mixdehazenet-indoor"),
     *PTG_RM_WEIGHTS,
 }
 UNSEEN = {
@@ -279,6 +282,13 @@ def test_catalogue_names_everything_the_issue_asks_for():
         "dpdd": {"train": 350, "val": 74, "test": 76, "test-left": 76, "test-right": 76},
         "sidd-validation": {"validation": 1},
         "sidd-medium": {"train": None},
+        "sots-indoor": {"test": 500},
+        "sots-indoor-part": {"all": 16, "train": 6, "validation": 2, "thin": 4, "dense": 4},
+        "reside-its": {"train": 13990, "test": 500},
+        "reside-ots": {"train": None, "test": 500},
+        "o-haze": {"all": 45},
+        "dense-haze": {"all": None},
+        "nh-haze": {"all": 55},
     }
     files = {name: len(entry.files) for name, entry in entries.items() if entry.files}
     assert files == SEEN_SETS | PARTS
@@ -341,7 +351,8 @@ ARCHIVE = {"source": "https://host/x.zip", "archive": True}
             {**ARCHIVE, "images": "*.png", "counts": {"x": 1}},
             r"counts has \['x'\], .* have \['images'\]",
         ),
-        ({"layout": {"test": {"lq": "a/*/*.png", "hq": "b/*.png"}}}, r"as many '\*'"),
+        ({"layout": {"test": {"lq": "a/*.png", "hq": "b/*/*.png"}}}, r"as many '\*'"),
+        ({"layout": {"test": {"lq": "a/*.png", "hq": "b/1.png"}}}, r"as many '\*'"),
         (
             {"layout": {"test": {"lq": "../*.png", "hq": "b/*.png"}}},
             r"x\.layout\.test\..*could land outside",

@@ -1,4 +1,4 @@
-"""Restormer, MPRNet, DRUNet, Uformer and GRL: official names and sizes, and what stands before them.
+"""Restormer, MPRNet, DRUNet, Uformer, GRL and MixDehazeNet: official names and sizes, and what stands before them.
 
 spandrel reads a network's settings off its weights: that it finds those that were asked for
 shows that names and shapes are the official ones. The counts are what the official settings
@@ -30,6 +30,7 @@ CLASSES = {
     "drunet": ("spandrel", "DRUNet"),
     "uformer": ("spandrel", "Uformer"),
     "grl": ("spandrel", "GRL"),
+    "mixdehazenet": ("spandrel", "MixDehazeNet"),
 }
 NAMES = sorted(CLASSES)
 each_name = pytest.mark.parametrize("name", NAMES)
@@ -37,6 +38,7 @@ each_name = pytest.mark.parametrize("name", NAMES)
 GUESSED = {
     "grl": {"img_size", "window_size", "stripe_size", "anchor_window_down_factor"},
     "uformer": set(),
+    "mixdehazenet": set(),
     "drunet": set(),
     "mprnet": set(),
     "restormer": set(),
@@ -75,6 +77,7 @@ def official(name: str, network: torch.nn.Module) -> torch.nn.Module:
         ("uformer", {}, 50.881),
         ("grl", {}, 19.805),
         ("grl", {"channels": 1}, 19.799),
+        ("mixdehazenet", {}, 1.623),
     ],
 )
 def test_official_settings_are_found_again_in_the_weights(name, settings, millions):
@@ -110,15 +113,19 @@ def test_grl_reads_files_with_a_word_before_every_name():
 @each_name
 def test_of_a_size_that_it_takes_it_gives_what_the_official_network_gives(name):
     network = small(name)
-    side = {"uformer": 32}.get(name, 16)
+    side = {"uformer": 32, "mixdehazenet": 44}.get(name, 16)
     image = torch.rand(2, 3, side, side)
     seen = image
+    if name == "mixdehazenet":
+        seen = 2 * image - 1
     if name == "drunet":
         seen = torch.cat([image, torch.full((2, 1, side, side), 25 / 255)], 1)
     with torch.no_grad():
         expected = official(name, network)(seen)
         if name == "mprnet":
             expected = expected[0]
+        if name == "mixdehazenet":
+            expected = expected / 2 + 0.5
         assert torch.equal(network(image), expected)
 
 

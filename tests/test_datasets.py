@@ -696,6 +696,21 @@ def test_frames_of_one_sequence_share_their_source(tree):
     assert column(found_pairs("gopro", "test"), "source") == expected
 
 
+def test_hazy_images_of_one_photograph_share_it_and_are_one_scene(tmp_path, monkeypatch):
+    entries = yaml.safe_load(catalogue.CATALOGUE.read_text())
+    entries["reside-its"]["counts"] = {"train": 3, "test": 500}
+    (tmp_path / "catalogue.yaml").write_text(yaml.safe_dump(entries))
+    monkeypatch.setattr(catalogue, "CATALOGUE", tmp_path / "catalogue.yaml")
+    monkeypatch.setenv("BENCHLIB_DATA", str(tmp_path / "data"))
+    folder = tmp_path / "data" / "reside-its" / "ITS" / "train"
+    for name in ("hazy/1_1_0.90179", "hazy/1_10_0.98796", "hazy/12_1_0.9", "clear/1", "clear/12"):
+        write_png(folder / f"{name}.png", np.zeros((2, 3, 3), np.uint8))
+    records = found_pairs("reside-its", "train")
+    assert column(records, "image") == ["12_1_0.9", "1_10_0.98796", "1_1_0.90179"]
+    sharp = [f"ITS/train/clear/{name}.png" for name in ("12", "1", "1")]
+    assert column(records, "hq") == sharp and column(records, "source") == ["12", "1", "1"]
+
+
 def test_gopro_s_gamma_variant_does_not_disturb(tree):
     folder = tree("gopro")
     (folder / "test/GOPR0384/blur_gamma").mkdir()

@@ -92,6 +92,23 @@ def test_scatter_of_a_run_without_masks_is_nothing(tmp_path):
     assert explore.scatter(write_numbers(make_suite(tmp_path)), "cat") is None
 
 
+def test_gain_is_drawn_over_the_psnr_of_the_input(tmp_path):
+    suite = write_numbers(make_suite(tmp_path))
+    figure = explore.against_input(suite, "cat")
+    rows = read_rows(suite, ["blurred"])
+    psnr = rows[(rows["metric"] == "PSNR") & (rows["protocol"] == suite.evaluation.protocols[0])]
+    given = psnr.set_index(["dataset", "image"])["value"]
+    table = explore.gains(suite, "cat").set_index(["dataset", "image"])
+    expected = sorted(zip(given[table.index], table["difference"], strict=True))
+    (axis,) = figure.axes
+    points = np.concatenate([dots.get_offsets() for dots in axis.collections])
+    assert np.array(sorted(map(tuple, points))) == pytest.approx(np.array(expected))
+    assert f"{len(table)} images, rank correlation" in axis.get_title()
+    (suite.results / "rows" / "blurred.csv").unlink()
+    with pytest.raises(BenchError, match="add one of method identity"):
+        explore.against_input(suite, "cat")
+
+
 def test_crops_are_cut_from_the_files_where_the_two_runs_differ_most(pictured):
     chosen = explore.extremes(pictured, "cat", 1)
     figure = explore.crops(pictured, chosen, side=40)

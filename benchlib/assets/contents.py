@@ -119,10 +119,10 @@ def _globbed(folder: Path, layout: Globs) -> list[Pair]:
 
 
 def _filled(pattern: str, stars: tuple[str, ...]) -> str:
-    """``pattern`` with each ``*`` replaced by what another pattern's matched."""
+    """``pattern`` with each ``*`` replaced by what another pattern's first ones matched."""
     first, *rest = pattern.split("*")
     filled = first
-    for star, after in zip(stars, rest, strict=True):
+    for star, after in zip(stars[: len(rest)], rest, strict=True):
         filled += star + after
     return filled
 

@@ -94,7 +94,8 @@ class Table(BaseModel):
 class Globs(BaseModel):
     """A split whose pairs are found by name.
 
-    What the ``*`` of one pattern matched fills the ``*`` of the other.
+    What the ``*`` of one pattern matched fills the ``*`` of the other. An hq that several lq share
+    has fewer, the first ones: ``hazy/*_*.png`` and ``clear/*.png``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -102,9 +103,12 @@ class Globs(BaseModel):
     hq: Inside
 
     @model_validator(mode="after")
-    def _same_stars(self) -> Globs:
-        if self.lq.count("*") != self.hq.count("*"):
-            raise ValueError(f"'{self.lq}' and '{self.hq}' must have as many '*' as each other")
+    def _stars_are_filled(self) -> Globs:
+        lq, hq = self.lq.count("*"), self.hq.count("*")
+        if hq > lq or (lq and not hq):
+            raise ValueError(
+                f"'{self.hq}' must have as many '*' as '{self.lq}', or the first of them"
+            )
         return self
 
     def __str__(self) -> str:

@@ -110,6 +110,7 @@ def needed(suite: Suite) -> list[str]:
     sam = registry.load("priors", "sam")  # what finds the region that moves
     for choice in suite.data.values():
         names += choice.get("images") or []
+        names += choice.get("depths") or []
         if "asset" in choice:
             names.append(choice["asset"])
         if registry.load("degrade", choice["degrade"]["name"]).NEEDS_REGION:

@@ -5,6 +5,7 @@ Every file (``photographs.py``, ``folder.py``) holds::
     VERSION = 1       # raised when the pairs that it gives change
     DEGRADES = True   # False: its pairs are finished, and `degrade` must be {name: none}
     USES = {...}      # may be absent: other versioned files that its pairs pass through
+    GIVES_DEPTH = True  # may be absent: it hands each pixel's distance to what reads it (haze)
 
     @dataclass(frozen=True)
     class Config: ...                         # the set's settings, all but `degrade`
@@ -31,7 +32,7 @@ from benchlib.contracts import BenchError, whole_scale
 from benchlib.files import composed, sha256
 from benchlib.imageio import image_size, pixels_digest, read_image
 
-Degrade = Callable[[np.ndarray, np.random.Generator, np.ndarray | None], np.ndarray]
+Degrade = Callable[..., np.ndarray]
 Region = Callable[[Path], np.ndarray]
 
 
@@ -40,15 +41,19 @@ class Maker:
     """How one set makes an lq of an hq: its degradation, ready to be called.
 
     name: the set's; it seeds the generators that ``degrade`` is given.
-    degrade: ``(hq (H,W,3) uint8, generator, region or None) -> lq``, see ``benchlib/degrade``.
+    degrade: ``(hq (H,W,3) uint8, generator, region or None) -> lq``, see ``benchlib/degrade``; with
+        ``needs_depth``, ``(hq, generator, region or None, depth (H,W) float)``.
     region: gives the ``(H,W)`` bool mask of what moves in a sharp file; None: nothing does.
     multiple: hq is cut at the right and bottom to a multiple of so many pixels.
+    needs_depth: whether ``degrade`` reads each pixel's distance, which a source that states
+        ``GIVES_DEPTH`` gives.
     """
 
     name: str
     degrade: Degrade
     region: Region | None = None
     multiple: int = 1
+    needs_depth: bool = False
 
     @classmethod
     def from_module(
@@ -60,16 +65,25 @@ class Maker:
         """
 
         def degrade(
-            hq: np.ndarray, rng: np.random.Generator, mask: np.ndarray | None
+            hq: np.ndarray,
+            rng: np.random.Generator,
+            mask: np.ndarray | None,
+            *depth: np.ndarray,
         ) -> np.ndarray:
-            return module.degrade(hq, config, rng, mask)
+            return module.degrade(hq, config, rng, mask, *depth)
 
         multiple = 1
         if hasattr(module, "multiple"):
             multiple = module.multiple(config)
+        deep = reads_depth(module, config)
         if not module.NEEDS_REGION:
-            return cls(name, degrade, None, multiple)
-        return cls(name, degrade, region, multiple)
+            return cls(name, degrade, None, multiple, deep)
+        return cls(name, degrade, region, multiple, deep)
+
+
+def reads_depth(degradation: Any, config: Any) -> bool:
+    """Whether a file of ``degrade`` so set is given the distance of each pixel."""
+    return hasattr(degradation, "needs_depth") and degradation.needs_depth(config)
 
 
 def same_name(name: str) -> str:

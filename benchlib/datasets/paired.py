@@ -67,8 +67,8 @@ def pairs(config: Config, out: Path, make: Maker) -> list[dict[str, Any]]:
     ``out/lq`` and ``out/hq``, and one line says how many they are.
     image: the lq file's path below what all share (``GOPR0384_11_00-blur-000001``, ``babyx4``), or
     as the table of pairs calls it.
-    source: the folder of the sequence or scene that it lies in; "" where all lie in one; or as the
-    table says.
+    source: the folder of the sequence or scene that it lies in; "" where all lie in one; of pairs
+    that share their hq, its name; or as the table says.
     Raises BenchError if the data is absent, incomplete or not as many as published (it says what
     to do), or if two images would get one name.
     """
@@ -113,10 +113,13 @@ def _found(config: Config) -> dict[str, Found]:
     found: dict[str, Found] = {}
     names = ["-".join(_below(lq, shared)) for lq, _ in files]
     check_names(names, f"{config.asset}: split {config.split}")
+    several = len({hq for _, hq in files}) < len(files)
     for image, (lq, hq) in zip(names, files, strict=True):
         below = _below(lq, shared)
         source = ""
-        if len(below) > 1:
+        if several:
+            source = hq.stem
+        elif len(below) > 1:
             source = below[0]
         found[image] = Found(source, lq, hq)
     return found

@@ -11,6 +11,8 @@ Every file (``shake_blur.py``, ``bicubic.py``) holds::
 
     def degrade(hq, config, rng, region=None) -> lq
     def multiple(config) -> int   # may be absent (1): hq comes cut to a multiple of it
+    def needs_depth(config) -> bool   # may be absent (False): `degrade` takes a fifth argument,
+                                      # depth, (H,W) float above 0: the distance of each pixel
 
 hq: ``(H,W,3)`` uint8 RGB; it is not changed. region: ``(H,W)`` bool.
 lq: as large as hq, or smaller by one whole factor on both sides (super-resolution); uint8 RGB, or

@@ -193,6 +193,42 @@ def scatter(suite: Suite, run: str | None = None) -> Figure | None:
     return figure
 
 
+@mpl.rc_context(PLAIN)
+def against_input(suite: Suite, run: str | None = None) -> Figure:
+    """Gain against how near the degraded input is to its reference, a dot an image: does a prior help where more is lost?
+
+    The title has Spearman's rank correlation of the two over all images. Raises BenchError where no run of the same
+    test images is the input itself (method identity), or ``gains`` does.
+    """
+    table = gains(suite, run)
+    table = table[np.isfinite(table["difference"])]
+    name = table["run"].iloc[0]
+    rows = tables.everything(suite)
+    protocol = dict(tables.main_columns(suite, rows[rows["run"] == name]))["PSNR"]
+    test = suite.run(name).images.test
+    inputs = [one for one in tables.collections(suite)[test] if tables.is_input(suite, one)]
+    own = rows[rows["run"].isin(inputs[:1]) & (rows["metric"] == "PSNR")]
+    own = own[own["protocol"] == protocol][[*PLACE, "value"]].rename(columns={"value": "input"})
+    table = table.merge(own, on=PLACE)
+    if table.empty:
+        raise BenchError(
+            f"{suite.suite}: no run of the images of '{name}' is the degraded input; add one of method identity"
+        )
+    figure, axis = plt.subplots(figsize=(5.2, 3.6), layout="constrained")
+    axis.axhline(0, color="grey", linewidth=1)
+    for i, (dataset, part) in enumerate(table.groupby("dataset", sort=False)):
+        axis.scatter(
+            part["input"], part["difference"], s=24, marker="os^Dv<>"[i % 7], label=dataset
+        )
+    rank = table["input"].rank().corr(table["difference"].rank())
+    axis.set_title(f"{len(table)} images, rank correlation {rank:.2f}", fontsize=9)
+    axis.set_xlabel("PSNR of the degraded input, dB: the more is lost, the further left")
+    axis.set_ylabel(f"PSNR change, dB\n({name} minus {table['reference'].iloc[0]})")
+    axis.legend(frameon=False, fontsize=8)
+    plt.close(figure)
+    return figure
+
+
 # ---------------------------------------------------------------- revisions
 
 
