@@ -50,13 +50,13 @@ def suite_with(folder: Path, method: str, train_prior: str, test_prior: str) -> 
     return load_params(write_params(folder, params))
 
 
-def checked(suite: Suite) -> None:
+def check_suite(suite: Suite) -> None:
     check_choices(suite, suite.folder / "params.yaml")
 
 
 def test_a_run_gives_the_references_and_a_prior_of_them_is_read(tmp_path):
     suite = suite_with(tmp_path, "enlighten_anything_reference", "true-train", "true-test")
-    checked(suite)
+    check_suite(suite)
     make_inputs(suite)
     for key in ("truth-train", "truth-test"):
         plan = open_run(suite, key)
@@ -85,12 +85,12 @@ def test_a_test_prior_of_the_truth_is_refused_where_no_method_says_so(tmp_path):
         r"runs.mine.prior.test: got 'true-test', made of what run truth-test gives, which is told"
     )
     with pytest.raises(BenchError, match=said):
-        checked(suite)
+        check_suite(suite)
 
 
 @pytest.mark.parametrize("method", ["enlighten_anything", "enlighten_anything_reference"])
 def test_a_training_prior_of_the_truth_is_free(tmp_path, method):
-    checked(suite_with(tmp_path, method, "true-train", "dark-test"))
+    check_suite(suite_with(tmp_path, method, "true-train", "dark-test"))
 
 
 @torch.no_grad()
