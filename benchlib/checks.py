@@ -400,9 +400,9 @@ def check_choices(suite: Suite, path: Path) -> None:
 
     Raises BenchError for a setting that its file does not know, a protocol, asset, paper or
     published row that is not there, a method whose prior does not give what it reads, or a prior
-    that was made from images of the test.
+    that was made from images of the test, or of their references where no method says so.
     """
-    from benchlib.sources import check_priors  # as in check_references
+    from benchlib.sources import check_priors, check_told  # as in check_references
 
     _check_protocols(suite, path)
     for key, choice in suite.data.items():
@@ -420,6 +420,7 @@ def check_choices(suite: Suite, path: Path) -> None:
     for key in suite.priors:
         _check_kind(suite, path, key)
     check_priors(suite, path)
+    check_told(suite, path)
     for key in suite.runs:
         _check_own(suite, path, key)
         _check_needs(suite, path, key)

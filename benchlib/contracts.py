@@ -191,16 +191,18 @@ def load_weights_into(model: nn.Module, weights: dict[str, torch.Tensor], where:
     """Load a state dict strictly into a method's module, whichever of three names its keys have.
 
     The model's own; official ones of the whole method, where the backbone's parts have no
-    ``network.`` before their names (SAM-Deblur's checkpoints); or those of the backbone alone, as
-    its authors or a run of method ``none`` save them.
+    ``network.`` before their names (SAM-Deblur's checkpoints), and may hold what the backbone
+    leaves out (Enlighten Anything's); or those of the backbone alone, as its authors or a run of
+    method ``none`` save them.
     Raises BenchError, beginning with ``where``, if they fit none.
     """
     own = {name.removeprefix(NETWORK): name for name in model.state_dict()}
     given = {name.removeprefix(NETWORK): value for name, value in weights.items()}
+    added = {name for name, full in own.items() if name == full}
     part = getattr(model, "network", model)
-    if given.keys() == own.keys():
+    if given.keys() == own.keys() or (added and added <= given.keys()):
         part = model
-        given = {own[name]: value for name, value in given.items()}
+        given = {own.get(name, f"{NETWORK}{name}"): value for name, value in given.items()}
     try:
         part.load_state_dict(given, strict=True)
     except RuntimeError as error:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchlib import registry
 from benchlib.contracts import BenchError
 from benchlib.params import Choice, Run, Suite, configure
 from benchlib.records import ImageSets, image_sets
@@ -98,6 +99,32 @@ def check_priors(suite: Suite, path: Path) -> None:
             where = f"{path}: priors.{name}.prior"
             for drawn in _drawn_from(choice, where):
                 _check_not_tested(suite, key, drawn, tested, where)
+
+
+def check_told(suite: Suite, path: Path) -> None:
+    """A run whose prior was made of the references of its test images says so (``INFO.truth``).
+
+    A prior of what another run has restored tells what that run was told. Of training images it may
+    be anything. Imports the methods' files. Raises BenchError, beginning with ``path``, for the
+    first run that does not say so.
+    """
+    for key, run in suite.runs.items():
+        if _is_told(run):
+            continue
+        for prior in suite.bundle(run.prior.test).values():
+            kind, _, source = prior.images.partition("/")
+            if kind == "restored" and _is_told(suite.run(source)):
+                raise BenchError(
+                    f"{path}: runs.{key}.prior.test: got {run.prior.test!r}, made of what run "
+                    f"{source} gives, which is told the reference of each image; method "
+                    f"{run.method['name']} does not say that it is: take one that does, as "
+                    "enlighten_anything_reference, or a prior of other images"
+                )
+
+
+def _is_told(run: Run) -> bool:
+    """Whether a run's method says that it is told each test image's reference."""
+    return registry.load("methods", run.method["name"]).INFO.truth
 
 
 def _priors_of(suite: Suite, run: Run) -> Iterator[tuple[str, Choice]]:

@@ -11,10 +11,14 @@ A method that uses this file states it: ``USES = {"methods/_unsupervised.py": 1}
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch.nn.functional import avg_pool2d, mse_loss, pad
 
 VERSION = 1
+
+Colours = Literal["reshaped", "pixels"]
 
 # rows are R, G, B; columns Y, Cb, Cr
 YCBCR = ((0.257, -0.148, 0.439), (0.564, -0.291, -0.368), (0.098, 0.439, -0.071))
@@ -100,18 +104,28 @@ def exposure(enhanced: torch.Tensor, level: float = 0.6, region: int = EXPOSED) 
 # --- SCI and RUAS --------------------------------------------------------------------------------
 
 
-def sci_loss(stage_input: torch.Tensor, illumination: torch.Tensor) -> torch.Tensor:
-    """SCI's loss of one stage; a network's is the sum over its stages."""
+def sci_loss(
+    stage_input: torch.Tensor, illumination: torch.Tensor, colours: Colours = "reshaped"
+) -> torch.Tensor:
+    """SCI's loss of one stage; a network's is the sum over its stages.
+
+    colours: of the image, by which it is told where it is smooth.
+    """
     fidelity = mse_loss(illumination, stage_input)
-    return 1.5 * fidelity + sci_smoothness(stage_input, illumination)
+    return 1.5 * fidelity + sci_smoothness(stage_input, illumination, colours)
 
 
-def sci_smoothness(image: torch.Tensor, illumination: torch.Tensor) -> torch.Tensor:
+def sci_smoothness(
+    image: torch.Tensor, illumination: torch.Tensor, colours: Colours = "reshaped"
+) -> torch.Tensor:
     """Differences of the illumination between neighbours, less where the image differs too.
 
-    Those of a pixel's three colours are added.
+    Those of a pixel's three colours are added. colours: "reshaped", as coded, or YCbCr of the
+    "pixels", as meant.
     """
     guide, total = _as_ycbcr(image), illumination.new_zeros(())
+    if colours == "pixels":
+        guide = ycbcr(image)
     for rows, columns in NEIGHBOURS:
         weight = _alikeness(guide, rows, columns, -1 / (2 * 10 * 10))
         step = _difference(illumination, rows, columns).abs().sum(1, keepdim=True)
@@ -145,14 +159,24 @@ def ruas_denoise_loss(denoised: torch.Tensor, brighter: torch.Tensor) -> torch.T
     return 1e-7 * mse_loss(denoised, brighter) + 2 * variation
 
 
+def ycbcr(image: torch.Tensor) -> torch.Tensor:
+    """YCbCr of each pixel of ``(B,3,H,W)``, by their matrix: its 0.564 is 0.504 in BT.601."""
+    return _converted(image.movedim(1, -1)).movedim(-1, 1)
+
+
 def _as_ycbcr(image: torch.Tensor) -> torch.Tensor:
     """Not YCbCr, though meant to be: three neighbouring *numbers* are read as one pixel's colours.
 
     The official codes reshape ``(B,3,H,W)`` to ``(-1,3)`` without moving the channels last.
     """
-    matrix = torch.tensor(YCBCR, dtype=image.dtype, device=image.device)
-    offset = torch.tensor(YCBCR_OFFSET, dtype=image.dtype, device=image.device)
-    return (image.reshape(-1, 3) @ matrix + offset).reshape(image.shape)
+    return _converted(image.reshape(-1, 3)).reshape(image.shape)
+
+
+def _converted(colours: torch.Tensor) -> torch.Tensor:
+    """``(...,3)`` R, G, B -> the same of Y, Cb, Cr."""
+    matrix = torch.tensor(YCBCR, dtype=colours.dtype, device=colours.device)
+    offset = torch.tensor(YCBCR_OFFSET, dtype=colours.dtype, device=colours.device)
+    return colours @ matrix + offset
 
 
 def _difference(image: torch.Tensor, rows: int, columns: int) -> torch.Tensor:

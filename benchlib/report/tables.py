@@ -46,11 +46,11 @@ def collections(suite: Suite) -> dict[str, list[str]]:
 
     One that a run trains on (where the masks' images are restored, say) is not shown, unless there is no other.
     """
-    tests = Counter(run.images.test for run in suite.runs.values())
+    tests = _runs_of(suite)
     trained = {run.images.train for run in suite.runs.values() if _trains(run)}
     there = [name for name in suite.collections if name in tests]
     shown = [name for name in there if name not in trained] or there
-    first = max(shown, key=lambda name: tests[name])
+    first = max(shown, key=lambda name: len(tests[name]))
     return {
         name: compared(suite, name) for name in [first, *(name for name in shown if name != first)]
     }
@@ -70,11 +70,18 @@ def compared(suite: Suite, collection: str | None = None) -> list[str]:
 
 @once
 def _runs_of(suite: Suite) -> dict[str, list[str]]:
-    """Each test collection's runs, in params' order."""
+    """Each test collection's runs, in params' order, without the truth itself, which masks are made of."""
     found: dict[str, list[str]] = {}
     for key, run in suite.runs.items():
-        found.setdefault(run.images.test, []).append(key)
+        if not _is_the_truth(run):
+            found.setdefault(run.images.test, []).append(key)
     return found
+
+
+def _is_the_truth(run: Run) -> bool:
+    """Whether a run gives each image's reference: it is told it, and nothing restores."""
+    info = registry.load("methods", run.method["name"]).INFO
+    return info.truth and not info.trains
 
 
 def measures(suite: Suite) -> dict[str, Measure]:
