@@ -33,6 +33,8 @@ class Info:
     trains: False for a method with nothing to train.
     truth: it is told each test image's reference, as the batch's "truth": not what restoring is.
     unpaired: its training batches have "unpaired" too: the hq of other pairs of the training set.
+    clips: it knows networks of clips, and priors of each frame. One that reads no prior, and has no
+        objective of its own, needs not.
     own: what it brings instead of a backbone: a "network", or restored "pictures". Its runs name
         the backbone ``none``, and start from no weights.
     """
@@ -44,6 +46,7 @@ class Info:
     trains: bool = True
     truth: bool = False
     unpaired: bool = False
+    clips: bool = False
     own: Literal["", "network", "pictures"] = ""
 
 

@@ -29,6 +29,7 @@ from benchlib.plan import RunPlan
 from benchlib.priors._read import PriorSet
 from benchlib.records import Pair, hardware, read_json, revision, write_json, write_rows
 from benchlib.restore import (
+    KeptFrames,
     Truncated,
     check_trained,
     device_at_hand,
@@ -157,6 +158,7 @@ class _Restorer:
         self.common = _common(plan, self.device)
         self.seed: int | None = None
         self.model_of: Callable[[str], nn.Module] | None = None
+        self.kept = KeptFrames()
 
     def rows(self, seed: int, pair: Pair, file: Path) -> list[Row]:
         """The rows of one image. file: of the restored image, kept for the first seed alone."""
@@ -164,7 +166,16 @@ class _Restorer:
         item = plan.task.read(pair)
         place = self.common | _place(plan, pair, item) | {"seed": seed}
         model = self._model(seed, pair.dataset)
-        again = partial(restore, plan, model, pair, item, device=self.device, tiles=plan.tiles)
+        again = partial(
+            restore,
+            plan,
+            model,
+            pair,
+            item,
+            device=self.device,
+            tiles=plan.tiles,
+            kept=self.kept,
+        )
         restored = _restored(self.pictures.get(pair.key), partial(again, prior=plan.test_prior))
         rows = measure(plan, item, restored, place)
         if seed == plan.entry.seeds[0]:
@@ -176,6 +187,7 @@ class _Restorer:
     def _model(self, seed: int, dataset: str) -> nn.Module:
         if self.model_of is None or self.seed != seed:
             self.model_of = _models(self.plan, seed, self.device)
+            self.kept = KeptFrames()
             self.seed = seed
         return self.model_of(dataset)
 

@@ -195,6 +195,11 @@ def _folders(suite: Suite, choice: Choice) -> Iterator[str]:
     folder = suite.located(path)
     if choice.get("name") == "folder":
         folder = folder / "hq"
+    clips = choice.get("clips")
+    if choice.get("name") == "clips" and isinstance(clips, list) and clips:
+        for clip in clips:
+            yield os.path.realpath(folder / str(clip))
+        return
     yield os.path.realpath(folder)
 
 

@@ -5,6 +5,7 @@ Every file (``photographs.py``, ``folder.py``) holds::
     VERSION = 1       # raised when the pairs that it gives change
     DEGRADES = True   # False: its pairs are finished, and `degrade` must be {name: none}
     USES = {...}      # may be absent: other versioned files that its pairs pass through
+    CLIPS = False     # may be absent; True: pairs of one source are frames of one clip, in order
 
     @dataclass(frozen=True)
     class Config: ...                         # the set's settings, all but `degrade`

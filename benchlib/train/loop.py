@@ -123,8 +123,9 @@ def fit(job: Job) -> Progress:
     model.train()
     for iteration, batch in enumerate(batches, start=progress.done):
         if iteration == clock.first:
-            check_image("lq", batch["lq"], bounded=False)  # noise is not clipped
-            check_image("hq", batch["hq"])
+            # noise is not clipped; of clips, each frame is an image
+            check_image("lq", batch["lq"].flatten(0, -4), bounded=False)
+            check_image("hq", batch["hq"].flatten(0, -4))
         torch.manual_seed(_iteration_seed(job, iteration))
         rate = learning_rate(iteration, budget)
         for group in optimiser.param_groups:

@@ -14,7 +14,8 @@ def psnr_loss(restored: torch.Tensor, hq: torch.Tensor) -> torch.Tensor:
 
     With NAFNet's 1e-8 under the logarithm (its ``PSNRLoss``).
     """
-    error = (restored.float() - hq).square().mean((1, 2, 3))
+    error = (restored.float() - hq).square()
+    error = error.flatten(0, -4).mean((1, 2, 3))  # of clips, each frame is an image
     return 10 / math.log(10) * torch.log(error + 1e-8).mean()
 
 
