@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_inputs, run, small_params, write_params
-from skimage import data
+from conftest import make_inputs, run, write_params
+from video_suite import BASICVSR, EDVR, LENGTH, clips_suite
 
 from benchlib.backbones import basicvsr
 from benchlib.checks import check_choices
@@ -28,9 +28,7 @@ from benchlib.train.data import crops_of
 from benchlib.train.record import train
 
 CPU = torch.device("cpu")
-EDVR = {"name": "edvr", "width": 8, "frames": 3, "groups": 2, "extract": 1, "reconstruct": 1}
-BASICVSR = {"name": "basicvsr", "width": 4, "blocks": 1, "trained": 3}
-LENGTH = 4  # frames of each clip
+IMDN = {"name": "imdn", "modules": 2}  # sees one frame
 
 
 def frames_of(lengths: dict[str, int], dataset: str = "set") -> list[Pair]:
@@ -43,35 +41,9 @@ def frames_of(lengths: dict[str, int], dataset: str = "set") -> list[Pair]:
     return found
 
 
-def write_clips(folder: Path) -> None:
-    """Three clips of a photograph that moves by two pixels a frame, 64 x 48."""
-    for number, clip in enumerate(("a", "b", "c")):
-        for frame in range(LENGTH):
-            top, left = 40 + 90 * number, 60 + 2 * frame
-            image = data.coffee()[top : top + 48, left : left + 64]
-            write_png(folder / clip / f"{frame:08}.png", image)
-
-
 @pytest.fixture
 def clips(tmp_path):
-    """A suite of frames enlarged by 4: EDVR, BasicVSR, and IMDN, which sees one frame."""
-    write_clips(tmp_path / "frames")
-    params = small_params() | {"suite": "clips", "task": "video", "metrics": ["psnr"]}
-    params["training"] |= {"iterations": 2, "batch": 2, "crop": 8}
-    bicubic = {"name": "bicubic", "scale": 4}
-    source = {"name": "clips", "path": "frames", "degrade": bicubic}
-    params["data"] = {
-        "train/moving": source | {"clips": ["a"]},
-        "train/held": source | {"clips": ["b"]},
-        "test/moving": source | {"clips": ["c"]},
-    }
-    params["priors"] = {"none": params["priors"]["none"]}
-    params["runs"] = {
-        "edvr": run({"name": "none"}, backbone=EDVR, validation="held"),
-        "basicvsr": run({"name": "none"}, backbone=BASICVSR, validation="held"),
-        "imdn": run({"name": "none"}, backbone={"name": "imdn", "modules": 2}),
-    }
-    return load_params(write_params(tmp_path, params))
+    return clips_suite(tmp_path, {"edvr": EDVR, "basicvsr": BASICVSR, "imdn": IMDN})
 
 
 def changed(suite, **runs):

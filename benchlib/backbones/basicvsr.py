@@ -46,8 +46,8 @@ class Config:
     """The defaults are the published network.
 
     width: channels. blocks: residual blocks of each direction. trained: frames of a training crop
-    (15 on REDS, 14 on Vimeo-90K). flip: in evaluation the clip is followed by itself reversed, and
-    each frame is the mean of both, as the published test on Vimeo-90K does.
+    (15 on REDS, 14 on Vimeo-90K). flip: where no gradient is wanted, the clip is followed by itself
+    reversed, and each frame is the mean of both, as the published test on Vimeo-90K does.
     """
 
     width: Count = 64
@@ -93,7 +93,7 @@ class BasicVSR(nn.Module):
                 f"basicvsr: expected a clip (B,T,C,H,W), got {tuple(clip.shape)}; its suite is of "
                 "task video"
             )
-        if self.config.flip and not self.training:
+        if self.config.flip and not torch.is_grad_enabled():
             return torch.stack(self._both_ways(clip), 1)
         restored = []
         for place, image in enumerate(self._frames(clip)):
