@@ -111,10 +111,13 @@ class RunPlan:
 
     def pairs(self, images: ImageSets) -> list[Pair]:
         """The pairs of sets, as the task reads them: frames know their clips."""
-        found = read_pairs(images)
+        return self.joined(read_pairs(images))
+
+    def joined(self, pairs: list[Pair]) -> list[Pair]:
+        """The same pairs, as the task reads them."""
         if getattr(self.task, "CLIPS", False):
-            return self.task.in_clips(found)
-        return found
+            return self.task.in_clips(pairs)
+        return pairs
 
     def training_pairs(self, budget: Training) -> list[Pair]:
         """What a budget trains on: its sets, or all of the collection but the one held out."""

@@ -141,6 +141,15 @@ def test_clips_of_any_size(size):
     assert torch.isfinite(restored).all() and torch.isfinite(middle).all()
 
 
+@pytest.mark.parametrize("height", [96 // 2, 96 // 2 + 1, 96, 97])
+def test_in_strips_a_frame_is_what_it_is_whole(height):
+    network = basicvsr.build(SMALL).eval()
+    x = torch.rand(1, 4, height, 3)
+    whole = _clips.enlarged(network, x)
+    with torch.no_grad():
+        torch.testing.assert_close(_clips.enlarged(network, x), whole, atol=1e-6, rtol=0)
+
+
 def test_a_seam_gets_each_frame_with_its_place():
     seen: list[int] = []
     network = basicvsr.build(SMALL).eval()

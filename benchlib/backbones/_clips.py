@@ -16,6 +16,8 @@ from torch.nn.functional import avg_pool2d, grid_sample, interpolate, leaky_relu
 
 VERSION = 1
 SLOPE = 0.1  # of every leaky ReLU in EDVR and BasicVSR
+STRIP = 96  # rows of a map at twice the size
+BESIDE = 2  # rows on either side that three convolutions see, the last two at four times the size
 COARSEST = 32  # SPyNet's images are resized to multiples of so many pixels: six levels
 
 
@@ -164,8 +166,25 @@ def add_enlargement(network: Any, width: int) -> None:
 
 
 def enlarged(network: Any, x: torch.Tensor) -> torch.Tensor:
-    """Maps ``(B,width,H,W)`` to ``(B,3,4H,4W)``, by the layers of ``add_enlargement``."""
+    """Maps ``(B,width,H,W)`` to ``(B,3,4H,4W)``, by the layers of ``add_enlargement``.
+
+    Where no gradient is wanted, the second half is done in strips of rows: 64 channels of 720x1280
+    pixels take 236 MB, several times over. A strip sees as many rows more as its convolutions do.
+    """
     x = lrelu(pixel_shuffle(network.upconv1(x), 2))
+    height = x.shape[-2]
+    if torch.is_grad_enabled() or height <= STRIP:
+        return _second_half(network, x)
+    strips = []
+    for top in range(0, height, STRIP):
+        bottom = min(top + STRIP, height)
+        first, last = max(top - BESIDE, 0), min(bottom + BESIDE, height)
+        strip = _second_half(network, x[..., first:last, :])
+        strips.append(strip[..., 2 * (top - first) : 2 * (bottom - first), :])
+    return torch.cat(strips, -2)
+
+
+def _second_half(network: Any, x: torch.Tensor) -> torch.Tensor:
     x = lrelu(pixel_shuffle(network.upconv2(x), 2))
     return network.conv_last(lrelu(network.conv_hr(x)))
 

@@ -4,6 +4,9 @@ Below ``path`` each folder that holds images is a clip (``000/00000000.png``; al
 Vimeo-90K has them: ``00001/0001/im1.png``). Its frames are the images in the order of their names,
 read as numbers are where they hold some. A frame's source is its clip.
 
+``asset`` takes the frames of a catalogue entry in their place (its ``images``), under the folders
+that they have there: ``test_sharp/000_resized``.
+
 Pairs that are published come by ``paired``, or lie in one's own ``folder``; there the folder of a
 sequence is the source. A single clip of one's own is a ``path`` with its frames in one folder.
 """
@@ -18,13 +21,15 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from benchlib import assets
 from benchlib.contracts import BenchError, nearest
 from benchlib.datasets import Maker, check_names, pair_record
-from benchlib.files import progress, spread
-from benchlib.imageio import SUFFIXES, image_files, no_images, read_image, write_lq, write_png
+from benchlib.files import check_file, progress, spread
+from benchlib.imageio import SUFFIXES, no_images, read_image, write_lq, write_png
 from benchlib.seeding import name_rng
 
 VERSION = 1
+USES = {"assets/contents.py": 1}  # which files a catalogue entry means, and their order
 DEGRADES = True
 CLIPS = True  # the pairs of one source are frames of one clip
 
@@ -35,16 +40,23 @@ Count = Annotated[int, Field(ge=1)]
 class Config:
     """Where the clips lie, and which frames are taken.
 
-    path: relative to params.yaml. clips: their folders below it; []: all. start, frames: of each
-    clip that many from the ``start``-th on, counted from 0; None: to the end. seed: of the
-    degradation, beside the names of the set and the frame.
+    path: relative to params.yaml; or asset: a catalogue entry that has images. clips: their folders
+    below it; []: all. start, frames: of each clip that many from the ``start``-th on, counted from
+    0; None: to the end. seed: of the degradation, beside the names of the set and the frame.
+
+    Raises BenchError for both or neither of path and asset.
     """
 
-    path: str
+    path: str | None = None
+    asset: str | None = None
     clips: list[str] = field(default_factory=list)
     start: Annotated[int, Field(ge=0)] = 0
     frames: Count | None = None
     seed: Annotated[int, Field(ge=0)] = 0
+
+    def __post_init__(self) -> None:
+        if (self.path is None) == (self.asset is None):
+            raise BenchError("clips: name a path or an asset, one of them")
 
 
 def pairs(config: Config, out: Path, make: Maker) -> list[dict[str, Any]]:
@@ -75,7 +87,10 @@ def pairs(config: Config, out: Path, make: Maker) -> list[dict[str, Any]]:
             region = make.region(sharp)
         rng = name_rng(make.name, name, 0, config.seed)
         lq = write_lq(spread(out / "lq", name, len(found)), make.degrade(hq, rng, region))
-        records.append(pair_record(out, name, lq, sharp, source=clip) | {"copy": 0})
+        source = clip
+        if config.asset is not None:
+            source = f"{config.asset}/{clip}"
+        records.append(pair_record(out, name, lq, sharp, source) | {"copy": 0})
     return records
 
 
@@ -90,34 +105,30 @@ def _cut(image: np.ndarray, multiple: int, file: Path) -> np.ndarray:
 def _found(config: Config) -> list[tuple[str, str, Path]]:
     """(name, clip, file) of every frame: the clips in order, the frames of each in order."""
     found = []
-    for clip, folder in _clips(config).items():
-        files = sorted(image_files(folder), key=_in_order)
+    for clip, files in _clips(config).items():
         stop = None
         if config.frames is not None:
             stop = config.start + config.frames
         chosen = files[config.start : stop]
         if not chosen or len(chosen) < (config.frames or 1):
             raise BenchError(
-                f"{folder}: {len(files)} frames; expected {config.frames or 1} or more from number "
-                f"{config.start} on; lower `start` or `frames`, or leave the clip out of `clips`"
+                f"{files[0].parent}: {len(files)} frames; expected {config.frames or 1} or more "
+                f"from number {config.start} on; lower `start` or `frames`, or leave the clip out of `clips`"
             )
         for file in chosen:
             found.append((f"{clip.replace('/', '-')}-{file.stem}", clip, file))
     return found
 
 
-def _clips(config: Config) -> dict[str, Path]:
-    """clip -> its folder."""
-    root = Path(config.path)
-    holding = set()
-    for file in root.rglob("*"):
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith("."):
-            holding.add(file.parent)
-    there = {}
-    for folder in sorted(holding, key=_in_order):
-        there[folder.relative_to(root).as_posix()] = folder
-    if "." in there:
-        there[root.name] = there.pop(".")
+def _clips(config: Config) -> dict[str, list[Path]]:
+    """clip -> its frames in order."""
+    root, files = _files(config)
+    there: dict[str, list[Path]] = {}
+    for file in sorted(files, key=_in_order):
+        clip = file.parent.relative_to(root).as_posix()
+        if clip == ".":
+            clip = root.name
+        there.setdefault(clip, []).append(file)
     if not there:
         raise BenchError(f"{root}: {no_images(root)}; expected folders of frames, one a clip")
     for clip in config.clips:
@@ -126,6 +137,20 @@ def _clips(config: Config) -> dict[str, Path]:
                 f"clips: got {clip!r}, no folder of frames below {root}; {nearest(clip, there)}"
             )
     return {clip: there[clip] for clip in config.clips or there}
+
+
+def _files(config: Config) -> tuple[Path, list[Path]]:
+    """The folder that clips lie below, and all frames."""
+    if config.asset is not None:
+        return assets.folder(config.asset), assets.images(config.asset)
+    assert config.path is not None
+    root = Path(config.path)
+    found = []
+    for file in root.rglob("*"):
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith("."):
+            check_file(file)
+            found.append(file)
+    return root, found
 
 
 def _in_order(path: Path) -> list[tuple[int, str]]:
