@@ -113,7 +113,7 @@ def _found(config: Config) -> list[tuple[str, str, Path]]:
         if not chosen or len(chosen) < (config.frames or 1):
             raise BenchError(
                 f"{files[0].parent}: {len(files)} frames; expected {config.frames or 1} or more "
-                f"from number {config.start} on; lower `start` or `frames`, or leave the clip out of `clips`"
+                f"from number {config.start} on; lower `start` or `frames`, or leave the clip out"
             )
         for file in chosen:
             found.append((f"{clip.replace('/', '-')}-{file.stem}", clip, file))
