@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from benchlib.contracts import Backbone, BenchError, Window
+from benchlib.files import writing
 from benchlib.imageio import image_size
 from benchlib.own import refuse_changed
 from benchlib.plan import RunPlan
@@ -194,11 +195,11 @@ class KeptFrames:
     """The restored frames of the clip that was restored last, in a folder that goes with this.
 
     One clip for each control in the prior's place. Of one model alone: who changes its weights
-    begins anew.
+    begins anew. The folder is where Python puts what is temporary (``TMPDIR``).
     """
 
     def __init__(self) -> None:
-        self._folder = TemporaryDirectory(prefix="benchlib-frames-")
+        self._folder: TemporaryDirectory[str] | None = None
         self._held: dict[str | None, str] = {}
 
     def holds(self, control: str | None, clip: str) -> bool:
@@ -206,9 +207,20 @@ class KeptFrames:
         return self._held.get(control) == clip
 
     def begin(self, control: str | None) -> Callable[[int, np.ndarray], None]:
-        """What writes the frames of another clip in the place of the last one's."""
+        """What writes the frames of another clip in the place of the last one's.
+
+        Raises BenchError, and so does what it gives, if the disk refuses.
+        """
         self._held.pop(control, None)
-        return lambda place, image: np.save(self._file(control, place), image)
+        if self._folder is None:
+            with writing(Path(gettempdir())):
+                self._folder = TemporaryDirectory(prefix="benchlib-frames-")
+        return partial(self._write, control)
+
+    def _write(self, control: str | None, place: int, image: np.ndarray) -> None:
+        file = self._file(control, place)
+        with writing(file):
+            np.save(file, image)
 
     def finish(self, control: str | None, clip: str) -> None:
         """Note that all frames of a clip are written."""
@@ -219,6 +231,7 @@ class KeptFrames:
         return np.load(self._file(control, place), allow_pickle=False)
 
     def _file(self, control: str | None, place: int) -> Path:
+        assert self._folder is not None
         return Path(self._folder.name) / f"{control}-{place}.npy"
 
 

@@ -22,6 +22,7 @@ from benchlib.params import load_params
 from benchlib.plan import open_run
 from benchlib.priors._read import PriorSet
 from benchlib.records import Pair, read_rows, read_table
+from benchlib.report import cost, show
 from benchlib.restore import KeptFrames, Truncated, build_model, restore
 from benchlib.tasks import image, video
 from benchlib.train.data import crops_of
@@ -162,6 +163,7 @@ def test_networks_of_clips_and_of_images_are_trained_and_measured_frame_by_frame
         train(plan)
         rows = evaluate(plan)
         assert len(rows) == LENGTH
+        assert show.crops(plan, 1).axes and show.restored(plan).axes
         restored = sorted(plan.places.restored.rglob("*.png"))
         assert len(restored) == LENGTH
         assert read_image(restored[0]).shape == (48, 64, 3)
@@ -210,6 +212,18 @@ def test_a_clip_is_restored_once_and_a_frame_is_held_at_a_time(clips):
     for pair in plan.test_pairs():
         restore(plan, model, pair, plan.task.read(pair), none, CPU, plan.tiles, kept)
     assert outputs == [(1, LENGTH, 3, 0, 0)]
+
+
+def test_costs_of_a_clip_are_of_each_of_its_frames(clips):
+    make_inputs(clips)
+    plan = open_run(clips, "basicvsr")
+    pair, frames = cost._short_clip(plan, plan.test_pairs()[-1])
+    assert frames == 3 and [one.image for one in pair.clip] == [
+        one.image for one in plan.test_pairs()[:3]
+    ]
+    assert cost._short_clip(open_run(clips, "edvr"), plan.test_pairs()[0])[1] == 1
+    here = cost.cost(clips, "basicvsr")
+    assert here["calls"] == 1 and here["seconds_per_megapixel"] > 0
 
 
 def test_a_method_that_changes_images_after_the_network_is_refused():
