@@ -26,6 +26,7 @@ from benchlib.report import cost, show
 from benchlib.restore import KeptFrames, Truncated, build_model, restore
 from benchlib.tasks import image, video
 from benchlib.train.data import crops_of
+from benchlib.train.losses import LOSSES
 from benchlib.train.record import train
 
 CPU = torch.device("cpu")
@@ -212,6 +213,17 @@ def test_a_clip_is_restored_once_and_a_frame_is_held_at_a_time(clips):
     for pair in plan.test_pairs():
         restore(plan, model, pair, plan.task.read(pair), none, CPU, plan.tiles, kept)
     assert outputs == [(1, LENGTH, 3, 0, 0)]
+
+
+def test_losses_of_frames_are_means_over_frames():
+    """Of five dimensions as of four: each frame is an image."""
+    torch.manual_seed(0)
+    restored, hq = torch.rand(2, 3, 3, 4, 5), torch.rand(2, 3, 3, 4, 5)
+    for loss in LOSSES.values():
+        whole = loss(restored, hq)
+        assert torch.isclose(whole, loss(restored.flatten(0, 1), hq.flatten(0, 1)))
+    expected = np.sqrt((restored.double() - hq.double()) ** 2 + 1e-12).mean()
+    assert torch.isclose(LOSSES["charbonnier"](restored, hq).double(), expected)
 
 
 def test_costs_of_a_clip_are_of_each_of_its_frames(clips):

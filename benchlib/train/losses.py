@@ -26,4 +26,12 @@ def l1_loss(restored: torch.Tensor, hq: torch.Tensor) -> torch.Tensor:
     return (restored.float() - hq).abs().mean()
 
 
-LOSSES = {"psnr": psnr_loss, "l1": l1_loss}
+def charbonnier_loss(restored: torch.Tensor, hq: torch.Tensor) -> torch.Tensor:
+    """The mean of the root of squared difference plus 1e-12, in [0,1]: EDVR's and BasicVSR's.
+
+    BasicSR sums for EDVR, which Adam does not see.
+    """
+    return ((restored.float() - hq).square() + 1e-12).sqrt().mean()
+
+
+LOSSES = {"psnr": psnr_loss, "l1": l1_loss, "charbonnier": charbonnier_loss}
