@@ -423,6 +423,7 @@ def check_choices(suite: Suite, path: Path) -> None:
     check_told(suite, path)
     for key in suite.runs:
         _check_own(suite, path, key)
+        _check_clips(suite, path, key)
         _check_needs(suite, path, key)
     _check_assets(suite, path)
     for key, run in suite.runs.items():
@@ -563,6 +564,34 @@ def _check_own(suite: Suite, path: Path, key: str) -> None:
             method.check_network(config, Backbone.from_module(module, settings))
         except BenchError as error:
             raise BenchError(f"{where}.method: {error}") from None
+
+
+def _check_clips(suite: Suite, path: Path, key: str) -> None:
+    """A network of clips has a task of frames, a method that knows clips, and no tiles of a whole
+    one.
+    """
+    run, where = suite.runs[key], f"{path}: runs.{key}"
+    module, settings = configure("backbones", run.backbone)
+    name, of_clips = run.backbone["name"], Backbone.from_module(module, settings).frames
+    method, config = configure("methods", run.method)
+    if of_clips is None or not _takes_network(method, config):
+        return
+    if not getattr(registry.load("tasks", suite.task), "CLIPS", False):
+        raise BenchError(
+            f"{where}.backbone: got {name!r}, which reads clips, but the suite's task is "
+            f"{suite.task!r}, of single images; write task: video, or take another network"
+        )
+    plain = not (entries_read(method, config) or method.INFO.truth or method.INFO.unpaired)
+    if not (method.INFO.clips or (plain and not hasattr(method, "objective"))):
+        raise BenchError(
+            f"{where}.method: got {run.method['name']!r}, which knows single images alone, but "
+            f"{name} reads clips; take a method of clips (none, seem), or another network"
+        )
+    if of_clips.window is None and suite.evaluation_of(key).tile is not None:
+        raise BenchError(
+            f"{where}: evaluation.tile: got {suite.evaluation_of(key).tile}, but {name} restores "
+            "clips whole; set null"
+        )
 
 
 def _takes_network(method: Any, config: Any) -> bool:

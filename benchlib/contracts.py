@@ -33,6 +33,8 @@ class Info:
     trains: False for a method with nothing to train.
     truth: it is told each test image's reference, as the batch's "truth": not what restoring is.
     unpaired: its training batches have "unpaired" too: the hq of other pairs of the training set.
+    clips: it knows networks of clips, and priors of each frame. One that reads no prior, and has no
+        objective of its own, needs not.
     own: what it brings instead of a backbone: a "network", or restored "pictures". Its runs name
         the backbone ``none``, and start from no weights.
     """
@@ -44,6 +46,7 @@ class Info:
     trains: bool = True
     truth: bool = False
     unpaired: bool = False
+    clips: bool = False
     own: Literal["", "network", "pictures"] = ""
 
 
@@ -90,25 +93,49 @@ def whole_scale(small: tuple[int, ...], large: tuple[int, ...]) -> int | None:
     return scale
 
 
+# What stands beyond a clip's ends in a window of five around its first frame, 0: the frames
+# [0,0,0,1,2], [2,1,0,1,2], [4,3,0,1,2] or [3,4,0,1,2]. The words are BasicSR's.
+Padding = Literal["replicate", "reflection", "reflection_circle", "circle"]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """How a network of clips reads time; a network without it reads single images.
+
+    window: frames that it sees at once, the middle one of which it restores; None: it sees whole
+    clips, and restores every frame. trained: frames of a training crop. padding: of windows.
+    """
+
+    window: int | None
+    trained: int
+    padding: Padding = "reflection_circle"
+
+
 @dataclass(frozen=True)
 class Backbone:
     """A run's network as its method sees it.
 
-    build: makes it. blocks: its building blocks in order. scale: how much it enlarges.
+    build: makes it. blocks: its building blocks in order. scale: how much it enlarges. frames: how
+    it reads time, of a network of clips.
     """
 
     build: Callable[..., nn.Module]
     blocks: Callable[[nn.Module], list[nn.Module]]
     scale: int = 1
+    frames: Frames | None = None
 
     @classmethod
     def from_module(cls, module: Any, config: Any) -> Backbone:
         """The network that a file of ``backbones`` makes of its ``config``."""
         scale = module.scale(config) if hasattr(module, "scale") else 1
-        return cls(partial(module.build, config), module.blocks, scale)
+        frames = module.frames(config) if hasattr(module, "frames") else None
+        return cls(partial(module.build, config), module.blocks, scale, frames)
 
     def __call__(self, in_channels: int = 3) -> nn.Module:
-        """A fresh network from ``(B,in_channels,H,W)`` to ``(B,3,scale H,scale W)``."""
+        """A fresh network from ``(B,in_channels,H,W)`` to ``(B,3,scale H,scale W)``.
+
+        Of clips: from ``(B,T,in_channels,H,W)`` to the middle frame, or to all of them.
+        """
         return self.build(in_channels=in_channels)
 
 

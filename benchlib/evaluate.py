@@ -37,6 +37,7 @@ from benchlib.records import (
     write_rows,
 )
 from benchlib.restore import (
+    KeptFrames,
     Truncated,
     check_trained,
     device_at_hand,
@@ -166,6 +167,7 @@ class _Restorer:
         self.common = _common(plan, self.device)
         self.seed: int | None = None
         self.model_of: Callable[[str], nn.Module] | None = None
+        self.kept = KeptFrames()
 
     def rows(self, seed: int, pair: Pair, file: Path) -> list[Row]:
         """The rows of one image. file: of the restored image, kept for the first seed alone."""
@@ -173,7 +175,16 @@ class _Restorer:
         item = plan.task.read(pair)
         place = self.common | _place(plan, pair, item) | {"seed": seed}
         model = self._model(seed, pair.dataset)
-        again = partial(restore, plan, model, pair, item, device=self.device, tiles=plan.tiles)
+        again = partial(
+            restore,
+            plan,
+            model,
+            pair,
+            item,
+            device=self.device,
+            tiles=plan.tiles,
+            kept=self.kept,
+        )
         restored = _restored(self.pictures.get(pair.key), partial(again, prior=plan.test_prior))
         rows = measure(plan, item, restored, place)
         if seed == plan.entry.seeds[0]:
@@ -185,6 +196,7 @@ class _Restorer:
     def _model(self, seed: int, dataset: str) -> nn.Module:
         if self.model_of is None or self.seed != seed:
             self.model_of = _models(self.plan, seed, self.device)
+            self.kept = KeptFrames()
             self.seed = seed
         return self.model_of(dataset)
 

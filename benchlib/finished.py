@@ -151,9 +151,15 @@ def _digest(plan: RunPlan, pictures: dict[str, Any]) -> str:
 
 
 def share_of(pairs: list[Pair], index: int, number: int) -> list[Pair]:
-    """Every ``number``-th pair from ``index``. Raises BenchError for a share that is not there."""
+    """Every ``number``-th pair from ``index``; where frames have clips, every so-manieth clip.
+
+    Raises BenchError for a share that is not there.
+    """
     check_share(index, number)
-    return pairs[index::number]
+    clips: dict[int, list[Pair]] = {}
+    for place, pair in enumerate(pairs):
+        clips.setdefault(place - pair.place, []).append(pair)
+    return [pair for clip in list(clips.values())[index::number] for pair in clip]
 
 
 def check_share(index: int, number: int) -> None:

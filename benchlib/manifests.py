@@ -168,14 +168,18 @@ def _check_taken(plan: RunPlan, images: list[Image]) -> None:
     sizes = list(_sizes(images, TINY))
     if not sizes:
         return
+    made_of = Backbone.from_module(plan.backbone, plan.backbone_config)
+    shape: tuple[int, ...] = (1, 3)
+    if made_of.frames is not None:
+        shape = (1, made_of.frames.window or 2, 3)
     try:
-        network = Backbone.from_module(plan.backbone, plan.backbone_config)().eval()
+        network = made_of().eval()
     except BenchError:  # it reads more than an image (two views), and cannot be tried by itself
         return
     for height, width, image in sizes:
         try:
             with torch.inference_mode():
-                network(torch.zeros(1, 3, height, width))
+                network(torch.zeros(*shape, height, width))
         except (RuntimeError, ValueError, BenchError) as error:
             said = " ".join(str(error).split())[:200]
             raise BenchError(

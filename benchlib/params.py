@@ -102,7 +102,7 @@ class Training(Model):
     repeats: dict[str, Annotated[int, Field(ge=1, le=10**6)]] = Field(
         {}, description="set -> how often its pairs come in an epoch, for mix `size`; 1 of others"
     )
-    loss: Literal["psnr", "l1"] = "psnr"
+    loss: Literal["psnr", "l1", "charbonnier"] = "psnr"
     schedule: Literal["cosine", "halve"] = "cosine"
     halve_every: Iterations = Field(5000, description="iterations; for schedule `halve`")
     lr: float = Field(1e-3, ge=SMALLEST, le=1)

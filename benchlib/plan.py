@@ -13,7 +13,7 @@ from typing import Any
 
 from benchlib import registry
 from benchlib.checks import budgets
-from benchlib.contracts import entries_read
+from benchlib.contracts import Frames, entries_read
 from benchlib.params import Evaluation, Run, Suite, Training, configure, located
 from benchlib.priors._read import Part, PriorSet
 from benchlib.records import ImageSets, Pair, image_sets, read_pairs
@@ -101,20 +101,38 @@ class RunPlan:
             return {}
         return {"plugins": self.plugins}
 
+    @property
+    def frames(self) -> Frames | None:
+        """How the run's network reads time; None where it restores each image by itself."""
+        of_clips = hasattr(self.backbone, "frames") and getattr(self.task, "CLIPS", False)
+        if not of_clips or not self.trains:
+            return None
+        return self.backbone.frames(self.backbone_config)
+
+    def pairs(self, images: ImageSets) -> list[Pair]:
+        """The pairs of sets, as the task reads them: frames know their clips."""
+        return self.joined(read_pairs(images))
+
+    def joined(self, pairs: list[Pair]) -> list[Pair]:
+        """The same pairs, as the task reads them."""
+        if getattr(self.task, "CLIPS", False):
+            return self.task.in_clips(pairs)
+        return pairs
+
     def training_pairs(self, budget: Training) -> list[Pair]:
         """What a budget trains on: its sets, or all of the collection but the one held out."""
         every_set = [name for name in self.train_images.sets if name != self.entry.validation]
-        return read_pairs(self.train_images.only(budget.sets or every_set))
+        return self.pairs(self.train_images.only(budget.sets or every_set))
 
     def held_out_pairs(self) -> list[Pair]:
         """What training is watched by; empty where nothing is held out."""
         if self.entry.validation is None:
             return []
-        return read_pairs(self.train_images.only([self.entry.validation]))
+        return self.pairs(self.train_images.only([self.entry.validation]))
 
     def test_pairs(self) -> list[Pair]:
         """What the run is measured on."""
-        return read_pairs(self.test_images)
+        return self.pairs(self.test_images)
 
     def versions(self) -> dict[str, int]:
         """The version of every file of the package that the run's numbers pass through."""

@@ -61,11 +61,20 @@ def make_data(suite: Suite, key: str) -> list[dict[str, Any]]:
     choice, name = suite.image_set(key), key.partition("/")[2]
     with new_folder(suite.work / "data" / key) as out:
         rows = []
+        first: dict[str, dict[str, Any]] = {}
         for row in _pairs(suite, name, choice, out, f"data.{key}"):
-            rows.append({"dataset": name} | row | {"source": _scene(choice, row)})
+            shown = row
+            if _gives_clips(choice):  # frames show what their clip's first one does
+                shown = first.setdefault(row["source"], row)
+            rows.append({"dataset": name} | row | {"source": _scene(choice, shown)})
         _check_rows(suite, key, rows)
         write_table(out / "manifest.csv", MANIFEST, rows)
     return rows
+
+
+def _gives_clips(choice: Choice) -> bool:
+    """Whether pairs of one source are frames of one clip, and no photograph's copies."""
+    return getattr(registry.load("datasets", choice["name"]), "CLIPS", False)
 
 
 def _scene(choice: Choice, row: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain, groupby
 from pathlib import Path
@@ -100,7 +100,8 @@ class Pair:
     collection.
 
     scene: what was photographed; copies of one photograph and frames of one sequence share it ("":
-    its own). sha256: of both files, as the manifest notes them ("": it does not).
+    its own). sha256: of both files, as the manifest notes them ("": it does not). clip, place: of a
+    frame, where the task is ``video``, all frames of its clip in order, and which one it is.
     """
 
     dataset: str
@@ -109,6 +110,8 @@ class Pair:
     hq: Path
     scene: str = ""
     sha256: tuple[str, str] = ("", "")
+    clip: tuple[Pair, ...] = field(default=(), compare=False, repr=False)
+    place: int = field(default=0, compare=False)
 
     @property
     def key(self) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from benchlib.contracts import Backbone, BenchError, Window
-from benchlib.imageio import to_unit
+from benchlib.files import writing
+from benchlib.imageio import image_size, to_unit
 from benchlib.own import refuse_changed
 from benchlib.plan import RunPlan
 from benchlib.priors._read import PriorSet
@@ -99,7 +102,12 @@ class Truncated(nn.Module):
         self.network = network
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        return self.network(batch).clamp(0, 1).mul(255).floor().div(255)
+        return cut_down(self.network(batch))
+
+
+def cut_down(image: torch.Tensor) -> torch.Tensor:
+    """Every value at the grey level below it."""
+    return image.clamp(0, 1).mul(255).floor().div(255)
 
 
 def truncates(plan: RunPlan) -> bool:
@@ -169,12 +177,109 @@ def restore(
     prior: PriorSet,
     device: torch.device,
     tiles: Any,
+    kept: KeptFrames | None = None,
 ) -> np.ndarray:
     """One restored item, as it is measured and kept: for a picture ``(scale H,scale W,3)`` uint8.
 
-    tiles: ``plan.tiles``, or the task's ``WHOLE``.
+    tiles: ``plan.tiles``, or the task's ``WHOLE``. kept: of a network of whole clips, the frames
+    that were restored with others; None: the whole clip is restored for this one.
     """
+    if plan.frames is not None:
+        return _in_clip(plan, model, pair, prior, device, tiles, kept or KeptFrames())
     at = prior_at(plan, pair, item, prior)
     if plan.method.INFO.truth:
         at = with_truth(plan, item, at)
     return plan.task.restore(model, plan.task.batch(item), tiles, device, at)
+
+
+# --- frames of clips ------------------------------------------------------------------------------
+
+
+class KeptFrames:
+    """The restored frames of the clip that was restored last, in a folder that goes with this.
+
+    One clip for each control in the prior's place. Of one model alone: who changes its weights
+    begins anew. The folder is where Python puts what is temporary (``TMPDIR``).
+    """
+
+    def __init__(self) -> None:
+        self._folder: TemporaryDirectory[str] | None = None
+        self._held: dict[str | None, str] = {}
+
+    def holds(self, control: str | None, clip: str) -> bool:
+        """Whether the frames of a clip are here."""
+        return self._held.get(control) == clip
+
+    def begin(self, control: str | None) -> Callable[[int, np.ndarray], None]:
+        """What writes the frames of another clip in the place of the last one's.
+
+        Raises BenchError, and so does what it gives, if the disk refuses.
+        """
+        self._held.pop(control, None)
+        if self._folder is None:
+            with writing(Path(gettempdir())):
+                self._folder = TemporaryDirectory(prefix="benchlib-frames-")
+        return partial(self._write, control)
+
+    def _write(self, control: str | None, place: int, image: np.ndarray) -> None:
+        file = self._file(control, place)
+        with writing(file):
+            np.save(file, image)
+
+    def finish(self, control: str | None, clip: str) -> None:
+        """Note that all frames of a clip are written."""
+        self._held[control] = clip
+
+    def frame(self, control: str | None, place: int) -> np.ndarray:
+        """A restored frame, ``(H,W,3)`` uint8."""
+        return np.load(self._file(control, place), allow_pickle=False)
+
+    def _file(self, control: str | None, place: int) -> Path:
+        assert self._folder is not None
+        return Path(self._folder.name) / f"{control}-{place}.npy"
+
+
+def _in_clip(
+    plan: RunPlan,
+    model: nn.Module,
+    pair: Pair,
+    prior: PriorSet,
+    device: torch.device,
+    tiles: Any,
+    kept: KeptFrames,
+) -> np.ndarray:
+    """A restored frame, by a network that sees its window or its whole clip."""
+    assert plan.frames is not None
+    task = plan.task
+    frames = task.window(pair, plan.frames)
+    at = partial(_priors_of, frames, prior)
+    if plan.frames.window is not None:
+        return task.restore(model, task.together(frames), tiles, device, at)
+    if not kept.holds(prior.swap, frames[0].key):
+        finish = cut_down if isinstance(model, Truncated) else None
+        keep = kept.begin(prior.swap)
+        task.restore_clip(model, _exit(model), task.together(frames), device, keep, at, finish)
+        kept.finish(prior.swap, frames[0].key)
+    return kept.frame(prior.swap, pair.place)
+
+
+def _exit(model: nn.Module) -> nn.Module:
+    """The module through which frames leave a network of whole clips, however deep it lies."""
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] == "restored":
+            return module
+    raise BenchError("video: the network has no `restored`, through which each frame leaves it")
+
+
+def _priors_of(frames: list[Pair], prior: PriorSet, window: Window) -> dict[str, torch.Tensor]:
+    """The prior's batch entries of several frames at a window: ``(1,T,...)`` each.
+
+    Raises BenchError if one is missing or does not fit.
+    """
+    if not prior.needs:
+        return {}
+    crops = []
+    for frame in frames:
+        stored = prior.load(frame.dataset, frame.image, image_size(frame.lq))
+        crops.append(prior.crop(stored, window))
+    return {name: value[None] for name, value in prior.collate(crops).items()}

@@ -184,6 +184,9 @@ def _shared_files(suite: Suite, one: Choice, other: Choice) -> str:
         if asset and asset in _listed(second):
             return f"of {asset}"
     published = (one.get("asset"), one.get("split"))
+    chosen = (_clips_named(one), _clips_named(other))
+    if all(chosen) and not chosen[0] & chosen[1]:
+        return ""
     if one.get("asset") and published == (other.get("asset"), other.get("split")):
         return f"{one['asset']}, split {one.get('split')}"
     both = _listed_pairs(one) & _listed_pairs(other)
@@ -214,6 +217,14 @@ def _listed(choice: Choice) -> list[str]:
     return []
 
 
+def _clips_named(choice: Choice) -> set[str]:
+    """The clips that an entry names; none where it takes all there are."""
+    clips = choice.get("clips")
+    if choice.get("name") == "clips" and isinstance(clips, list):
+        return {str(clip) for clip in clips}
+    return set()
+
+
 def _folders(suite: Suite, choice: Choice) -> Iterator[str]:
     """The real places of the folders that hold an entry's sharp images."""
     path = choice.get("path")
@@ -222,7 +233,8 @@ def _folders(suite: Suite, choice: Choice) -> Iterator[str]:
     folder = suite.located(path)
     if choice.get("name") == "folder":
         folder = folder / "hq"
-    yield os.path.realpath(folder)
+    for clip in _clips_named(choice) or {""}:
+        yield os.path.realpath(folder / clip)
 
 
 def _parts_differ(one: Choice, other: Choice) -> bool:

@@ -77,6 +77,7 @@ SEEN_SETS = {
     "sots-indoor": 550,
     "levin09": 36,
     "gopro-two": 4,
+    "reds-small": 120,
 }  # files
 TWICE = {"t91": 1, "lol-v1": 86, "rain100h": 2, "rain100l": 9}  # the same picture in one set
 PARTS = {"bsds500-test": 200, "lol-v1-part": 74, "rain100h-part": 24, "rain100l-part": 40}
@@ -262,6 +263,7 @@ def test_catalogue_names_everything_the_issue_asks_for():
         "polyu": {"test": 100},
         "levin09": {"test": 32},
         "gopro-two": {"test": 2},
+        "reds-small": {"images": 60, "train": 20, "test": 40},
         "div2k": {"images": 800},
         "flickr2k": {"images": 2650},
         "wed": {"images": 4744},

@@ -29,7 +29,7 @@ from benchlib.assets import catalogue
 from benchlib.conformance import Subject
 from benchlib.conformance import datasets as contract
 from benchlib.contracts import BenchError
-from benchlib.datasets import Maker, paired, photographs
+from benchlib.datasets import Maker, clips, paired, photographs
 from benchlib.datasets import folder as folder_source
 from benchlib.degrade import bicubic, gaussian_noise, local_blur, none
 from benchlib.files import sha256
@@ -98,12 +98,22 @@ def published_pairs(place: Path, patch: pytest.MonkeyPatch) -> paired.Config:
     return paired.Config("made", "test")
 
 
+def own_clips(place: Path, patch: pytest.MonkeyPatch) -> clips.Config:
+    """Two clips, of three frames and two."""
+    for clip, frames in (("a", 3), ("deep/b", 2)):
+        for frame in range(frames):
+            level = 10 * len(clip) + frame
+            write_png(place / f"{clip}/im{frame + 9}.png", np.full((8, 12, 3), level, np.uint8))
+    return clips.Config(str(place))
+
+
 def shipped_photographs(place: Path, patch: pytest.MonkeyPatch) -> photographs.Config:
     return photographs.Config(["coffee"], tile=200, copies=2)
 
 
 # What a source reads is its own affair, so a sample of it stands here: a folder -> its Config.
 SAMPLES: dict[str, Callable[[Path, pytest.MonkeyPatch], Any]] = {
+    "clips": own_clips,
     "folder": own_folder,
     "paired": published_pairs,
     "photographs": shipped_photographs,

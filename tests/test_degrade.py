@@ -46,7 +46,7 @@ PLAIN = {
 }
 SHIPPED = [*PLAIN, "bicubic", "gaussian_noise", "none"]
 DARK_RAINY_NOISY = ["low_light", "rain", "restormer_noise", "airnet_noise", "promptir_noise"]
-DARK_RAINY_NOISY += ["noise_levels"]
+DARK_RAINY_NOISY += ["noise_levels", "bd"]
 OUT_OF_RANGE = [
     *((name, {"extent": 0}) for name in PLAIN),
     *((name, {"gamma": 0.5}) for name in PLAIN),
@@ -67,6 +67,9 @@ OUT_OF_RANGE = [
     ("promptir_noise", {"drawn": "all"}),
     ("noise_levels", {"sigmas": []}),
     ("noise_levels", {"sigmas": [15.0, 0.0]}),
+    ("bd", {"scale": 3}),
+    ("bd", {"sigma": 0}),
+    ("bd", {"form": "bicubic"}),
 ]
 every_degradation = pytest.mark.parametrize("name", NAMES)
 every_blur = pytest.mark.parametrize("name", PLAIN)
@@ -174,6 +177,7 @@ GOLDEN = {
     ("airnet_noise", 1): [131.872, 189.0, 0.0, 190.0],
     ("promptir_noise", 1): [132.771, 187.0, 8.0, 241.0],
     ("noise_levels", 1): [131.819, 185.0, 0.0, 242.0],
+    ("bd", 1): [132.361, 212.0, 16.0, 216.0],
 }
 
 

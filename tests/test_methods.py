@@ -132,7 +132,9 @@ def pairs() -> list[tuple[str, str]]:
     restoring = [method for method, _ in found]
     assert "checkpoint" in restoring and "images" not in restoring
     for backbone in BACKBONES:
-        found += [("none", backbone), (PLUG_IN.get(backbone, "spt"), backbone)]
+        found.append(("none", backbone))
+        if small_backbone(backbone).frames is None:
+            found.append((PLUG_IN.get(backbone, "spt"), backbone))
     for backbone in ("art", "cat", "swinir", "prenet"):
         found.append(("film", backbone))
     return list(dict.fromkeys(found))

@@ -13,6 +13,12 @@ A file has these:
 And, where it needs them:
 
 ``scale(config)``       how much it enlarges (1 without it);
+``frames(config)``      of a network of clips, how it reads time (``contracts.Frames``): from
+    ``(B,T,in_channels,H,W)`` to its window's middle frame ``(B,3,scale H,scale W)``, or from a
+    whole clip to ``(B,T,3,scale H,scale W)``. Its blocks see frames one by one or as one batch;
+    ``seam`` and ``fused_seam`` (``_clips.Seam``) are where a plug-in gets a frame's map with its
+    place, before frames are aligned and after they are fused; each frame of a whole clip leaves
+    through ``restored`` (``_clips.Restored``);
 ``check(config)``        raises BenchError for what can be found wrong before any work;
 ``tlc(network, crop)``  the network, its global pooling replaced by windows of 1.5 training crops.
 """

@@ -51,6 +51,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "gcanet": {"width": 4},
     "unet": {"width": 4, "levels": 2},
     "mixdehazenet": {"width": 8, "depths": (1, 1, 1, 1, 1)},
+    "edvr": {"width": 8, "frames": 3, "groups": 2, "extract": 1, "reconstruct": 1},
+    "basicvsr": {"width": 4, "blocks": 1, "trained": 3},
     "prenet": {"turns": 2, "width": 4},
     "dncnn": {"width": 4, "depth": 4},
     "snr": {"width": 4, "light": 1},
@@ -91,6 +93,24 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 # the query and key of SNR-Aware: to it the images of these checks are one token, which is noise
 ONE_TOKEN = ("slf_attn.w_qs.weight", "slf_attn.w_ks.weight")
+# moved off their start, its weights give flows that lead out of the small images of these checks
+LEADS_OUT = "spynet."
+CLIP = 3  # frames of a clip, for a network that reads clips of any length
+
+
+def frames_of(made_of: Backbone) -> int | None:
+    """How many frames a backbone is tried with; None for one of single images."""
+    if made_of.frames is None:
+        return None
+    return made_of.frames.window or CLIP
+
+
+def some_input(made_of: Backbone, side: int, channels: int = 3) -> torch.Tensor:
+    """What a backbone is tried with: ``(1,channels,side,side)``, or a clip of such frames."""
+    count = frames_of(made_of)
+    if count is None:
+        return torch.rand(1, channels, side, side)
+    return torch.rand(1, count, channels, side, side)
 
 
 def small_backbone(name: str) -> Backbone:
@@ -117,10 +137,14 @@ class Pair:
         return self.method.module.build(small_backbone(self.backbone), self.method.config())
 
     def batch(self, height: int, width: int) -> Batch:
-        """Two images, and what it reads of them."""
+        """Two images or clips, and what it reads of them."""
         size = getattr(self.method.config(), "size", SIZE)
         if not isinstance(size, int):
             size = SIZE
+        frames = frames_of(small_backbone(self.backbone))
+        if frames is not None:
+            made = batch(height, width, count=2 * frames, needs=self.needs, size=size)
+            return {name: value.unflatten(0, (2, frames)) for name, value in made.items()}
         made = batch(height, width, needs=self.needs, size=size)
         if getattr(self.method.module.INFO, "truth", False):
             made["truth"] = made["lq"].flip(3).sqrt()

@@ -6,6 +6,7 @@ Every file (``photographs.py``, ``folder.py``) holds::
     DEGRADES = True   # False: its pairs are finished, and `degrade` must be {name: none}
     USES = {...}      # may be absent: other versioned files that its pairs pass through
     GIVES_DEPTH = True  # may be absent: it hands each pixel's distance to what reads it (haze)
+    CLIPS = False     # may be absent; True: pairs of one source are frames of one clip, in order
 
     @dataclass(frozen=True)
     class Config: ...                         # the set's settings, all but `degrade`

@@ -11,6 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -77,6 +78,7 @@ def cost(suite: Suite, key: str) -> dict[str, Any]:
     if plan.method.INFO.own == "pictures":
         raise BenchError("restored elsewhere: its cost is not known here")
     pair, (height, width) = _median_image(plan.test_pairs())
+    pair, frames = _short_clip(plan, pair)
     item = plan.task.read(pair)
     model = _network(plan, pair).to(device)
     trains = plan.trains and plan.budget.iterations > 0
@@ -101,7 +103,9 @@ def cost(suite: Suite, key: str) -> dict[str, Any]:
         restore(plan, metered, pair, item, plan.test_prior, device, plan.tiles)
         return metered.readings
 
-    measured = _measure(readings, height * width / 1e6, device) | _added(plan, model, readings)
+    measured = _measure(readings, frames * height * width / 1e6, device) | _added(
+        plan, model, readings
+    )
     return place | measured | _prior_cost(suite, plan) | _training_cost(plan)
 
 
@@ -341,6 +345,14 @@ def _median_image(pairs: list[Pair]) -> tuple[Pair, tuple[int, int]]:
     order = sorted(range(len(some)), key=lambda i: math.prod(sizes[i]))
     chosen = order[len(order) // 2]
     return some[chosen], (sizes[chosen][0], sizes[chosen][1])
+
+
+def _short_clip(plan: RunPlan, pair: Pair) -> tuple[Pair, int]:
+    """A pair, of a network of whole clips with a clip as long as a training crop; how many frames are restored."""
+    if plan.frames is None or plan.frames.window is not None or not pair.clip:
+        return pair, 1
+    clip = pair.clip[: plan.frames.trained]
+    return replace(clip[0], clip=clip), len(clip)
 
 
 QUANTITIES = ("seconds_per_image", "seconds_per_megapixel", "peak_mib", "peak_mib_per_megapixel")

@@ -418,20 +418,22 @@ def restore_images(
 
     told: instructions in the place of one part of the prior. An image that a prior refuses is named and left out.
     """
-    from benchlib.restore import device_at_hand, load_model, models_by_set, restore
+    from benchlib.restore import KeptFrames, device_at_hand, load_model, models_by_set, restore
 
     device, seed = device_at_hand(), plan.entry.seeds[0]
     model = models_by_set(plan, lambda: load_model(plan, seed).to(device))(OWN)
     prior = _own_prior(plan, out)
     if plan.needs:
         images = _with_priors(suite, plan, images, prior, out, told)
-    took = {}
-    for name, file in progress(images.items(), f"restore, {plan.key}", total=len(images)):
-        begun = time.perf_counter()
-        pair = Pair(OWN, name, file, file)
+    took, kept = {}, KeptFrames()
+    # images of one folder are a clip's frames, to a network that reads clips
+    pairs = [Pair(OWN, name, file, file, str(file.parent)) for name, file in images.items()]
+    for pair in progress(plan.joined(pairs), f"restore, {plan.key}", total=len(pairs)):
+        begun, name = time.perf_counter(), pair.image
         item = plan.task.read(pair)
         tiles = _tiles(plan, max(plan.task.size(item)))
-        write_png(out / f"{name}.png", restore(plan, model, pair, item, prior, device, tiles))
+        restored = restore(plan, model, pair, item, prior, device, tiles, kept)
+        write_png(out / f"{name}.png", restored)
         took[name] = round(time.perf_counter() - begun, 2)
     return took
 

@@ -82,7 +82,11 @@ def theme(name: str = "light") -> AbstractContextManager[None]:
     )
 
 
-LOSSES = {"psnr": "training loss, dB (minus PSNR)", "l1": "training loss, mean abs. difference"}
+LOSSES = {
+    "psnr": "training loss, dB (minus PSNR)",
+    "l1": "training loss, mean abs. difference",
+    "charbonnier": "training loss, Charbonnier",
+}
 
 
 def loss_curves(suite: Suite, rows: pd.DataFrame | None = None) -> Figure:

@@ -221,9 +221,15 @@ def crops(run: RunPlan, count: int = 4) -> Figure | None:
 def _crop_pictures(crop: dict[str, Any]) -> dict[str, np.ndarray]:
     from benchlib.priors.kinds.masks import with_masks
 
-    lq, hq = quantise(crop["item"]["lq"]), quantise(crop["item"]["hq"])
+    lq, hq, prior = crop["item"]["lq"], crop["item"]["hq"], crop["prior"]
+    if lq.ndim == 4:  # frames: the middle one is shown
+        middle = len(lq) // 2
+        lq, prior = lq[middle], prior[middle]
+        if hq.ndim == 4:
+            hq = hq[middle]
+    lq, hq = quantise(lq), quantise(hq)
     shown = {"lq": pictures.enlarged(lq, hq.shape[:2]), "hq": hq}
-    for entries in crop["prior"].values():
+    for entries in prior.values():
         if "labels" in entries:
             shown["labels"] = with_masks(np.zeros_like(lq), entries["labels"])
     return shown

@@ -15,4 +15,12 @@ Manifests, priors, the training loop, rows and the report are the same for all. 
 ``views(item, restored)``  the images that metrics read: "restored", "reference", "degraded";
 ``save(path, restored)``  write it beside ``path`` (no suffix); returns the file;
 ``picture(item)``  what a person looks at: name -> ``(H,W,3)`` uint8, all of one size.
+
+A task whose items are frames says ``CLIPS = True``, and has what arranges them beside:
+
+``in_clips(pairs)``  the same, each with its clip and its place in it;
+``window(pair, frames)``  the frames that are seen at once to restore one; ``drawn(pair, frames,
+               rng)``: the places in its clip that a training crop shows;
+``joined(crops, frames)``, ``together(pairs)``  several frames' entries as a batch's;
+``restore_clip(...)``  every frame of a clip by one call of the network.
 """

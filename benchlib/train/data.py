@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from torch.utils.data import Dataset, default_collate
 
 from benchlib import registry
-from benchlib.contracts import BenchError, Window
+from benchlib.contracts import BenchError, Frames, Window
 from benchlib.files import check_writable
 from benchlib.imageio import to_unit
 from benchlib.params import Training
@@ -39,8 +40,10 @@ class Crops(Dataset):
     crop: side in pixels of lq; hq's is ``scale`` times that. task: a file of ``tasks``. keep:
     bytes of pairs and priors that stay in memory. unpacked: where they are mapped from instead.
     unpaired: whether each has a crop of another pair's hq beside it, drawn by its number.
-    mix, repeats: which pair a crop is of, as ``params.Training`` says.
-    Raises BenchError for no pairs, or a single one where others are wanted.
+    mix, repeats: which pair a crop is of, as ``params.Training`` says. frames: of a network of
+    clips; a crop then shows the same place in several frames.
+    Raises BenchError for no pairs, a single one where others are wanted, or a clip that is too
+    short.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Crops(Dataset):
         unpaired: bool = False,
         mix: str = "size",
         repeats: Mapping[str, int] | None = None,
+        frames: Frames | None = None,
     ):
         if not pairs:
             raise BenchError("training: the data set has no pairs; check its manifest.csv")
@@ -65,11 +69,14 @@ class Crops(Dataset):
             )
         self.task_name, self.pairs, self.prior = task, pairs, prior
         self.side, self.seed, self.unpacked = crop, seed, unpacked
-        self.unpaired, self.mix = unpaired, mix
+        self.unpaired, self.mix, self.frames = unpaired, mix, frames
         self._counted = _counted(pairs, repeats or {})
         self._sets: dict[str, list[int]] = {}
         for index, pair in enumerate(pairs):
             self._sets.setdefault(pair.dataset, []).append(index)
+        if frames is not None:
+            for pair in pairs:
+                self.task.check_length(pair, frames)
         self._kept: OrderedDict[int, tuple[Any, Stored]] = OrderedDict()
         self.keep = self._free = keep
 
@@ -79,14 +86,29 @@ class Crops(Dataset):
         return registry.loaded("tasks", self.task_name)
 
     def __getitem__(self, n: int) -> dict[str, Any]:
-        """Crop ``n``: "item" (``lq``, ``hq``, perhaps ``unpaired``), "prior" (part -> entries)."""
+        """Crop ``n``: "item" (``lq``, ``hq``, perhaps ``unpaired``), "prior" (part -> entries; of
+        a clip, one a frame).
+        """
         index = self.pair_of(n)
         item, stored = self._open(index)
         window = self._window(name_rng("crop", self.seed, n), self.task.size(item))
+        if self.frames is not None:
+            return self._of_frames(n, index, window, self.frames)
         crop = self.task.crop(item, window)
         if self.unpaired:
             crop["unpaired"] = self._unpaired(n, index)
         return {"item": crop, "prior": self.prior.crop(stored, window)}
+
+    def _of_frames(self, n: int, index: int, window: Window, frames: Frames) -> dict[str, Any]:
+        """One window of several frames around, or from, frame number ``index`` of the pairs."""
+        pair = self.pairs[index]
+        places = self.task.drawn(pair, frames, name_rng("frames", self.seed, n))
+        crops, priors = [], []
+        for place in places:
+            item, stored = self._open(index - pair.place + place)
+            crops.append(self.task.crop(item, window))
+            priors.append(self.prior.crop(stored, window))
+        return {"item": self.task.joined(crops, frames), "prior": priors}
 
     def pair_of(self, n: int) -> int:
         """Which of the pairs crop ``n`` is cut from.
@@ -165,8 +187,16 @@ class Crops(Dataset):
         """
         # stacked by torch in the memory that a loading process shares: nothing is copied once more
         batch = default_collate([crop["item"] for crop in crops])
-        prior = self.prior.collate([crop["prior"] for crop in crops])
+        prior = self._collated([crop["prior"] for crop in crops])
         return batch | {name: _narrowed(value) for name, value in prior.items()}
+
+    def _collated(self, priors: list[Any]) -> dict[str, torch.Tensor]:
+        """What the method reads of the crops' priors: of frames, one after the other."""
+        if self.frames is None:
+            return self.prior.collate(priors)
+        each = self.prior.collate(list(chain.from_iterable(priors)))
+        shape = (len(priors), self.frames.trained)
+        return {name: value.unflatten(0, shape) for name, value in each.items()}
 
 
 def _narrowed(value: torch.Tensor) -> torch.Tensor:
@@ -230,6 +260,7 @@ def crops_of(
         unpaired=plan.method.INFO.unpaired,
         mix=budget.mix,
         repeats=budget.repeats,
+        frames=plan.frames,
     )
 
 

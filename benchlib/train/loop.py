@@ -124,8 +124,9 @@ def fit(job: Job) -> Progress:
     for iteration, loaded in enumerate(batches, start=progress.done):
         batch = as_read(loaded)
         if iteration == clock.first:
-            check_image("lq", batch["lq"], bounded=False)  # noise is not clipped
-            check_image("hq", batch["hq"])
+            # noise is not clipped; of clips, each frame is an image
+            check_image("lq", batch["lq"].flatten(0, -4), bounded=False)
+            check_image("hq", batch["hq"].flatten(0, -4))
         torch.manual_seed(_iteration_seed(job, iteration))
         rate = learning_rate(iteration, budget)
         for group in optimiser.param_groups:

@@ -14,7 +14,8 @@ def psnr_loss(restored: torch.Tensor, hq: torch.Tensor) -> torch.Tensor:
 
     With NAFNet's 1e-8 under the logarithm (its ``PSNRLoss``).
     """
-    error = (restored.float() - hq).square().mean((1, 2, 3))
+    error = (restored.float() - hq).square()
+    error = error.flatten(0, -4).mean((1, 2, 3))  # of clips, each frame is an image
     return 10 / math.log(10) * torch.log(error + 1e-8).mean()
 
 
@@ -25,4 +26,12 @@ def l1_loss(restored: torch.Tensor, hq: torch.Tensor) -> torch.Tensor:
     return (restored.float() - hq).abs().mean()
 
 
-LOSSES = {"psnr": psnr_loss, "l1": l1_loss}
+def charbonnier_loss(restored: torch.Tensor, hq: torch.Tensor) -> torch.Tensor:
+    """The mean of the root of squared difference plus 1e-12, in [0,1]: EDVR's and BasicVSR's.
+
+    BasicSR sums for EDVR, which Adam does not see.
+    """
+    return ((restored.float() - hq).square() + 1e-12).sqrt().mean()
+
+
+LOSSES = {"psnr": psnr_loss, "l1": l1_loss, "charbonnier": charbonnier_loss}

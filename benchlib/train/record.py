@@ -22,7 +22,7 @@ from benchlib.metrics import protocol
 from benchlib.params import Training
 from benchlib.plan import RunPlan
 from benchlib.records import Pair, hardware, read_json, revision, write_json, write_table
-from benchlib.restore import build_model, device_at_hand, restore, threads
+from benchlib.restore import KeptFrames, build_model, device_at_hand, restore, threads
 from benchlib.seeding import name_seed
 from benchlib.train.checkpoint import (
     LOG,
@@ -255,11 +255,11 @@ def validation_psnr(
         return None
     measure = protocol(budget.watch).psnr
     model.eval()
-    values = []
+    values, kept = [], KeptFrames()
     for pair in pairs:
         item = plan.task.read(pair)
         whole = plan.task.WHOLE
-        restored = restore(plan, model, pair, item, plan.train_prior, device, whole)
+        restored = restore(plan, model, pair, item, plan.train_prior, device, whole, kept)
         views = plan.task.views(item, restored)
         values.append(measure(views["restored"], views["reference"]))
     model.train()
