@@ -97,9 +97,9 @@ def test_gcanet_has_the_official_names():
 def test_gcanet_s_official_weights_take_haze_off_sots():
     network = gcanet.build(gcanet.Config()).eval()
     network.load_state_dict(goldens.official("cddlyf/GCANet", "models/wacv_gcanet_dehaze.pth"))
-    before, after = restored(network, FIRST[:3])
-    assert before == pytest.approx(12.886, abs=1e-3)
-    assert after == pytest.approx(29.704, abs=2e-3)
+    before, after = restored(network, FIRST[:1])  # a second or more an image
+    assert before == pytest.approx(14.785, abs=1e-3)
+    assert after == pytest.approx(27.101, abs=2e-3)
 
 
 @needs_mirror
