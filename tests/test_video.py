@@ -18,6 +18,7 @@ from benchlib.contracts import BenchError, Frames
 from benchlib.evaluate import evaluate
 from benchlib.finished import share_of
 from benchlib.imageio import quantise, read_image, write_png
+from benchlib.methods import none
 from benchlib.params import load_params
 from benchlib.plan import open_run
 from benchlib.priors._read import PriorSet
@@ -213,6 +214,26 @@ def test_a_clip_is_restored_once_and_a_frame_is_held_at_a_time(clips):
     for pair in plan.test_pairs():
         restore(plan, model, pair, plan.task.read(pair), none, CPU, plan.tiles, kept)
     assert outputs == [(1, LENGTH, 3, 0, 0)]
+
+
+def test_a_frame_that_has_left_takes_no_memory(monkeypatch):
+    """What the network gets in its place is no view of it: that would keep all frames."""
+    network = basicvsr.build(basicvsr.Config(width=4, blocks=1)).eval()
+    stack, held = torch.stack, []
+
+    def watched(frames, dim=0):
+        for frame in frames:
+            if not frame.numel():
+                held.append(frame.untyped_storage().nbytes())
+        return stack(frames, dim)
+
+    monkeypatch.setattr(torch, "stack", watched)
+    model = none.NoPrior(network)
+    clip = {"lq": torch.rand(1, 4, 3, 8, 8)}
+    places: list[int] = []
+    video.restore_clip(model, network.restored, clip, CPU, lambda at, _: places.append(at))
+    assert places == [0, 1, 2, 3]
+    assert held == [0] * 4
 
 
 def test_losses_of_frames_are_means_over_frames():
