@@ -670,7 +670,10 @@ def _check_assets(suite: Suite, path: Path) -> None:
     for where, entry in named:
         if entry not in catalogue:
             said = nearest(entry, catalogue)
-            raise BenchError(f"{path}: {where}: got {entry!r}, no entry of the catalogue; {said}")
+            raise BenchError(
+                f"{path}: {where}: got {entry!r}, no entry of the catalogue, which `benchlib ls "
+                f"assets` lists; {said}"
+            )
 
 
 def _check_published(path: Path, key: str, run: Run) -> None:

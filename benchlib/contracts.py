@@ -146,6 +146,9 @@ def entries_read(method: Any, config: Any) -> tuple[str, ...]:
     return method.INFO.needs
 
 
+LONGEST = 1000  # letters of a list of names in an error
+
+
 def nearest(got: str, allowed: Iterable[str]) -> str:
     """The end of a one-line error: what is allowed, and the nearest name if one is near.
 
@@ -154,6 +157,8 @@ def nearest(got: str, allowed: Iterable[str]) -> str:
     """
     allowed = sorted(allowed)
     said = f"may be {', '.join(allowed)}"
+    if len(said) > LONGEST:
+        said = f"may be {allowed[0]}, {allowed[1]} ... {allowed[-1]}, {len(allowed)} in all"
     close = difflib.get_close_matches(got, allowed, n=1, cutoff=0.5)
     if close:
         said += f"; did you mean {close[0]}?"

@@ -742,7 +742,8 @@ def complaint(folder: str, choice: dict) -> str:
 def test_a_setting_without_a_default_is_asked_for_by_name(folder):
     for name in registry.names(folder):
         said = complaint(folder, {"name": name})
-        assert re.fullmatch(r"|here(\.\w+: missing; |: photographs: give `images`, ).*", said), name
+        asked = r"|here(\.\w+: missing; |: (photographs|photographs_with_depth|clips): give `).*"
+        assert re.fullmatch(asked, said), name
 
 
 @settings(max_examples=60, deadline=None)

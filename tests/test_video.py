@@ -17,7 +17,7 @@ from benchlib.conformance._network import moved
 from benchlib.contracts import BenchError, Frames
 from benchlib.evaluate import evaluate
 from benchlib.finished import share_of
-from benchlib.imageio import quantise, read_image, write_png
+from benchlib.imageio import quantise, read_image, to_unit, write_png
 from benchlib.methods import none
 from benchlib.params import load_params
 from benchlib.plan import open_run
@@ -152,10 +152,12 @@ def test_a_crop_is_one_place_in_several_frames(clips):
         assert batch["hq"].shape == ((2, 3, 32, 32) if middle else (2, 3, 3, 32, 32))
         again = crops_of(plan)[1]["item"]
         assert torch.equal(again["lq"], batch["lq"][1])
-        hq = batch["hq"] if middle else batch["hq"][:, 1]
+        lq, hq = to_unit(batch["lq"]), to_unit(batch["hq"])
+        if not middle:
+            hq = hq[:, 1]
         small = torch.nn.functional.avg_pool2d(hq, 4)
-        assert (small - batch["lq"][:, 1]).abs().mean() < 0.03
-        assert (small - batch["lq"][:, 0]).abs().mean() > (small - batch["lq"][:, 1]).abs().mean()
+        assert (small - lq[:, 1]).abs().mean() < 0.03
+        assert (small - lq[:, 0]).abs().mean() > (small - lq[:, 1]).abs().mean()
 
 
 def test_networks_of_clips_and_of_images_are_trained_and_measured_frame_by_frame(clips):

@@ -56,7 +56,7 @@ class Config:
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.asset is None):
-            raise BenchError("clips: name a path or an asset, one of them")
+            raise BenchError("clips: give `path` or `asset`, one of them")
 
 
 def pairs(config: Config, out: Path, make: Maker) -> list[dict[str, Any]]:

@@ -556,9 +556,10 @@ def _as_json(suite: Suite) -> bytes:
 
 def _cells(suite: Suite, rows: pd.DataFrame) -> pd.DataFrame:
     rows = pooled(suite, scored(suite, rows))
+    values = per_image(rows)
     references = _references(suite, rows)
     changes = statistics.changes(statistics.sheets(rows), references)
-    values = _with_changes(per_image(rows), changes, references)
+    values = _with_changes(values, changes, references)
     known = measures(suite)
     sign = values["metric"].map({name: -1 if one.lower else 1 for name, one in known.items()})
     values = values.assign(
