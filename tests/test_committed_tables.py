@@ -21,6 +21,7 @@ PARAMS = {
     "spt-ablations-small": "suites/spt-ablations-small/params.yaml",
     "ptg-rm-small": "suites/ptg-rm-small/params.yaml",
     "lmdir-small": "suites/lmdir-small/params.yaml",
+    "dehazing-small": "suites/dehazing-small/params.yaml",
 }
 
 
