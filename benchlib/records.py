@@ -57,19 +57,7 @@ ROW = (
     "hardware",
 )
 # What is the same in all rows of a run stands once, in its record, under "row".
-OF_THE_RUN = (
-    "suite",
-    "run",
-    "paper",
-    "table",
-    "method",
-    "backbone",
-    "prior",
-    "problem",
-    "setting",
-    "revision",
-    "hardware",
-)
+OF_THE_RUN = (*ROW[: ROW.index("dataset")], "revision", "hardware")
 LOG = ("seed", "iteration", "loss", "lr", "validation_psnr")  # of a loss file
 PAIR = ("image", "lq", "hq", "asset", "source")  # what is read of a manifest
 RUN = "run"  # the file of a training's folder that says which run it is of
